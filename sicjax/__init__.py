@@ -1,0 +1,29 @@
+"""sicjax: grid cells from self-supervised learning (Schaeffer et al. 2023) in JAX.
+
+Lengths are in metres, angles in degrees, velocities in metres per step.
+"""
+
+from sicjax.config import default as default_config
+from sicjax.loop import train
+from sicjax.losses import (
+    capacity_loss,
+    conformal_isometry_loss,
+    invariance_loss,
+    separation_loss,
+)
+from sicjax.model import norm_relu
+from sicjax.run import Run, load_run
+from sicjax.trajectories import sample_batch
+
+__all__ = [
+    "Run",
+    "capacity_loss",
+    "conformal_isometry_loss",
+    "default_config",
+    "invariance_loss",
+    "load_run",
+    "norm_relu",
+    "sample_batch",
+    "separation_loss",
+    "train",
+]

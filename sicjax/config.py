@@ -1,0 +1,292 @@
+"""Every setting of a run: its default, meaning and source; checks; config files and overrides.
+
+A source is "paper" (Schaeffer et al. 2023 state it), "inferred" (the paper implies or plots it) or
+"ours" (the paper leaves it open, or it is no part of the method).
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import runpy
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+class ConfigError(ValueError):
+    """Bad input, said in one line that names the field, the value and what would be right."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a value must satisfy, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    says: str
+
+
+def at_least(smallest: int) -> Rule:
+    """Integers from `smallest`."""
+    return Rule(lambda value: value >= smallest, f"at least {smallest}")
+
+
+def one_of(*choices: str) -> Rule:
+    """One of a few words."""
+    return Rule(lambda value: value in choices, "one of " + ", ".join(choices))
+
+
+POSITIVE = Rule(lambda value: math.isfinite(value) and value > 0, "positive and finite")
+FINITE = Rule(math.isfinite, "finite")
+NOT_NEGATIVE = Rule(lambda value: math.isfinite(value) and value >= 0, "finite and not negative")
+FRACTION = Rule(lambda value: 0 <= value < 1, "in [0, 1)")
+ANY = Rule(lambda value: True, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One setting."""
+
+    default: Any
+    meaning: str
+    source: str = "ours"
+    rule: Rule = ANY
+    changes_numbers: bool = True  # False: a run may be continued with another value
+
+
+FIELDS: Mapping[str, Field] = {
+    "seed": Field(0, "network k uses seed + k", rule=at_least(0)),
+    "num_networks": Field(1, "networks trained side by side", rule=at_least(1)),
+    "num_steps": Field(
+        2_000_000, "optimiser updates", "paper", at_least(1), changes_numbers=False
+    ),
+    "steps_per_dispatch": Field(
+        10, "steps that the device takes between two words with the host (at most)",
+        rule=at_least(1), changes_numbers=False,
+    ),
+    "log_every": Field(
+        100, "steps between two lines of metrics", rule=at_least(1), changes_numbers=False
+    ),
+    "checkpoint_every": Field(
+        1000, "steps between two checkpoints", rule=at_least(1), changes_numbers=False
+    ),
+    "keep_checkpoints": Field(
+        2, "latest checkpoints kept on disk", rule=at_least(1), changes_numbers=False
+    ),
+    "report": Field(True, "evaluate and write report/ at the end", changes_numbers=False),
+    "parallel": Field(
+        "networks", "how several devices are spent", rule=one_of("networks"), changes_numbers=False
+    ),
+    "data.num_trajectories": Field(130, "B, permutations of the velocities", "paper", at_least(1)),
+    "data.trajectory_length": Field(60, "T, steps", "paper", at_least(1)),
+    "data.max_velocity": Field(0.15, "largest velocity component, m per step", "paper", POSITIVE),
+    "data.permute": Field(True, "False: the ablation without permutations", "paper"),
+    "model.num_units": Field(128, "N", "paper", at_least(1)),
+    "model.hidden_width": Field(256, "H, of the hypernetwork's hidden layers", rule=at_least(1)),
+    "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", at_least(1)),
+    "model.activation": Field(
+        "relu", "of the hypernetwork", rule=one_of("relu", "gelu", "silu", "tanh", "elu", "softplus")
+    ),
+    "model.last_layer_scale": Field(
+        0.1, "start of the last layer's weights, relative to ±1/sqrt(H)", rule=NOT_NEGATIVE
+    ),
+    "model.identity_start": Field(True, "the last bias starts as the identity matrix"),
+    "model.positive_start": Field(True, "g_0 starts as |normal| rather than normal, normalised"),
+    "model.train_initial_state": Field(True, "g_0 is trained along with the weights"),
+    "loss.sigma_x": Field(0.05, "spatial scale of near and far, m", "paper", POSITIVE),
+    "loss.sigma_g": Field(0.4, "neural scale of separation", "paper", POSITIVE),
+    "loss.separation": Field(1.0, "weight", "paper", FINITE),
+    "loss.invariance": Field(0.1, "weight", "paper", FINITE),
+    "loss.capacity": Field(0.5, "weight", "paper", FINITE),
+    "loss.conformal_isometry": Field(0.1, "weight; the paper gives none", "ours", FINITE),
+    "loss.reduction": Field(
+        "mean", "of the pair losses; literal sums would drown capacity", "inferred",
+        one_of("mean", "sum"),
+    ),
+    "optimizer.learning_rate": Field(2e-5, "peak, of AdamW", "paper", POSITIVE),
+    "optimizer.schedule": Field(
+        "plateau", "of the learning rate, after the warm-up", "paper",
+        one_of("constant", "cosine", "plateau"),
+    ),
+    "optimizer.warmup_steps": Field(0, "linear rise of the learning rate", rule=at_least(0)),
+    "optimizer.decay_steps": Field(
+        0, "step at which cosine reaches zero; 0 means num_steps", rule=at_least(0)
+    ),
+    "optimizer.plateau_factor": Field(
+        0.1, "cut of the learning rate on a plateau (PyTorch's default)", "inferred",
+        Rule(lambda value: 0 < value < 1, "in (0, 1)"),
+    ),
+    "optimizer.plateau_patience": Field(
+        10, "averages without a new best loss before the cut (PyTorch's default)", "inferred",
+        at_least(0),
+    ),
+    "optimizer.plateau_window": Field(
+        1000, "steps whose mean loss is one such average", rule=at_least(1)
+    ),
+    "optimizer.clip": Field(0.1, "largest norm of the gradient, over all weights", "paper", POSITIVE),
+    "optimizer.accumulation": Field(2, "batches averaged in one update", "paper", at_least(1)),
+    "optimizer.weight_decay": Field(0.01, "AdamW's (PyTorch's default)", "inferred", NOT_NEGATIVE),
+    "optimizer.b1": Field(0.9, "Adam's first moment", "inferred", FRACTION),
+    "optimizer.b2": Field(0.999, "Adam's second moment", "inferred", FRACTION),
+    "evaluation.recorded_path": Field(
+        "sargolini",
+        "rat path that drives the network in the report: sargolini (needs the test extra), a .npz or"
+        " .npy file of positions [samples, 2] in metres, or nothing",
+        changes_numbers=False,
+    ),
+    "evaluation.recorded_path_every": Field(
+        5, "keep one sample in this many", rule=at_least(1), changes_numbers=False
+    ),
+}  # fmt: skip
+
+
+def default() -> ConfigDict:
+    """A locked config of all defaults: the published settings, and for the open ones, ours.
+
+    Returns:
+        An `ml_collections.ConfigDict`. A field that doesn't exist can't be set.
+
+    Example:
+        >>> import sicjax
+        >>> config = sicjax.default_config()
+        >>> config.loss.capacity = 3.0
+    """
+    config = ConfigDict()
+    for name, field in FIELDS.items():
+        section, _, leaf = name.rpartition(".")
+        if section and section not in config:
+            config[section] = ConfigDict()
+        (config[section] if section else config)[leaf] = field.default
+    return config.lock()
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Dotted names to plain values, in the config's order."""
+
+    def walk(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in node.items():
+            if isinstance(value, (Mapping, ConfigDict)):
+                yield from walk(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    return dict(walk(config, ""))
+
+
+def validate(config: ConfigDict) -> None:
+    """Check every field's presence, type and range.
+
+    Raises:
+        ConfigError: naming the field, the value and what would be right.
+    """
+    values = flatten(config)
+    for name in values:
+        if name not in FIELDS:
+            raise ConfigError(_unknown(name))
+    for name, field in FIELDS.items():
+        if name not in values:
+            raise ConfigError(f"{name}: missing; start from sicjax.default_config()")
+        value = values[name]
+        wanted = type(field.default)
+        if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
+            raise ConfigError(f"{name}={value!r}: must be {_type_name(wanted)}")
+        if not field.rule.holds(value):
+            raise ConfigError(f"{name}={value!r}: must be {field.rule.says}")
+
+
+def set_field(config: ConfigDict, name: str, text: str) -> None:
+    """Set a dotted field from its text on the command line.
+
+    Raises:
+        ConfigError: no such field (the nearest one is named), or text of another type.
+    """
+    if name not in FIELDS:
+        raise ConfigError(_unknown(name))
+    wanted = type(FIELDS[name].default)
+    try:
+        value = _PARSERS[wanted](text)
+    except ValueError:
+        raise ConfigError(f"{name}={text}: must be {_type_name(wanted)}") from None
+    section, _, leaf = name.rpartition(".")
+    (config[section] if section else config)[leaf] = value
+
+
+def load_file(path: str | Path) -> ConfigDict:
+    """Run a config file and return what its `get_config()` gives.
+
+    Raises:
+        ConfigError: the file can't be read or run, or gives no config.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"--config={path}: no such file")
+    try:
+        config = runpy.run_path(str(path))["get_config"]()
+    except Exception as error:  # a config is user code: whatever it raises is bad input
+        raise ConfigError(f"--config={path}: {type(error).__name__}: {_one_line(error)}") from None
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"--config={path}: get_config() must return an ml_collections.ConfigDict")
+    return config
+
+
+def describe() -> str:
+    """Every field on a line: its name, default, meaning and source."""
+    return "\n".join(
+        f"  {name}={json.dumps(field.default)}  {field.meaning} [{field.source}]"
+        for name, field in FIELDS.items()
+    )
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as the text of config.json."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The config that `to_json` wrote; fields younger than the text take their defaults."""
+    config = default()
+    for name, value in flatten(ConfigDict(json.loads(text))).items():
+        if name not in FIELDS:
+            raise ConfigError(_unknown(name))
+        section, _, leaf = name.rpartition(".")
+        (config[section] if section else config)[leaf] = value
+    return config
+
+
+def difference(old: ConfigDict, new: ConfigDict) -> str | None:
+    """The first field that differs and changes a run's numbers, as "field: old, now new"."""
+    before, after = flatten(old), flatten(new)
+    for name, field in FIELDS.items():
+        if field.changes_numbers and before[name] != after[name]:
+            return f"{name} was {before[name]!r}, now {after[name]!r}"
+    return None
+
+
+def _parse_bool(text: str) -> bool:
+    choices = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in choices:
+        raise ValueError(text)
+    return choices[text.lower()]
+
+
+_PARSERS: Mapping[type, Callable[[str], Any]] = {
+    bool: _parse_bool, int: int, float: float, str: str,
+}  # fmt: skip
+
+
+def _type_name(kind: type) -> str:
+    return {bool: "true or false", int: "an integer", float: "a number", str: "text"}[kind]
+
+
+def _unknown(name: str) -> str:
+    leaves = {field.rpartition(".")[2]: field for field in FIELDS}
+    near = difflib.get_close_matches(name, FIELDS, 1) or [
+        leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, 1)
+    ]
+    return f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

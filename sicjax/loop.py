@@ -1,0 +1,269 @@
+"""`train`: start or resume a run, take its steps, log, save, evaluate.
+
+Letters: P networks, D devices, K networks per device.
+"""
+
+import contextlib
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sicjax import config as config_module
+from sicjax import parallel
+from sicjax.analysis.report import write_report
+from sicjax.checkpoint import Checkpoints
+from sicjax.config import ConfigError
+from sicjax.monitor import Monitor, duration, read_metrics
+from sicjax.run import Run, failure_of, state_shapes
+from sicjax.training import TrainState, make_dispatch, make_init, make_settings
+from sicjax.trajectories import Walk, load_recorded_walk
+
+SHOWN = ("loss", "separation", "invariance", "capacity", "conformal_isometry")
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; all is saved. `exit_code` is 75 (SIGTERM) or 130 (Ctrl-C)."""
+
+    def __init__(self, number: int, step: int) -> None:
+        self.exit_code = 75 if number == signal.SIGTERM else 130
+        super().__init__(f"stopped at step {step}; the same command goes on from there")
+
+
+class NonFiniteError(ArithmeticError):
+    """Every network went non-finite; the message names network, step and term."""
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
+    """Train a population of networks, or take an interrupted training up again.
+
+    Args:
+        config: from `sicjax.default_config()` or a config file.
+        workdir: folder of the run: config.json, checkpoints/, metrics.jsonl, TensorBoard events
+            and report/. A folder that holds a run of the same config is resumed from its last
+            checkpoint; one that is finished only gets its report anew. None keeps all in memory.
+
+    Returns:
+        The first network, as a `Run`; `load_run(workdir, network=k)` gives the others.
+
+    Raises:
+        ConfigError: a wrong value, another experiment's workdir, num_steps below the step
+            reached, a workdir that can't be written, or a recorded path that can't be used.
+        NonFiniteError: no network is left that is finite.
+        Interrupted: SIGTERM or Ctrl-C came; everything up to this dispatch is saved.
+
+    Example:
+        >>> import sicjax
+        >>> config = sicjax.default_config()
+        >>> config.num_steps, config.data.num_trajectories, config.model.hidden_width = 2, 4, 8
+        >>> run = sicjax.train(config)
+        >>> run.rollout([[0.1, 0.0], [0.0, 0.1]]).shape
+        (2, 128)
+    """
+    config = config.copy_and_resolve_references()
+    config_module.validate(config)
+    folder = None if workdir is None else Path(workdir)
+    recorded, note = None, "the run keeps no report"
+    if config.report and folder is not None:
+        recorded, note = _recorded_walk(config)
+    with contextlib.ExitStack() as stack:
+        checkpoints = None
+        if folder is not None:
+            _claim(folder, config)
+            checkpoints = stack.enter_context(
+                Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints, create=True)
+            )
+        states, step = _start_or_resume(config, checkpoints)
+        if step < config.num_steps:
+            states = _run_steps(config, folder, checkpoints, states, step)
+        else:
+            print(f"finished: all {step} steps are done; only the report is made anew")
+    runs = _as_runs(config, states)
+    if config.report and folder is not None:
+        for run in runs:
+            page = write_report(
+                run,
+                folder / "report" / f"network_{run.network:03d}",
+                metrics=read_metrics(folder / "metrics.jsonl", network=run.network),
+                recorded_path=recorded,
+                recorded_note=note,
+            )
+            print(f"report: {page}", flush=True)
+    return runs[0]
+
+
+def _recorded_walk(config: ConfigDict) -> tuple[Walk | None, str]:
+    """The rat path that the report drives the network with, or one line why there is none."""
+    name, every = config.evaluation.recorded_path, config.evaluation.recorded_path_every
+    try:
+        return load_recorded_walk(name, every=every), name
+    except ModuleNotFoundError as error:
+        return None, str(error)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"evaluation.recorded_path={name}: {error}") from None
+
+
+def _claim(folder: Path, config: ConfigDict) -> None:
+    """Make the folder this experiment's, or see that it is."""
+    path = folder / "config.json"
+    try:
+        if path.exists():
+            found = config_module.from_json(path.read_text())
+            if difference := config_module.difference(found, config):
+                raise ConfigError(f"workdir={folder} belongs to another experiment: {difference}")
+            reached = _step_reached(folder)
+            if config.num_steps < reached:
+                raise ConfigError(
+                    f"num_steps={config.num_steps}: must be at least {reached}, the step that"
+                    f" {folder} has reached"
+                )
+        elif (folder / "checkpoints").exists():
+            raise ConfigError(f"workdir={folder}: has checkpoints but no config.json; not a run")
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(config_module.to_json(config))
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"workdir={folder}: can't be written ({error.strerror})") from None
+
+
+def _step_reached(folder: Path) -> int:
+    if not (folder / "checkpoints").exists():
+        return 0
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        return checkpoints.latest_step or 0
+
+
+def _start_or_resume(
+    config: ConfigDict, checkpoints: Checkpoints | None
+) -> tuple[TrainState, int]:
+    """States [P, ...] and the step they have reached."""
+    if checkpoints is not None and (step := checkpoints.latest_step) is not None:
+        states = checkpoints.restore(step, state_shapes(config))
+        print(f"resumed at step {step}", flush=True)
+        return states, step
+    seeds = np.arange(config.seed, config.seed + config.num_networks, dtype=np.uint32)
+    return jax.jit(jax.vmap(make_init(config)))(seeds), 0
+
+
+def _run_steps(
+    config: ConfigDict,
+    folder: Path | None,
+    checkpoints: Checkpoints | None,
+    states: TrainState,
+    step: int,
+) -> TrainState:
+    """Train to the end; returns states [P, ...] on the host."""
+    per_dispatch = _steps_per_dispatch(config)
+    devices = parallel.num_devices(config.num_networks)
+    _say_cost(config, states, step, devices)
+    settings = jax.tree.map(
+        lambda leaf: np.broadcast_to(leaf, (config.num_networks, *leaf.shape)),
+        make_settings(config),
+    )
+    rows, settings_rows = parallel.spread(states, devices), parallel.spread(settings, devices)
+    began = time.monotonic()
+    dispatch = make_dispatch(config, devices).lower(rows, settings_rows, per_dispatch).compile()
+    compiled = time.monotonic()
+    with (
+        _signals() as received,
+        Monitor(folder, first_step=step, num_steps=config.num_steps, shown=SHOWN) as monitor,
+    ):
+        reported: set[int] = set()
+        while step < config.num_steps:
+            rows, metrics_rows = dispatch(rows, settings_rows)
+            step += per_dispatch
+            metrics = parallel.gather(metrics_rows, config.num_networks)
+            if compiled:
+                rest = (time.monotonic() - compiled) * (config.num_steps - step) / per_dispatch
+                monitor.say(
+                    f"compiled in {duration(compiled - began)}; by the first {per_dispatch} steps,"
+                    f" the rest takes about {duration(rest)}"
+                )
+                compiled = 0.0
+            monitor.progress(step, metrics)
+            if step % config.log_every == 0 or step == config.num_steps:
+                monitor.log(step, metrics)
+            broken = parallel.gather(rows.failed_step, config.num_networks) >= 0
+            ends = step == config.num_steps or bool(received) or broken.all()
+            if checkpoints is not None and (step % config.checkpoint_every == 0 or ends):
+                monitor.flush()
+                checkpoints.save(step, parallel.gather(rows, config.num_networks))
+            if set(np.flatnonzero(broken)) - reported:
+                _report_broken(monitor, config, rows, reported)
+            if broken.all():
+                states = parallel.gather(rows, config.num_networks)
+                raise NonFiniteError(failure_of(jax.tree.map(lambda leaf: leaf[0], states), 0))
+            if received and step < config.num_steps:
+                raise Interrupted(received[0], step)
+    return parallel.gather(rows, config.num_networks)
+
+
+def _report_broken(
+    monitor: Monitor, config: ConfigDict, rows: TrainState, reported: set[int]
+) -> None:
+    states = parallel.gather(rows, config.num_networks)
+    for network in np.flatnonzero(states.failed_step >= 0):
+        if network not in reported:
+            reported.add(int(network))
+            one = jax.tree.map(lambda leaf, k=network: leaf[k], states)
+            monitor.say(f"{failure_of(one, int(network))}; frozen at its last finite state")
+
+
+def _steps_per_dispatch(config: ConfigDict) -> int:
+    """The largest number that hits every log line, checkpoint and the end, up to the wish."""
+    return math.gcd(
+        config.steps_per_dispatch, config.log_every, config.checkpoint_every, config.num_steps
+    )
+
+
+def _say_cost(config: ConfigDict, states: TrainState, step: int, devices: int) -> None:
+    """What the run will cost, as far as it is known before the first step."""
+    leaves = jax.tree.leaves(states)
+    megabytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) / 1e6
+    device = jax.local_devices()[0]
+    print(
+        f"{config.num_networks} network(s) on {devices} {device.device_kind} device(s): steps"
+        f" {step} to {config.num_steps}, {config.optimizer.accumulation} batch(es) of"
+        f" {config.data.num_trajectories} x {config.data.trajectory_length} states each;"
+        f" checkpoints take up to {megabytes * config.keep_checkpoints:.0f} MB of disk",
+        flush=True,
+    )
+
+
+def _as_runs(config: ConfigDict, states: TrainState) -> list[Run]:
+    return [
+        Run.from_state(config, jax.tree.map(lambda leaf, k=k: leaf[k], states), k)
+        for k in range(config.num_networks)
+    ]
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The list fills when SIGTERM or Ctrl-C comes; a second Ctrl-C stops at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("stopping after this dispatch; saving", file=sys.stderr, flush=True)
+
+    previous = {n: signal.signal(n, receive) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,230 @@
+"""The four loss terms of SIC and their weighted sum (Schaeffer et al. 2023, section 3).
+
+Letters: B trajectories, T steps, N units, M = B*T states. Positions and steps in metres.
+Distances between states are Euclidean and don't assume unit norm. A pair is far when
+|x - x'| > sigma_x, near when |x - x'| < sigma_x (a tie is neither), and a state is never paired
+with itself. "mean" divides by the number of such pairs; "sum" counts each unordered pair once;
+no such pair gives 0. All four are jitted; forward-mode derivatives of the pair losses are refused.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from sicjax.pairs import pair_losses
+from sicjax.trajectories import Batch
+
+
+class LossSettings(NamedTuple):
+    """Weights and scales of the loss: traced, so that networks of one program may differ."""
+
+    separation: ArrayLike = 1.0  # weight
+    invariance: ArrayLike = 0.1  # weight
+    capacity: ArrayLike = 0.5  # weight
+    conformal_isometry: ArrayLike = 0.1  # weight
+    sigma_x: ArrayLike = 0.05  # metres
+    sigma_g: ArrayLike = 0.4
+
+
+class LossTerms(NamedTuple):
+    """The four terms, unweighted, and the pair counts of one batch; all scalars."""
+
+    separation: Array
+    invariance: Array
+    capacity: Array
+    conformal_isometry: Array
+    num_far: Array
+    num_near: Array
+
+
+def _flatten(states: Array, positions: Array, reduction: str) -> tuple[Array, Array]:
+    states, positions = jnp.asarray(states), jnp.asarray(positions)
+    if states.ndim != 3 or positions.shape != (*states.shape[:2], 2):
+        raise ValueError(
+            f"states {states.shape}, positions {positions.shape}: must be [B, T, N] and [B, T, 2]"
+        )
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction={reduction!r}: must be 'mean' or 'sum'")
+    positions = jax.lax.stop_gradient(positions).astype(states.dtype)
+    return states.reshape(-1, states.shape[-1]), positions.reshape(-1, 2)
+
+
+def _pair_losses(states, positions, sigma_x, sigma_g, weights, reduction):
+    states, positions = _flatten(states, positions, reduction)
+    scalars = (jnp.asarray(value, states.dtype) for value in (sigma_x, sigma_g, weights))
+    return pair_losses(states, positions, *scalars, reduction, True)
+
+
+@partial(jax.jit, static_argnames="reduction")
+def separation_loss(
+    states: Array, positions: Array, *, sigma_x: ArrayLike, sigma_g: ArrayLike,
+    reduction: str = "mean",
+) -> Array:  # fmt: skip
+    """How similar the states of far places are: exp(-|g - g'|^2 / (2 sigma_g^2)) over far pairs.
+
+    Args:
+        states: [B, T, N].
+        positions: [B, T, 2] metres.
+        sigma_x: metres; pairs further apart than this count.
+        sigma_g: neural distance over which the similarity falls.
+        reduction: "mean" or "sum".
+
+    Returns:
+        Scalar. Differentiable in the states and sigma_g; zero gradient in positions and sigma_x.
+
+    Raises:
+        ValueError: shapes that don't match, or an unknown reduction.
+
+    Source: Schaeffer et al. 2023, section 3 (separation loss).
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> states = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> positions = jnp.array([[[0.0, 0.0], [1.0, 0.0]]])
+        >>> print(f"{sicjax.separation_loss(states, positions, sigma_x=0.05, sigma_g=1.0):.4f}")
+        0.3679
+    """
+    return _pair_losses(states, positions, sigma_x, sigma_g, (1, 0), reduction)[0]
+
+
+@partial(jax.jit, static_argnames="reduction")
+def invariance_loss(
+    states: Array, positions: Array, *, sigma_x: ArrayLike, reduction: str = "mean"
+) -> Array:
+    """How different the states of near places are: |g - g'|^2 over near pairs.
+
+    Args:
+        states: [B, T, N].
+        positions: [B, T, 2] metres.
+        sigma_x: metres; pairs closer than this count.
+        reduction: "mean" or "sum".
+
+    Returns:
+        Scalar. In float32 accurate to 1e-5 of the mean |g|^2.
+
+    Raises:
+        ValueError: shapes that don't match, or an unknown reduction.
+
+    Source: Schaeffer et al. 2023, section 3 (invariance loss).
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> states = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> print(sicjax.invariance_loss(states, jnp.zeros((1, 2, 2)), sigma_x=0.05))
+        2.0
+    """
+    return _pair_losses(states, positions, sigma_x, 1.0, (0, 1), reduction)[0]
+
+
+@jax.jit
+def capacity_loss(states: Array) -> Array:
+    """Minus the squared length of the mean state; low when states share a part of the code.
+
+    Args:
+        states: [B, T, N].
+
+    Returns:
+        Scalar, -|mean of g|^2.
+
+    Source: Schaeffer et al. 2023, section 3 (capacity loss).
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> print(sicjax.capacity_loss(jnp.ones((2, 3, 4))))
+        -4.0
+    """
+    mean = jnp.mean(states, axis=(0, 1))
+    return -jnp.sum(mean * mean)
+
+
+@jax.jit
+def conformal_isometry_loss(
+    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike
+) -> Array:
+    """How unevenly the code moves: the variance of |g_t - g_{t-1}| / |v_t| over short steps.
+
+    Args:
+        states: [B, T, N].
+        initial_state: [N], the state before the first step.
+        steps: [B, T, 2] metres.
+        max_step: metres; steps with 0 < |v| < max_step count.
+
+    Returns:
+        Scalar, the population variance; 0 if no step counts.
+
+    Raises:
+        ValueError: shapes that don't match.
+
+    Source: Schaeffer et al. 2023, section 3 (conformal isometry loss).
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> states = jnp.array([[[0.0, 1.0], [1.0, 1.0]]])
+        >>> steps = jnp.array([[[0.01, 0.0], [0.02, 0.0]]])
+        >>> loss = sicjax.conformal_isometry_loss(states, jnp.zeros(2), steps, max_step=0.05)
+        >>> print(f"{loss:.1f}")  # speeds 100 and 50 per metre
+        625.0
+    """
+    if states.ndim != 3 or steps.shape != (*states.shape[:2], 2):
+        raise ValueError(
+            f"states {states.shape} and steps {steps.shape}: must be [B, T, N] and [B, T, 2]"
+        )
+    if initial_state.shape != states.shape[2:]:
+        raise ValueError(f"initial_state {initial_state.shape}: must be [N] = {states.shape[2:]}")
+    speeds, counted = neural_speeds(states, initial_state, steps, max_step=max_step)
+    number = jnp.maximum(jnp.sum(counted), 1)
+    mean = jnp.sum(speeds, where=counted) / number
+    return jnp.sum((speeds - mean) ** 2, where=counted) / number
+
+
+def neural_speeds(
+    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike
+) -> tuple[Array, Array]:
+    """|g_t - g_{t-1}| / |v_t| per metre, and which steps have 0 < |v_t| < max_step; both [B, T].
+
+    Where a step doesn't count its speed is 0; where the state stands still, so is the gradient.
+    """
+    start = jnp.broadcast_to(initial_state, (states.shape[0], 1, states.shape[2]))
+    moved = jnp.diff(states, axis=1, prepend=start)
+    neural_square, square = jnp.sum(moved**2, axis=-1), jnp.sum(steps**2, axis=-1)
+    counted = (square > 0) & (square < jnp.square(max_step))
+    moving = counted & (neural_square > 0)
+    ratio = jnp.where(moving, neural_square, 1) / jnp.where(moving, square, 1)
+    return jnp.where(moving, jnp.sqrt(ratio), 0), counted
+
+
+def sic_loss(
+    states: Array, initial_state: Array, batch: Batch, settings: LossSettings, *,
+    reduction: str = "mean", branch: bool = True,
+) -> tuple[Array, LossTerms]:  # fmt: skip
+    """The weighted sum of the four terms, and the terms (of which the pair terms are values only).
+
+    Args:
+        states: [B, T, N].
+        initial_state: [N].
+        batch: the batch that the states belong to.
+        settings: weights and scales; conformal isometry uses steps shorter than sigma_x.
+        reduction: of the pair losses, "mean" or "sum".
+        branch: as in `pairs.pair_losses`.
+    """
+    flat_states, positions = _flatten(states, batch.positions, reduction)
+    weights = jnp.stack([settings.separation, settings.invariance]).astype(states.dtype)
+    scales = (jnp.asarray(s, states.dtype) for s in (settings.sigma_x, settings.sigma_g))
+    pairs, terms = pair_losses(flat_states, positions, *scales, weights, reduction, branch)
+    capacity = capacity_loss(states)
+    conformal_isometry = conformal_isometry_loss(
+        states, initial_state, batch.steps, max_step=settings.sigma_x
+    )
+    total = (
+        pairs
+        + settings.capacity * capacity
+        + settings.conformal_isometry * conformal_isometry
+    )
+    return total, LossTerms(
+        terms.separation, terms.invariance, capacity, conformal_isometry,
+        terms.num_far, terms.num_near,
+    )  # fmt: skip

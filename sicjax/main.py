@@ -1,0 +1,63 @@
+"""The command: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sicjax import config as config_module
+from sicjax.config import ConfigError
+from sicjax.loop import Interrupted, NonFiniteError, train
+
+USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
+
+
+def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
+    """Config and workdir from the command line.
+
+    Raises:
+        ConfigError: an unknown flag or field, a value of the wrong type, or an unreadable file.
+    """
+    flags: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if not (argument.startswith("--") and equals):
+            raise ConfigError(f"{argument}: must be --NAME=VALUE; {USAGE}")
+        flags[name] = text
+    path, workdir = flags.pop("config", ""), flags.pop("workdir", "")
+    if not path:
+        raise ConfigError(f"--config is missing; {USAGE}")
+    config = config_module.load_file(path)
+    for name, text in flags.items():
+        if not name.startswith("config."):
+            raise ConfigError(f"--{name}: no such flag; {USAGE}")
+        config_module.set_field(config, name.removeprefix("config."), text)
+    return config, Path(workdir) if workdir else Path("runs") / Path(path).stem
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train, resume or report; returns the exit code."""
+    if arguments in (["--help"], ["-h"]):
+        print(f"{USAGE}\n\nfields and their defaults:\n{config_module.describe()}")
+        return 0
+    try:
+        config, workdir = parse(arguments)
+        train(config, workdir)
+    except ConfigError as error:
+        print(f"sicjax: {error}", file=sys.stderr)
+        return 2
+    except NonFiniteError as error:
+        print(f"sicjax: no network is left: {error}", file=sys.stderr)
+        return 3
+    except Interrupted as stop:
+        print(f"sicjax: {stop}", file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        print("sicjax: stopped at once; the last checkpoint stands", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,191 @@
+"""The network of Schaeffer et al. 2023, section 3: g_t = Norm(ReLU(W(v_t) g_{t-1})), W = MLP.
+
+Letters: B trajectories, T steps, N units, H hidden width. Velocities in metres per step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+# Float32 products of states run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
+PRECISION = lax.Precision.HIGHEST
+
+# Below this largest entry a vector counts as zero: its inverse still fits in float32.
+SMALLEST_ENTRY = 1e-19
+
+
+def _rectify(x: Array) -> tuple[Array, Array]:
+    """ReLU(x) scaled to unit length, and the inverse of the length it had (0 for a dead state)."""
+    positive = jax.nn.relu(x)
+    # Dividing by the largest entry first keeps the squares from under- and overflowing. The
+    # quotient is homogeneous of degree 0, so the gradient may ignore the scale.
+    largest = lax.stop_gradient(jnp.max(positive, axis=-1, keepdims=True))
+    alive = largest > SMALLEST_ENTRY
+    scaled = positive / jnp.where(alive, largest, 1)
+    square = jnp.sum(scaled * scaled, axis=-1, keepdims=True)
+    inverse = lax.rsqrt(jnp.where(alive, square, 1))  # clamped inside the root: finite gradient
+    unit = jnp.where(alive, scaled * inverse, 0)
+    return unit, jnp.where(alive, inverse / jnp.where(alive, largest, 1), 0)
+
+
+@jax.jit
+def norm_relu(x: Array) -> Array:
+    """Rectify, then scale to unit Euclidean length.
+
+    Args:
+        x: [..., N].
+
+    Returns:
+        [..., N], non-negative, of norm 1; the zero vector, with zero gradient, where no entry is
+        positive (the paper leaves that case open).
+
+    Source: Schaeffer et al. 2023, section 3 (architecture).
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> sicjax.norm_relu(jnp.array([3.0, 4.0, -5.0])).tolist()
+        [0.6000000238418579, 0.800000011920929, 0.0]
+    """
+    return _rectify(x)[0]
+
+
+def _torch_uniform(fan_in: int, scale: float = 1.0) -> Callable[..., Array]:
+    """Uniform in ±scale / sqrt(fan_in), the usual start of a linear layer in PyTorch."""
+    bound = scale / fan_in**0.5
+
+    def init(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Hypernetwork(nn.Module):
+    """An MLP from a velocity to the transition matrix that it causes.
+
+    The last bias starts as the identity matrix (`identity_start`) with small weights around it,
+    so that an untrained network keeps its state: spatial codes form from there within thousands
+    of steps, and did not from a plain random start.
+    """
+
+    num_units: int  # N
+    hidden_width: int  # H
+    num_layers: int  # linear layers, the last one included
+    activation: str  # name of a function in jax.nn
+    max_velocity: float  # metres per step; velocities enter the MLP divided by it
+    last_layer_scale: float  # of the last layer's weights, relative to ±1/sqrt(H)
+    identity_start: bool
+
+    @nn.compact
+    def __call__(self, velocities: Array) -> Array:
+        """[..., 2] metres per step -> [..., N, N], acting on column vectors."""
+        activation = getattr(jax.nn, self.activation)
+        hidden = velocities / self.max_velocity
+        for _ in range(self.num_layers - 1):
+            init = _torch_uniform(hidden.shape[-1])
+            hidden = activation(
+                nn.Dense(self.hidden_width, kernel_init=init, bias_init=init)(hidden)
+            )
+        last_init = _torch_uniform(hidden.shape[-1], self.last_layer_scale)
+        entries = nn.Dense(
+            self.num_units**2,
+            kernel_init=last_init,
+            bias_init=self._flat_identity if self.identity_start else last_init,
+        )(hidden)
+        return entries.reshape(*velocities.shape[:-1], self.num_units, self.num_units)
+
+    def _flat_identity(self, key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jnp.eye(self.num_units, dtype=dtype).reshape(shape)
+
+
+def initial_direction(key: Array, num_units: int, *, positive: bool) -> Array:
+    """The parameter behind g_0 = norm_relu(parameter): normal, or its absolute value.
+
+    With signs about a third of the units stay silent for ever; a positive start lets all live.
+    """
+    direction = jax.random.normal(key, (num_units,))
+    return jnp.abs(direction) if positive else direction
+
+
+def rollout(
+    transition: Callable[[Array], Array], initial_state: Array, velocities: Array
+) -> Array:
+    """Run the recurrence along any velocities, evaluating the hypernetwork at each.
+
+    Args:
+        transition: [..., 2] metres per step -> [..., N, N].
+        initial_state: [N], g_0.
+        velocities: [..., T, 2] metres per step.
+
+    Returns:
+        States [..., T, N]; the initial state is not among them.
+    """
+
+    def advance(states: Array, velocity: Array) -> tuple[Array, Array]:
+        pushed = jnp.einsum("...ij,...j->...i", transition(velocity), states, precision=PRECISION)
+        states = norm_relu(pushed)
+        return states, states
+
+    start = jnp.broadcast_to(initial_state, (*velocities.shape[:-2], initial_state.shape[-1]))
+    states = lax.scan(advance, start, jnp.moveaxis(velocities, -2, 0))[1]
+    return jnp.moveaxis(states, 0, -2)
+
+
+@jax.custom_vjp
+def rollout_permuted(transitions: Array, order: Array, initial_state: Array) -> Array:
+    """Run the recurrence over trajectories that share their velocities in different orders.
+
+    Only T matrices exist in such a batch, and every trajectory uses each of them once. So the
+    gradient of matrix k is one [N, B] x [B, N] product of back-propagated states with the
+    states they met, both read in the order of the inverse permutation, instead of a scatter of
+    outer products at each step.
+
+    Args:
+        transitions: [T, N, N], one for each distinct velocity.
+        order: [B, T] int, rows are permutations of range(T).
+        initial_state: [N], g_0, non-negative.
+
+    Returns:
+        States [B, T, N].
+    """
+    return _rollout_permuted_fwd(transitions, order, initial_state)[0]
+
+
+def _rollout_permuted_fwd(transitions: Array, order: Array, initial_state: Array):
+    def advance(states: Array, index: Array):
+        pushed = jnp.einsum("bij,bj->bi", transitions[index], states, precision=PRECISION)
+        states, inverse_norm = _rectify(pushed)
+        return states, (states, inverse_norm)
+
+    start = jnp.broadcast_to(initial_state, (order.shape[0], initial_state.shape[0]))
+    states, inverse_norms = lax.scan(advance, start, order.T)[1]
+    return jnp.moveaxis(states, 0, 1), (transitions, order, initial_state, states, inverse_norms)
+
+
+def _rollout_permuted_bwd(residuals, cotangents: Array):
+    transitions, order, initial_state, states, inverse_norms = residuals
+
+    def retreat(carried: Array, step):
+        cotangent, state, inverse_norm, index = step
+        total = cotangent + carried
+        along = jnp.sum(total * state, axis=-1, keepdims=True)
+        pushed = jnp.where(state > 0, (total - along * state) * inverse_norm, 0)
+        carried = jnp.einsum("bij,bi->bj", transitions[index], pushed, precision=PRECISION)
+        return carried, pushed
+
+    steps = (jnp.moveaxis(cotangents, 1, 0), states, inverse_norms, order.T)
+    carried, pushed = lax.scan(retreat, jnp.zeros_like(states[0]), steps, reverse=True)
+    start = jnp.broadcast_to(initial_state, (1, *states.shape[1:]))
+    before = jnp.concatenate([start, states[:-1]])
+    when = jnp.argsort(order, axis=1).T  # [T, B]: the step at which b used velocity k
+    trajectory = jnp.arange(order.shape[0])
+    transitions_cotangent = jnp.einsum(
+        "kbi,kbj->kij", pushed[when, trajectory], before[when, trajectory], precision=PRECISION
+    )
+    return transitions_cotangent, None, jnp.sum(carried, axis=0)
+
+
+rollout_permuted.defvjp(_rollout_permuted_fwd, _rollout_permuted_bwd)

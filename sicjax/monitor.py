@@ -1,0 +1,172 @@
+"""What a run says while it trains: metrics.jsonl, TensorBoard events, a progress bar.
+
+Letters: P networks. Knows names and numbers, not what they mean.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0  # of plain progress, where there is no terminal to draw a bar in
+
+Row = Mapping[str, Any]
+
+
+def read_metrics(path: Path, *, network: int | None = None) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, all or one network's; a torn last line is left out."""
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            if network is None or row["network"] == network:
+                rows.append(row)
+    return rows
+
+
+class Monitor:
+    """Writes metrics and shows progress; a context manager.
+
+    Args:
+        workdir: where metrics.jsonl and the TensorBoard events go; None writes nothing.
+        first_step: the step the run (re)starts from; rows after it are cut off, so that a
+            restart leaves neither gap nor duplicate.
+        num_steps: the step it runs to.
+        shown: names of the metrics that the progress shows.
+        stream: of the progress; a bar on a terminal, else plain lines.
+    """
+
+    def __init__(
+        self,
+        workdir: Path | None,
+        *,
+        first_step: int,
+        num_steps: int,
+        shown: Sequence[str],
+        stream: TextIO | None = None,
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._first_step, self._num_steps, self._shown = first_step, num_steps, shown
+        self._file: TextIO | None = None
+        self._events: SummaryWriter | None = None
+        if workdir is not None:
+            path = workdir / "metrics.jsonl"
+            _cut_after(path, first_step)
+            self._file = path.open("a")
+            # purge_step makes TensorBoard forget what a killed run logged after its checkpoint.
+            self._events = SummaryWriter(str(workdir), purge_step=first_step + 1)
+        self._started = self._last_line = time.monotonic()
+        self._bar: tqdm | None = None
+        if self._stream.isatty():
+            self._bar = tqdm(
+                initial=first_step, total=num_steps, unit="step", file=self._stream,
+                dynamic_ncols=True,
+            )  # fmt: skip
+
+    def progress(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Show that `step` is done, with the mean over networks of metrics [P]."""
+        text = " ".join(f"{name} {_finite_mean(metrics[name]):.3g}" for name in self._shown)
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(step - self._bar.n)
+            return
+        now = time.monotonic()
+        if now - self._last_line < SECONDS_BETWEEN_LINES and step < self._num_steps:
+            return
+        self._last_line = now
+        rate = self.steps_per_second(step)
+        left = duration((self._num_steps - step) / rate) if rate > 0 else "?"
+        print(
+            f"step {step}/{self._num_steps}  {rate:.3g} steps/s  {left} left  {text}",
+            file=self._stream, flush=True,
+        )  # fmt: skip
+
+    def log(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Write one row per network; metrics [P] each."""
+        if self._file is None or self._events is None:
+            return
+        timing = {
+            "elapsed_s": round(time.monotonic() - self._started, 3),
+            "steps_per_s": round(self.steps_per_second(step), 3),
+        }
+        num_networks = len(next(iter(metrics.values())))
+        for network in range(num_networks):
+            values = {name: float(column[network]) for name, column in metrics.items()}
+            row = {"step": step, "network": network, **_without_nan(values), "timing": timing}
+            self._file.write(json.dumps(row) + "\n")
+            for name, value in values.items():
+                self._events.add_scalar(f"network_{network:03d}/{name}", value, step)
+        self._file.flush()
+
+    def flush(self) -> None:
+        """Put all that was logged on disk, before a checkpoint that stands for it."""
+        if self._file is not None and self._events is not None:
+            self._file.flush()
+            self._events.flush()
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def steps_per_second(self, step: int) -> float:
+        """Mean speed since this run (re)started."""
+        return (step - self._first_step) / max(time.monotonic() - self._started, 1e-9)
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if self._file is not None and self._events is not None:
+            self._file.close()
+            self._events.close()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "12 s", "3 min 20 s" or "5 h 10 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def _cut_after(path: Path, step: int) -> None:
+    """Drop the rows after a step, and a torn last line; atomically."""
+    if not path.exists():
+        return
+    rows = [row for row in read_metrics(path) if row["step"] <= step]
+    rest = path.with_suffix(".tmp")
+    rest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rest.replace(path)
+
+
+def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: null stands for it."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _finite_mean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else math.nan

@@ -1,0 +1,212 @@
+"""Separation and invariance over all pairs of states: tiled, with the exact gradient, O(M) memory.
+
+Letters: M = B*T states, N units, K tiles of S states; e_ij = exp(-|g_i - g_j|^2 / (2 sigma_g^2)).
+
+Both losses are sums over pairs of a function of |g_i - g_j|^2. With A_ij twice its derivative,
+weighted, the gradient is the graph Laplacian of A applied to the states:
+
+    d loss / d g_i = sum_j A_ij (g_i - g_j) = (sum_j A_ij) g_i - (A G)_i
+    A_ij = -w_sep e_ij / sigma_g^2 for a far pair, 2 w_inv for a near one
+
+One pass over tiles of pairs yields loss and gradient together; no M x M array exists. A is
+symmetric, so each unordered pair of tiles is visited once. The states are first sorted along x:
+tiles that lie further apart in x than sigma_x hold far pairs alone and need no positions.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from sicjax.model import PRECISION
+
+
+class PairTerms(NamedTuple):
+    """What one pass over the pairs measures."""
+
+    separation: Array  # scalar, unweighted, reduced as asked
+    invariance: Array  # scalar, unweighted, reduced as asked
+    num_far: Array  # scalar float: unordered pairs with |x - x'| > sigma_x
+    num_near: Array  # scalar float: unordered pairs with |x - x'| < sigma_x
+
+
+class _Tiles(NamedTuple):
+    """Centred states sorted along x. Missing ones stand at NaN, which is neither near nor far."""
+
+    states: Array  # [K, S, N]
+    positions: Array  # [K, S, 2]
+    pairs: np.ndarray  # [K (K + 1) / 2, 2] int32: each unordered pair of tiles
+    apart: Array  # [K (K + 1) / 2] bool: all pairs of states in this pair of tiles are far
+
+
+def _tile_size(num_states: int) -> int:
+    """Wide enough for efficient products, narrow enough that few tiles touch in space."""
+    return int(np.clip(2 ** round(np.log2(max(num_states, 1) / 16)), 8, 256))
+
+
+def _make_tiles(states: Array, positions: Array, sigma_x: Array) -> _Tiles:
+    size = _tile_size(states.shape[0])
+    padding = ((0, -states.shape[0] % size), (0, 0))
+    states = jnp.pad(states, padding).reshape(-1, size, states.shape[1])
+    positions = jnp.pad(positions, padding, constant_values=jnp.nan).reshape(-1, size, 2)
+    pairs = np.stack(np.triu_indices(states.shape[0]), axis=1).astype(np.int32)
+    left, right = pairs.T
+    x = positions[..., 0]
+    complete = ~jnp.isnan(x[:, -1])  # NaN sorts last
+    apart = (x[right, 0] - x[left, -1] > sigma_x) & complete[left] & complete[right]
+    return _Tiles(states, positions, pairs, apart)
+
+
+def _near_and_far(tiles: _Tiles, left: Array, right: Array, sigma_x: Array) -> tuple[Array, Array]:
+    """Masks [S, S] of near and far pairs, each unordered pair of states at most once."""
+    a, b = tiles.positions[left], tiles.positions[right]
+    dx, dy = a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1]
+    square, threshold = dx * dx + dy * dy, sigma_x * sigma_x
+    row = lax.broadcasted_iota(jnp.int32, square.shape, 0)
+    column = lax.broadcasted_iota(jnp.int32, square.shape, 1)
+    counted = (left < right) | (row < column)
+    return (square < threshold) & counted, (square > threshold) & counted
+
+
+def _visit_pairs(tiles: _Tiles, when_apart, otherwise, carry, *, branch: bool):
+    """Scan `(left, right, carry) -> (carry, out)` over all pairs of tiles."""
+
+    def visit(carry, pair):
+        left, right, apart = pair
+        if branch:
+            return lax.cond(apart, when_apart, otherwise, left, right, carry)
+        return otherwise(left, right, carry)
+
+    return lax.scan(visit, carry, (*tiles.pairs.T, tiles.apart))
+
+
+def _count_pairs(tiles: _Tiles, sigma_x: Array, *, branch: bool) -> tuple[Array, Array]:
+    """Numbers of far and near pairs: exact within a tile, added as floats (M^2 outgrows int32)."""
+    dtype, size = tiles.states.dtype, tiles.states.shape[1]
+
+    def when_apart(left, right, carry):
+        return carry, (jnp.full((), size**2, dtype), jnp.zeros((), dtype))
+
+    def otherwise(left, right, carry):
+        near, far = _near_and_far(tiles, left, right, sigma_x)
+        return carry, (jnp.sum(far, dtype=dtype), jnp.sum(near, dtype=dtype))
+
+    far, near = _visit_pairs(tiles, when_apart, otherwise, (), branch=branch)[1]
+    return jnp.sum(far), jnp.sum(near)
+
+
+def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
+    return lax.dot_general(a, b, (((over[0],), (over[1],)), ((), ())), precision=PRECISION)
+
+
+def _one_pass(states, positions, sigma_x, sigma_g, weights, *, reduction, branch, with_gradient):
+    """Total, terms and the total's gradient [M, N] (None unless asked for)."""
+    positions = jnp.where(jnp.isnan(positions).any(axis=1, keepdims=True), jnp.nan, positions)
+    order = jnp.argsort(positions[:, 0])
+    # Distances don't change when the mean is subtracted, and their rounding errors shrink.
+    centred = (states - jnp.mean(states, axis=0))[order]
+    tiles = _make_tiles(centred, positions[order], sigma_x)
+    variance = sigma_g * sigma_g
+    log_half = -jnp.sum(tiles.states**2, axis=-1) / (2 * variance)  # log e_ij = two of these + ...
+
+    num_far, num_near = _count_pairs(tiles, sigma_x, branch=branch)
+    one = jnp.ones((), states.dtype)
+    per_far = 1 / jnp.maximum(num_far, 1) if reduction == "mean" else one
+    per_near = 1 / jnp.maximum(num_near, 1) if reduction == "mean" else one
+    far_slope = -weights[0] * per_far / variance
+    near_slope = 2 * weights[1] * per_near
+
+    def log_similarity(left, right):
+        inner = _product(tiles.states[left], tiles.states[right], (1, 1))
+        return log_half[left][:, None] + log_half[right][None, :] + inner / variance
+
+    def add_gradient(left, right, slopes, scale, gradient):
+        if gradient is None:
+            return None
+        a, b = tiles.states[left], tiles.states[right]
+        to_a = jnp.sum(slopes, axis=1)[:, None] * a - _product(slopes, b, (1, 0))
+        to_b = jnp.sum(slopes, axis=0)[:, None] * b - _product(slopes, a, (0, 0))
+        return gradient.at[left].add(scale * to_a).at[right].add(scale * to_b)
+
+    def when_apart(left, right, gradient):
+        similarity = jnp.exp(log_similarity(left, right))
+        gradient = add_gradient(left, right, similarity, far_slope, gradient)
+        return gradient, (jnp.sum(similarity), jnp.zeros((), states.dtype))
+
+    def otherwise(left, right, gradient):
+        near, far = _near_and_far(tiles, left, right, sigma_x)
+        log_e = log_similarity(left, right)
+        similarity = jnp.where(far, jnp.exp(log_e), 0)
+        square = jnp.where(near, jnp.maximum(-2 * variance * log_e, 0), 0)
+        slopes = far_slope * similarity + jnp.where(near, near_slope, 0)
+        gradient = add_gradient(left, right, slopes, one, gradient)
+        return gradient, (jnp.sum(similarity), jnp.sum(square))
+
+    start = jnp.zeros_like(tiles.states) if with_gradient else None
+    gradient, (far_sums, near_sums) = _visit_pairs(
+        tiles, when_apart, otherwise, start, branch=branch
+    )
+    terms = PairTerms(
+        jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near, num_far, num_near
+    )
+    if with_gradient:
+        gradient = gradient.reshape(-1, states.shape[1])[: states.shape[0]]
+        gradient = jnp.zeros_like(states).at[order].set(gradient, unique_indices=True)
+    total = weights[0] * terms.separation + weights[1] * terms.invariance
+    return total, terms, gradient
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def pair_losses(
+    states: Array,
+    positions: Array,
+    sigma_x: Array,
+    sigma_g: Array,
+    weights: Array,
+    reduction: str = "mean",
+    branch: bool = True,
+) -> tuple[Array, PairTerms]:
+    """Weighted sum of separation and invariance, differentiable; and its terms, which are not.
+
+    Args:
+        states: [M, N].
+        positions: [M, 2] metres; a state at NaN enters no pair.
+        sigma_x: scalar, metres. The losses are step functions of it and of the positions, so
+            those gradients are zero.
+        sigma_g: scalar.
+        weights: [2], of separation and of invariance.
+        reduction: "mean" over such pairs, or "sum" over unordered pairs.
+        branch: skip the position test for tiles that lie apart. False under `vmap`, where a
+            branch costs both its sides.
+
+    Returns:
+        The total, and `PairTerms` (derivatives of the terms are taken as zero).
+    """
+    return _one_pass(
+        states, positions, sigma_x, sigma_g, weights,
+        reduction=reduction, branch=branch, with_gradient=False,
+    )[:2]  # fmt: skip
+
+
+def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, branch):
+    total, terms, gradient = _one_pass(
+        states, positions, sigma_x, sigma_g, weights,
+        reduction=reduction, branch=branch, with_gradient=True,
+    )  # fmt: skip
+    # Separation depends on states / sigma_g alone, invariance is quadratic in the states; by
+    # Euler's theorem states . gradient is -sigma_g d/d sigma_g of one plus twice the other.
+    radial = jnp.sum((states - jnp.mean(states, axis=0)) * gradient)
+    sigma_g_gradient = (2 * weights[1] * terms.invariance - radial) / sigma_g
+    weight_gradient = jnp.stack([terms.separation, terms.invariance])
+    zeros = jnp.zeros_like(positions), jnp.zeros_like(sigma_x)
+    return (total, terms), (gradient, *zeros, sigma_g_gradient, weight_gradient)
+
+
+def _pair_losses_bwd(reduction, branch, gradients, cotangents):
+    return tuple(cotangents[0] * gradient for gradient in gradients)
+
+
+pair_losses.defvjp(_pair_losses_fwd, _pair_losses_bwd)

@@ -1,0 +1,266 @@
+"""One training step for one network, and its map over networks, steps and devices.
+
+    step(state, settings) -> (state, metrics)     one network, pure
+    map over networks                             P networks: seeds and/or settings
+    lax.scan(..., length=n)                       n steps per dispatch
+    pmap                                          the same on every device
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from ml_collections import ConfigDict
+from optax.contrib import reduce_on_plateau
+
+from sicjax import parallel
+from sicjax.losses import LossSettings, neural_speeds, sic_loss
+from sicjax.model import Hypernetwork, initial_direction, norm_relu, rollout_permuted
+from sicjax.trajectories import sample_batch
+
+# What can go non-finite, in the order in which it is looked for; index -1 means nothing has.
+FAILURES = (
+    "separation", "invariance", "capacity", "conformal_isometry", "gradient", "weights"
+)  # fmt: skip
+
+
+class Settings(NamedTuple):
+    """Traced scalars: networks trained side by side may differ in them."""
+
+    loss: LossSettings
+    permute: Array  # bool
+    learning_rate: Array  # peak
+
+
+class Parameters(NamedTuple):
+    """What is trained."""
+
+    hypernetwork: Any  # Flax parameters
+    initial_direction: Array  # [N]; g_0 = norm_relu(initial_direction)
+
+
+class TrainState(NamedTuple):
+    """One network in training. A population has a leading axis on every leaf."""
+
+    step: Array  # int32, updates done
+    seed: Array  # uint32
+    parameters: Parameters
+    optimizer: Any  # optax state
+    failed_step: Array  # int32, step whose update went non-finite; -1 while all is well
+    failed_term: Array  # int32, index into FAILURES
+
+
+Metrics = dict[str, Array]
+Step = Callable[[TrainState, Settings], tuple[TrainState, Metrics]]
+
+
+def make_hypernetwork(config: ConfigDict) -> Hypernetwork:
+    """The hypernetwork that a config describes."""
+    model = config.model
+    return Hypernetwork(
+        num_units=model.num_units,
+        hidden_width=model.hidden_width,
+        num_layers=model.num_layers,
+        activation=model.activation,
+        max_velocity=config.data.max_velocity,
+        last_layer_scale=model.last_layer_scale,
+        identity_start=model.identity_start,
+    )
+
+
+def make_transition(config: ConfigDict) -> Callable[[Parameters, Array], Array]:
+    """W: (parameters, velocities [..., 2] metres per step) -> matrices [..., N, N]."""
+    hypernetwork = make_hypernetwork(config)
+
+    def transition(parameters: Parameters, velocities: Array) -> Array:
+        return jnp.asarray(hypernetwork.apply(parameters.hypernetwork, velocities))
+
+    return transition
+
+
+def make_settings(config: ConfigDict) -> Settings:
+    """The settings of one network."""
+    loss = config.loss
+    names = LossSettings._fields
+    return Settings(
+        loss=LossSettings(*(jnp.float32(loss[name]) for name in names)),
+        permute=jnp.asarray(config.data.permute),
+        learning_rate=jnp.float32(config.optimizer.learning_rate),
+    )
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
+    """Clip, Adam, weight decay, cut on a plateau; the learning rate is applied outside."""
+    options = config.optimizer
+    plateau = options.schedule == "plateau"
+    return optax.chain(
+        optax.clip_by_global_norm(options.clip),
+        optax.scale_by_adam(options.b1, options.b2),
+        optax.add_decayed_weights(options.weight_decay),
+        reduce_on_plateau(
+            factor=options.plateau_factor,
+            patience=options.plateau_patience,
+            accumulation_size=options.plateau_window,
+        )
+        if plateau
+        else optax.with_extra_args_support(optax.identity()),
+    )
+
+
+def make_schedule(config: ConfigDict) -> optax.Schedule:
+    """Step -> fraction of the peak learning rate (cuts on a plateau come on top)."""
+    options = config.optimizer
+    if options.schedule == "cosine":
+        after = optax.cosine_decay_schedule(
+            1.0, max((options.decay_steps or config.num_steps) - options.warmup_steps, 1)
+        )
+    else:
+        after = optax.constant_schedule(1.0)
+    # The first update has a rate above zero: the warm-up ends at its peak, not before it.
+    warmup = optax.linear_schedule(
+        1 / max(options.warmup_steps, 1), 1.0, max(options.warmup_steps - 1, 1)
+    )
+    return optax.join_schedules([warmup, after], [options.warmup_steps])
+
+
+def make_init(config: ConfigDict) -> Callable[[Array], TrainState]:
+    """A function seed -> TrainState."""
+    hypernetwork, optimizer = make_hypernetwork(config), make_optimizer(config)
+
+    def init(seed: Array) -> TrainState:
+        weights_key, direction_key = jax.random.split(_keys(seed)[0])
+        parameters = Parameters(
+            hypernetwork.init(weights_key, jnp.zeros(2)),
+            initial_direction(
+                direction_key, config.model.num_units, positive=config.model.positive_start
+            ),
+        )
+        return TrainState(
+            step=jnp.int32(0),
+            seed=jnp.asarray(seed, jnp.uint32),
+            parameters=parameters,
+            optimizer=optimizer.init(parameters),
+            failed_step=jnp.int32(-1),
+            failed_term=jnp.int32(-1),
+        )
+
+    return init
+
+
+def make_step(config: ConfigDict, *, branch: bool = True) -> Step:
+    """The update of one network. `branch` as in `pairs.pair_losses`."""
+    transition, optimizer = make_transition(config), make_optimizer(config)
+    schedule = make_schedule(config)
+    accumulation = config.optimizer.accumulation
+
+    def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
+        batch = sample_batch(
+            key,
+            num_trajectories=config.data.num_trajectories,
+            trajectory_length=config.data.trajectory_length,
+            max_velocity=config.data.max_velocity,
+            permute=settings.permute,
+        )
+        direction = parameters.initial_direction
+        if not config.model.train_initial_state:
+            direction = lax.stop_gradient(direction)
+        initial_state = norm_relu(direction)
+        transitions = transition(parameters, batch.velocities)
+        states = rollout_permuted(transitions, batch.order, initial_state)
+        total, terms = sic_loss(
+            states, initial_state, batch, settings.loss,
+            reduction=config.loss.reduction, branch=branch,
+        )  # fmt: skip
+        speeds, counted = neural_speeds(
+            states, initial_state, batch.steps, max_step=settings.loss.sigma_x
+        )
+        alive = states > 0
+        return total, {
+            "loss": total,
+            **terms._asdict(),
+            "neural_speed": jnp.sum(speeds) / jnp.maximum(jnp.sum(counted), 1),
+            "dead_states": jnp.sum(~alive.any(axis=-1)).astype(jnp.float32),
+            "dead_units": jnp.sum(~alive.any(axis=(0, 1))).astype(jnp.float32),
+        }
+
+    def step(state: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
+        keys = jax.random.split(
+            jax.random.fold_in(_keys(state.seed)[1], state.step), accumulation
+        )
+
+        def add_batch(_, key):
+            gradients, metrics = jax.grad(loss, has_aux=True)(state.parameters, key, settings)
+            return None, (gradients, metrics)
+
+        if accumulation == 1:
+            gradients, metrics = add_batch(None, keys[0])[1]
+        else:
+            stacked = lax.scan(add_batch, None, keys)[1]
+            gradients, metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), stacked)
+        updates, optimizer_state = optimizer.update(
+            gradients, state.optimizer, state.parameters, value=metrics["loss"]
+        )
+        rate = settings.learning_rate * schedule(state.step)
+        metrics["learning_rate"] = rate * _plateau_scale(optimizer_state)
+        metrics["gradient_norm"] = optax.global_norm(gradients)
+        for name in FAILURES[:4]:
+            metrics[f"weighted_{name}"] = getattr(settings.loss, name) * metrics[name]
+        parameters = optax.apply_updates(
+            state.parameters, jax.tree.map(lambda update: -rate * update, updates)
+        )
+        updated = state._replace(parameters=parameters, optimizer=optimizer_state)
+        return _keep_if_finite(state, updated, metrics), metrics
+
+    return step
+
+
+def _keep_if_finite(state: TrainState, updated: TrainState, metrics: Metrics) -> TrainState:
+    """Freeze a network at its last finite state; the step counter goes on for all."""
+    checks = [metrics[name] for name in FAILURES[:4]]
+    checks += [metrics["gradient_norm"], optax.global_norm(updated.parameters)]
+    broken = ~jnp.isfinite(jnp.stack(checks))
+    fails = broken.any() & (state.failed_step < 0)
+    frozen = broken.any() | (state.failed_step >= 0)
+    kept = jax.tree.map(lambda old, new: jnp.where(frozen, old, new), state, updated)
+    return kept._replace(
+        step=state.step + 1,
+        failed_step=jnp.where(fails, state.step, state.failed_step),
+        failed_term=jnp.where(fails, jnp.argmax(broken), state.failed_term),
+    )
+
+
+def make_dispatch(config: ConfigDict, devices: int) -> Any:
+    """n steps of a population: `(states, settings, n) -> (states, metrics of the last step)`.
+
+    Leaves are [D, K, ...]; the states are donated. On a CPU the networks of a device take their
+    steps one after another, so that each keeps the caches to itself and its numbers don't
+    depend on its neighbours; elsewhere they run batched.
+    """
+    one_by_one = jax.default_backend() == "cpu"
+    step = make_step(config, branch=one_by_one)
+
+    def step_all(states: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
+        if one_by_one:
+            return lax.map(lambda pair: step(*pair), (states, settings))
+        return jax.vmap(step)(states, settings)
+
+    def dispatch(states: TrainState, settings: Settings, num_steps: int):
+        def advance(states, _):
+            return step_all(states, settings)
+
+        states, metrics = lax.scan(advance, states, length=num_steps)
+        return states, jax.tree.map(lambda leaf: leaf[-1], metrics)
+
+    return parallel.on_devices(dispatch, devices, static_argnums=(2,))
+
+
+def _keys(seed: Array) -> Array:
+    """Two keys of a network: for its start and for its data."""
+    return jax.random.split(jax.random.key(seed))
+
+
+def _plateau_scale(optimizer_state: Any) -> Array:
+    return getattr(optimizer_state[-1], "scale", jnp.float32(1))

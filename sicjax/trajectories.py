@@ -1,0 +1,193 @@
+"""Trajectories: the training batch and the walks a trained network is evaluated on.
+
+Letters: B trajectories, T steps, lengths in metres, velocities in metres per step. Every
+trajectory starts at the origin, which is where the network's initial state stands.
+"""
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+
+class Batch(NamedTuple):
+    """One sequence of velocities, walked in B different orders (the paper's augmentation)."""
+
+    velocities: Array  # [T, 2] metres per step
+    order: Array  # [B, T] int32, each row a permutation of range(T)
+    steps: Array  # [B, T, 2] = velocities[order]
+    positions: Array  # [B, T, 2] = cumulative sum of steps
+
+
+class Walk(NamedTuple):
+    """A path to evaluate a network on; `positions` are relative to its start."""
+
+    steps: Array  # [..., T, 2] metres per step
+    positions: Array  # [..., T, 2] = cumulative sum of steps
+
+
+@partial(jax.jit, static_argnames=("num_trajectories", "trajectory_length"))
+def sample_batch(
+    key: Array,
+    *,
+    num_trajectories: int = 130,
+    trajectory_length: int = 60,
+    max_velocity: ArrayLike = 0.15,
+    permute: ArrayLike = True,
+) -> Batch:
+    """Draw T velocities and B independent permutations of them.
+
+    Args:
+        key: a JAX random key, consumed.
+        num_trajectories: B.
+        trajectory_length: T.
+        max_velocity: each velocity component is uniform in ± this, metres per step.
+        permute: False leaves every trajectory in the drawn order (an ablation).
+
+    Returns:
+        A `Batch`. All trajectories end at the same point, up to rounding.
+
+    Source: Schaeffer et al. 2023, section 3 (data distribution and augmentation).
+
+    Example:
+        >>> import jax, sicjax
+        >>> batch = sicjax.sample_batch(jax.random.key(0), num_trajectories=4)
+        >>> batch.positions.shape
+        (4, 60, 2)
+    """
+    velocity_key, order_key = jax.random.split(key)
+    velocities = jax.random.uniform(
+        velocity_key, (trajectory_length, 2), minval=-jnp.asarray(max_velocity), maxval=max_velocity
+    )
+    drawn = jnp.broadcast_to(
+        jnp.arange(trajectory_length, dtype=jnp.int32), (num_trajectories, trajectory_length)
+    )
+    permuted = jax.random.permutation(order_key, drawn, axis=1, independent=True)
+    order = jnp.where(permute, permuted, drawn)
+    steps = velocities[order]
+    return Batch(velocities, order, steps, jnp.cumsum(steps, axis=1))
+
+
+@partial(jax.jit, static_argnames=("num_walks", "num_steps"))
+def smooth_walks(
+    key: Array,
+    *,
+    num_walks: int,
+    num_steps: int,
+    box_m: ArrayLike,
+    max_velocity: ArrayLike = 0.15,
+    mean_speed: ArrayLike = 0.06,
+    persistence_steps: ArrayLike = 10.0,
+) -> Walk:
+    """Smooth random walks in a square box, started at its centre; unlike the training data.
+
+    Velocity is an Ornstein–Uhlenbeck process (Rayleigh-distributed speed, as rats move), each
+    component clipped to ±`max_velocity`. Walls reflect: the unbounded path is folded into the
+    box, so that the stationary density is uniform.
+
+    Args:
+        key: a JAX random key, consumed.
+        num_walks: number of walks.
+        num_steps: T, steps of each walk.
+        box_m: side of the box, metres; the box is centred on the start.
+        max_velocity: largest velocity component, metres per step.
+        mean_speed: mean speed before clipping, metres per step.
+        persistence_steps: correlation time of the velocity, in steps.
+
+    Returns:
+        A `Walk` with leaves [num_walks, T, 2]; steps are the differences of the positions.
+    """
+    component_std = mean_speed * np.sqrt(2 / np.pi)
+    keep = jnp.exp(-1.0 / persistence_steps)
+    first_key, noise_key = jax.random.split(key)
+    noise = component_std * jnp.sqrt(1 - keep**2) * jax.random.normal(
+        noise_key, (num_steps, num_walks, 2)
+    )
+
+    def advance(velocity, kick):
+        velocity = keep * velocity + kick
+        return velocity, velocity
+
+    first = component_std * jax.random.normal(first_key, (num_walks, 2))
+    fastest = jnp.asarray(max_velocity)
+    velocities = jnp.clip(lax.scan(advance, first, noise)[1], -fastest, fastest)
+    free = jnp.cumsum(jnp.moveaxis(velocities, 0, 1), axis=1)
+    phase = jnp.mod(free + box_m / 2, 2 * box_m)  # the triangle wave folds the plane into the box
+    positions = jnp.where(phase > box_m, 2 * box_m - phase, phase) - box_m / 2
+    start = jnp.zeros((num_walks, 1, 2), positions.dtype)
+    return Walk(jnp.diff(positions, axis=1, prepend=start), positions)
+
+
+def recorded_walk(positions: ArrayLike, *, every: int = 1) -> Walk:
+    """Turn recorded positions into a walk that can drive a network.
+
+    Args:
+        positions: [T + 1, 2] metres, finite; the first one becomes the origin.
+        every: keep one sample in this many.
+
+    Returns:
+        A `Walk` with leaves [T // every, 2].
+
+    Raises:
+        ValueError: wrong shape, fewer than two samples, NaN or infinity.
+    """
+    path = np.asarray(positions)
+    if path.ndim != 2 or path.shape[1] != 2 or not np.issubdtype(path.dtype, np.number):
+        raise ValueError(
+            f"recorded path: shape {path.shape}, {path.dtype}; must be numbers [samples, 2]"
+        )
+    if every < 1 or len(path) <= every:
+        raise ValueError(
+            f"recorded path: {len(path)} samples, every={every}; need every >= 1 and at least"
+            " every + 1 samples"
+        )
+    if not np.isfinite(path).all():
+        bad = int(np.flatnonzero(~np.isfinite(path).all(axis=1))[0])
+        raise ValueError(
+            f"recorded path: sample {bad} is {path[bad].tolist()}; every position must be finite"
+            " (interpolate tracking losses first)"
+        )
+    kept = path[::every].astype(np.float64)
+    steps = np.diff(kept, axis=0)
+    return Walk(jnp.asarray(steps, jnp.float32), jnp.asarray(kept[1:] - kept[0], jnp.float32))
+
+
+def load_recorded_walk(name: str, *, every: int = 1) -> Walk | None:
+    """Read a recorded path by name.
+
+    Args:
+        name: "sargolini" (a rat in a 1 m box, 600 s at 50 Hz, Sargolini et al. 2006, from the
+            package `ratinabox`); or a .npy file of positions [samples, 2] in metres, or a .npz
+            file with such an array `positions` or `pos`; "" for none.
+        every: keep one sample in this many.
+
+    Raises:
+        ModuleNotFoundError: "sargolini" without `ratinabox`.
+        OSError: the file can't be read.
+        ValueError: it holds no such array, or not a usable one (see `recorded_walk`).
+    """
+    if not name:
+        return None
+    path = _sargolini_file() if name == "sargolini" else Path(name)
+    found = np.load(path)
+    if isinstance(found, np.ndarray):
+        return recorded_walk(found, every=every)
+    for key in ("positions", "pos"):
+        if key in found:
+            return recorded_walk(found[key], every=every)
+    raise ValueError(f"has arrays {', '.join(found)}; must have `positions` [samples, 2]")
+
+
+def _sargolini_file() -> Path:
+    found = importlib.util.find_spec("ratinabox")  # not imported: only its data is wanted
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(
+            "the recorded rat path comes with the package ratinabox: pip install 'sicjax[test]'"
+        )
+    return Path(found.origin).parent / "data" / "sargolini.npz"

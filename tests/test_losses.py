@@ -1,0 +1,270 @@
+"""The losses against slow references, special cases, invariances, gradients and transforms."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import sicjax
+from sicjax import pairs
+from sicjax.losses import LossSettings, sic_loss
+from sicjax.trajectories import sample_batch
+from tests import reference
+
+SCALES = {"sigma_x": 0.05, "sigma_g": 0.4}
+
+
+def make(key=0, *, num_trajectories=5, trajectory_length=20, num_units=7, unit=False, dtype=None):
+    """Random states [B, T, N], their batch and an initial state."""
+    keys = jax.random.split(jax.random.key(key), 3)
+    batch = sample_batch(
+        keys[0], num_trajectories=num_trajectories, trajectory_length=trajectory_length
+    )
+    shape = (num_trajectories, trajectory_length, num_units)
+    states = jax.random.normal(keys[1], shape, dtype) * 0.4
+    start = jax.random.normal(keys[2], (num_units,), dtype) * 0.4
+    if unit:
+        states, start = sicjax.norm_relu(states), sicjax.norm_relu(start)
+    return states, batch, start
+
+
+# Shapes off the tile, one trajectory, one step, one unit, and enough states for several tiles.
+SHAPES = [(5, 20, 7), (1, 13, 3), (9, 1, 4), (1, 1, 2), (3, 33, 1), (16, 25, 8)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("unit", [True, False])
+def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
+    B, T, N = shape
+    states, batch, start = make(
+        num_trajectories=B, trajectory_length=T, num_units=N, unit=unit, dtype=jnp.float64
+    )
+    positions = batch.positions.astype(jnp.float64)
+    ours = [
+        sicjax.separation_loss(states, positions, **SCALES, reduction=reduction),
+        sicjax.invariance_loss(states, positions, sigma_x=0.05, reduction=reduction),
+        sicjax.capacity_loss(states),
+        sicjax.conformal_isometry_loss(states, start, batch.steps, max_step=0.05),
+    ]
+    slow = [
+        reference.separation(states, positions, **SCALES, reduction=reduction),
+        reference.invariance(states, positions, 0.05, reduction=reduction),
+        reference.capacity(states),
+        reference.conformal_isometry(states, start, batch.steps, 0.05),
+    ]
+    # Sums of up to 8e4 terms in double precision.
+    np.testing.assert_allclose(ours, slow, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("unit", [True, False])
+def test_equals_reference_in_single_precision(shape, unit):
+    B, T, N = shape
+    states, batch, start = make(num_trajectories=B, trajectory_length=T, num_units=N, unit=unit)
+    # Float32 rounds 2 g.g' to 1e-7; a mean of many pairs keeps 1e-5 of what it sums.
+    np.testing.assert_allclose(
+        sicjax.separation_loss(states, batch.positions, **SCALES),
+        reference.separation(states, batch.positions, **SCALES),
+        rtol=1e-5,
+    )
+    scale = float(jnp.mean(jnp.sum(states**2, axis=-1)))
+    np.testing.assert_allclose(
+        sicjax.invariance_loss(states, batch.positions, sigma_x=0.05),
+        reference.invariance(states, batch.positions, 0.05),
+        rtol=0,
+        atol=1e-5 * scale,
+    )
+    np.testing.assert_allclose(sicjax.capacity_loss(states), reference.capacity(states), rtol=1e-5)
+    np.testing.assert_allclose(
+        sicjax.conformal_isometry_loss(states, start, batch.steps, max_step=0.05),
+        reference.conformal_isometry(states, start, batch.steps, 0.05),
+        rtol=1e-5,
+        atol=1e-9,
+    )
+
+
+def test_gradients_equal_finite_differences(x64):
+    states, batch, start = make(num_trajectories=3, trajectory_length=12, dtype=jnp.float64)
+    positions, steps = batch.positions.astype(jnp.float64), batch.steps.astype(jnp.float64)
+
+    def separation(g, sigma_g):
+        return sicjax.separation_loss(g, positions, sigma_x=0.05, sigma_g=sigma_g)
+
+    check = partial(check_grads, order=1, modes=["rev"], atol=1e-7, rtol=1e-6)
+    check(separation, (states, 0.4))
+    # Many near pairs: half of this walk stands still.
+    still = positions.at[:, 6:].set(positions[:, 6:7])
+    check(lambda g: sicjax.invariance_loss(g, still, sigma_x=0.05), (states,))
+    check(sicjax.capacity_loss, (states,))
+    check(
+        lambda g, s: sicjax.conformal_isometry_loss(g, s, steps, max_step=0.2), (states, start)
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("branch", [True, False])
+def test_gradient_equals_naive_autodiff(x64, reduction, branch):
+    states, batch, _ = make(num_trajectories=16, trajectory_length=25, dtype=jnp.float64)
+    flat, positions = states.reshape(-1, 7), batch.positions.reshape(-1, 2).astype(jnp.float64)
+    weights = jnp.array([0.7, 1.3])
+
+    def naive(g, sigma_g):
+        square = jnp.sum((g[:, None] - g[None]) ** 2, axis=-1)
+        distance = jnp.sqrt(jnp.sum((positions[:, None] - positions[None]) ** 2, axis=-1))
+        upper = jnp.triu(jnp.ones_like(distance, dtype=bool), 1)
+        far, near = upper & (distance > 0.05), upper & (distance < 0.05)
+        separation = jnp.sum(jnp.exp(-square / (2 * sigma_g**2)), where=far)
+        invariance = jnp.sum(square, where=near)
+        if reduction == "mean":
+            separation, invariance = separation / far.sum(), invariance / near.sum()
+        return weights[0] * separation + weights[1] * invariance
+
+    def tiled(g, sigma_g):
+        return pairs.pair_losses(g, positions, 0.05, sigma_g, weights, reduction, branch)[0]
+
+    # A relative 1e-10 of the largest entry: sums of 400 terms in double precision.
+    for ours, slow in zip(
+        jax.tree.leaves(jax.value_and_grad(tiled, (0, 1))(flat, 0.4)),
+        jax.tree.leaves(jax.value_and_grad(naive, (0, 1))(flat, 0.4)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, slow, rtol=1e-10, atol=1e-10 * float(jnp.abs(slow).max()))
+
+
+def test_counts_and_ties():
+    """On a lattice whose spacing is sigma_x, neighbours are ties: neither near nor far."""
+    x = jnp.stack(jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0)), -1).reshape(1, 16, 2) / 4
+    states = jax.random.normal(jax.random.key(0), (1, 16, 3))
+    _, terms = pairs.pair_losses(
+        states[0], x[0], 0.25, 0.4, jnp.ones(2), "mean", True
+    )
+    assert (int(terms.num_near), int(terms.num_far)) == (0, 16 * 15 // 2 - 24)
+    assert sicjax.invariance_loss(states, x, sigma_x=0.25) == 0
+
+
+def test_no_far_or_no_near_pair_gives_zero_and_zero_gradient():
+    states, batch, _ = make()
+    together = jnp.zeros_like(batch.positions)
+    apart = batch.positions * 0 + 10 * jnp.arange(100.0).reshape(5, 20, 1)
+    cases = [
+        lambda g: sicjax.separation_loss(g, together, **SCALES),
+        lambda g: sicjax.invariance_loss(g, apart, sigma_x=0.05),
+    ]
+    for loss in cases:
+        value, gradient = jax.value_and_grad(loss)(states)
+        assert value == 0
+        assert not gradient.any()
+
+
+def test_coincident_states():
+    states, batch, start = make()
+    same = jnp.broadcast_to(start, states.shape)
+    assert sicjax.separation_loss(same, batch.positions, **SCALES) == pytest.approx(1, abs=1e-6)
+    assert sicjax.invariance_loss(same, batch.positions, sigma_x=0.05) == pytest.approx(0, abs=1e-6)
+    gradient = jax.grad(sicjax.conformal_isometry_loss)(same, start, batch.steps, max_step=0.05)
+    assert jnp.isfinite(gradient).all()
+
+
+def test_missing_states_enter_no_pair(x64):
+    states, batch, _ = make(dtype=jnp.float64)
+    flat, positions = states.reshape(-1, 7), batch.positions.reshape(-1, 2).astype(jnp.float64)
+    missing = jnp.arange(100) % 3 == 0
+    masked = jnp.where(missing[:, None], jnp.nan, positions)
+    loss = partial(pairs.pair_losses, sigma_x=0.05, sigma_g=0.4, weights=jnp.ones(2))
+    value, terms = loss(flat, masked)
+    kept_value, kept_terms = loss(flat[~missing], positions[~missing])
+    np.testing.assert_allclose(value, kept_value, rtol=1e-12)
+    np.testing.assert_allclose(terms, kept_terms, rtol=1e-12)
+    gradient = jax.grad(lambda g: loss(g, masked)[0])(flat)
+    assert not gradient[missing].any()
+    assert jnp.isfinite(gradient).all()
+
+
+def test_zero_gradient_in_positions_and_sigma_x():
+    states, batch, _ = make()
+    gradients = jax.grad(
+        lambda x, s: sicjax.separation_loss(states, x, sigma_x=s, sigma_g=0.4), (0, 1)
+    )(batch.positions, 0.05)
+    assert not gradients[0].any()
+    assert gradients[1] == 0
+
+
+def test_unchanged_by_reordering_trajectories_and_units(x64):
+    states, batch, start = make(num_trajectories=9, unit=True, dtype=jnp.float64)
+    swap, turn = jnp.arange(9)[::-1], jnp.roll(jnp.arange(7), 3)
+
+    def total(g, b, g0):
+        return sic_loss(g, g0, b, LossSettings())[0]
+
+    reordered = batch._replace(
+        order=batch.order[swap], steps=batch.steps[swap], positions=batch.positions[swap]
+    )
+    expected = total(states, batch, start)
+    np.testing.assert_allclose(total(states[swap], reordered, start), expected, rtol=1e-12)
+    np.testing.assert_allclose(total(states[..., turn], batch, start[turn]), expected, rtol=1e-12)
+
+
+def test_eager_jit_vmap_agree():
+    made = [make(key) for key in range(3)]
+    states = jnp.stack([states for states, _, _ in made])
+    positions = jnp.stack([batch.positions for _, batch, _ in made])
+    steps = jnp.stack([batch.steps for _, batch, _ in made])
+    start = made[0][2]
+    losses = [
+        lambda g, x, v: sicjax.separation_loss(g, x, **SCALES),
+        lambda g, x, v: sicjax.invariance_loss(g, x, sigma_x=0.05),
+        lambda g, x, v: sicjax.capacity_loss(g),
+        lambda g, x, v: sicjax.conformal_isometry_loss(g, start, v, max_step=0.05),
+    ]
+    for loss in losses:
+        mapped = jax.vmap(jax.value_and_grad(loss))(states, positions, steps)
+        for k in range(3):
+            jitted = jax.jit(jax.value_and_grad(loss))(states[k], positions[k], steps[k])
+            with jax.disable_jit():
+                eager = jax.value_and_grad(loss)(states[k], positions[k], steps[k])
+            # Batched products may round differently: float32, sums of 1e4 terms.
+            for other in (jax.tree.map(lambda leaf, k=k: leaf[k], mapped), eager):
+                for a, b in zip(other, jitted, strict=True):
+                    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_no_square_array_of_states():
+    """Memory is O(M): no array of the compiled loss and gradient holds M x M entries."""
+    M = 4096
+    states, positions = jnp.ones((M, 4)), jnp.zeros((M, 2))
+    loss = jax.jit(
+        jax.grad(lambda g: pairs.pair_losses(g, positions, 0.05, 0.4, jnp.ones(2), "mean", True)[0])
+    )
+    memory = loss.lower(states).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < M * M * 4 / 10
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sicjax.separation_loss(jnp.ones((3, 4)), jnp.ones((3, 2)), **SCALES), "states"),
+        (
+            lambda: sicjax.invariance_loss(jnp.ones((1, 3, 4)), jnp.ones((1, 4, 2)), sigma_x=1.0),
+            "positions",
+        ),
+        (
+            lambda: sicjax.invariance_loss(
+                jnp.ones((1, 3, 4)), jnp.ones((1, 3, 2)), sigma_x=1.0, reduction="median"
+            ),
+            "median",
+        ),
+        (
+            lambda: sicjax.conformal_isometry_loss(
+                jnp.ones((1, 3, 4)), jnp.ones(5), jnp.ones((1, 3, 2)), max_step=1.0
+            ),
+            "initial_state",
+        ),
+    ],
+)
+def test_wrong_shapes_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,113 @@
+"""The network: norm_relu, the recurrence and its gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sicjax
+from sicjax.model import Hypernetwork, initial_direction, rollout, rollout_permuted
+from sicjax.trajectories import sample_batch
+from tests import reference
+
+
+@pytest.mark.parametrize("scale", [1e-17, 1e-6, 1.0, 1e6, 1e30])
+def test_norm_relu_has_unit_norm_at_any_scale(scale):
+    x = scale * jax.random.normal(jax.random.key(0), (50, 16))
+    unit = sicjax.norm_relu(x)
+    assert (unit >= 0).all()
+    np.testing.assert_allclose(jnp.linalg.norm(unit, axis=-1), 1, atol=1e-6)
+
+
+def test_norm_relu_of_no_positive_entry_is_zero_with_zero_gradient():
+    for x in (jnp.zeros(4), -jnp.arange(4.0), jnp.full(4, 1e-30)):
+        assert not sicjax.norm_relu(x).any()
+        assert not jax.jacobian(sicjax.norm_relu)(x).any()
+
+
+def test_norm_relu_gradient(x64):
+    x = jax.random.normal(jax.random.key(1), (9,), jnp.float64)
+    jax.test_util.check_grads(sicjax.norm_relu, (x,), order=1, modes=["rev"], rtol=1e-6)
+
+
+def make(num_units=6, trajectory_length=8, num_trajectories=5, dtype=jnp.float64):
+    batch = sample_batch(
+        jax.random.key(0), num_trajectories=num_trajectories, trajectory_length=trajectory_length
+    )
+    shape = (trajectory_length, num_units, num_units)
+    transitions = jnp.eye(num_units) + 0.5 * jax.random.normal(jax.random.key(1), shape, dtype)
+    return transitions, batch.order, sicjax.norm_relu(jnp.arange(1.0, num_units + 1, dtype=dtype))
+
+
+def test_rollout_permuted_equals_reference(x64):
+    transitions, order, start = make()
+    states = rollout_permuted(transitions, order, start)
+    np.testing.assert_allclose(states, reference.rollout(transitions, order, start), rtol=1e-10)
+
+
+def naive(transitions, order, start):
+    """The recurrence with plain autodiff, one matrix per state."""
+
+    def advance(state, index):
+        state = sicjax.norm_relu(jnp.einsum("bij,bj->bi", transitions[index], state))
+        return state, state
+
+    first = jnp.broadcast_to(start, (order.shape[0], *start.shape))
+    return jnp.moveaxis(jax.lax.scan(advance, first, order.T)[1], 0, 1)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_rollout_permuted_gradient_equals_autodiff(x64, dead):
+    transitions, order, start = make()
+    if dead:  # one velocity silences every unit; the others wake none of them up again
+        transitions = transitions.at[3].set(-jnp.eye(6))
+    weights = jax.random.normal(jax.random.key(2), (5, 8, 6))
+
+    def loss(run):
+        return lambda W, g: jnp.sum(weights * run(W, order, g))
+
+    ours = jax.grad(loss(rollout_permuted), (0, 1))(transitions, start)
+    slow = jax.grad(loss(naive), (0, 1))(transitions, start)
+    for a, b in zip(ours, slow, strict=True):
+        assert jnp.isfinite(a).all()
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_rollout_equals_rollout_permuted():
+    """The rollout along any velocities and the one over shared velocities are one recurrence."""
+    network = Hypernetwork(6, 8, 3, "relu", 0.15, 0.5, True)
+    parameters = network.init(jax.random.key(0), jnp.zeros(2))
+    batch = sample_batch(jax.random.key(1), num_trajectories=4, trajectory_length=10)
+    start = sicjax.norm_relu(jnp.arange(1.0, 7))
+
+    def transition(velocities):
+        return network.apply(parameters, velocities)
+
+    along = rollout(transition, start, batch.steps)
+    shared = rollout_permuted(transition(batch.velocities), batch.order, start)
+    # Float32 over ten steps.
+    np.testing.assert_allclose(along, shared, atol=1e-5)
+    norms = jnp.linalg.norm(along, axis=-1)
+    assert ((jnp.abs(norms - 1) < 1e-6) | (norms == 0)).all()
+    assert (along >= 0).all()
+
+
+def test_start_is_near_the_identity():
+    network = Hypernetwork(5, 16, 3, "relu", 0.15, 0.1, True)
+    parameters = network.init(jax.random.key(0), jnp.zeros(2))
+    velocities = jax.random.uniform(jax.random.key(1), (20, 2), minval=-0.15, maxval=0.15)
+    transitions = network.apply(parameters, velocities)
+    assert jnp.abs(transitions - jnp.eye(5)).max() < 0.2
+    assert (jnp.abs(transitions - jnp.eye(5)) > 0).any()
+
+
+def test_positive_start_has_no_silent_unit():
+    assert (initial_direction(jax.random.key(0), 64, positive=True) > 0).all()
+    assert (initial_direction(jax.random.key(0), 64, positive=False) < 0).any()
+
+
+def test_vmap_over_networks_equals_one_by_one():
+    made = [make(dtype=jnp.float32) for _ in range(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
+    mapped = jax.vmap(rollout_permuted)(*stacked)
+    np.testing.assert_allclose(mapped[1], rollout_permuted(*made[1]), atol=1e-6)
