@@ -205,7 +205,7 @@ def make_step(config: ConfigDict, *, branch: bool = True) -> Step:
         )
         rate = settings.learning_rate * schedule(state.step)
         metrics["learning_rate"] = rate * _plateau_scale(optimizer_state)
-        metrics["gradient_norm"] = optax.global_norm(gradients)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
         for name in FAILURES[:4]:
             metrics[f"weighted_{name}"] = getattr(settings.loss, name) * metrics[name]
         parameters = optax.apply_updates(
@@ -220,7 +220,7 @@ def make_step(config: ConfigDict, *, branch: bool = True) -> Step:
 def _keep_if_finite(state: TrainState, updated: TrainState, metrics: Metrics) -> TrainState:
     """Freeze a network at its last finite state; the step counter goes on for all."""
     checks = [metrics[name] for name in FAILURES[:4]]
-    checks += [metrics["gradient_norm"], optax.global_norm(updated.parameters)]
+    checks += [metrics["gradient_norm"], optax.tree.norm(updated.parameters)]
     broken = ~jnp.isfinite(jnp.stack(checks))
     fails = broken.any() & (state.failed_step < 0)
     frozen = broken.any() | (state.failed_step >= 0)

@@ -1,0 +1,146 @@
+"""Configs: defaults, checks, files, overrides; bad input is one line that names the field."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sicjax import config as C
+from sicjax.config import ConfigError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_file_is_valid_and_says_what_it_does(path):
+    C.validate(C.load_file(path))
+    text = path.read_text()
+    assert f"python -m sicjax.main --config=configs/{path.name}" in text
+
+
+def test_paper_config_is_the_paper():
+    config = C.load_file(CONFIGS[0].parent / "paper.py")
+    assert (config.data.num_trajectories, config.data.trajectory_length) == (130, 60)
+    assert (config.model.num_units, config.model.num_layers) == (128, 3)
+    loss = config.loss
+    assert (loss.separation, loss.invariance, loss.capacity) == (1.0, 0.1, 0.5)
+    assert (loss.sigma_x, loss.sigma_g, loss.reduction) == (0.05, 0.4, "sum")
+    options = config.optimizer
+    assert (options.learning_rate, options.clip, options.accumulation) == (2e-5, 0.1, 2)
+    assert (options.schedule, config.num_steps) == ("plateau", 2_000_000)
+
+
+def test_json_round_trip():
+    config = C.default()
+    config.loss.capacity = 3.0
+    again = C.from_json(C.to_json(config))
+    assert C.flatten(again) == C.flatten(config)
+    assert C.difference(config, again) is None
+
+
+def test_difference_names_the_first_field_that_changes_numbers():
+    old, new = C.default(), C.default()
+    new.num_steps, new.log_every, new.report = 3, 7, False
+    assert C.difference(old, new) is None
+    new.loss.sigma_g = 0.3
+    assert C.difference(old, new) == "loss.sigma_g was 0.4, now 0.3"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("loss.capasity", "1", "did you mean loss.capacity"),
+        ("sigma_g", "1", "did you mean loss.sigma_g"),
+        ("model.num_units", "12.5", "must be an integer"),
+        ("model.num_units", "many", "must be an integer"),
+        ("loss.sigma_x", "wide", "must be a number"),
+        ("report", "perhaps", "must be true or false"),
+        ("zzz", "1", "no such field"),
+    ],
+)
+def test_overrides_are_refused(name, text, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        C.set_field(C.default(), name, text)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("data.num_trajectories", "0"),
+        ("data.trajectory_length", "-3"),
+        ("model.num_units", "0"),
+        ("model.hidden_width", "0"),
+        ("num_networks", "0"),
+        ("num_steps", "0"),
+        ("seed", "-1"),
+        ("loss.sigma_x", "-0.05"),
+        ("loss.sigma_g", "0"),
+        ("loss.capacity", "nan"),
+        ("loss.separation", "inf"),
+        ("optimizer.learning_rate", "nan"),
+        ("optimizer.learning_rate", "-1e-3"),
+        ("optimizer.schedule", "linear"),
+        ("parallel", "everything"),
+        ("loss.reduction", "median"),
+    ],
+)
+def test_values_out_of_range_are_refused(name, text):
+    config = C.default()
+    C.set_field(config, name, text)
+    with pytest.raises(ConfigError, match=f"^{name}=") as error:
+        C.validate(config)
+    assert "must be" in str(error.value)
+
+
+@given(
+    name=st.sampled_from(sorted(C.FIELDS)),
+    value=st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=5), st.booleans()),
+)
+def test_any_value_is_either_right_or_refused_in_one_line(name, value):
+    config = C.default().unlock()
+    section, _, leaf = name.rpartition(".")
+    node = config[section] if section else config
+    with node.ignore_type():
+        node[leaf] = value
+    try:
+        C.validate(config)
+    except ConfigError as error:
+        assert str(error).startswith(name)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert C.FIELDS[name].rule.holds(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("x = 1", "get_config"),
+        ("def get_config(): return 3", "ConfigDict"),
+        (
+            "from sicjax.config import default\n"
+            "def get_config():\n    c = default()\n    c.loss.sigma = 1\n    return c",
+            "sigma",
+        ),
+    ],
+)
+def test_config_files_that_cannot_be_used(tmp_path, text, message):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        C.load_file(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="no such file"):
+        C.load_file(tmp_path / "none.py")
+
+
+def test_every_field_is_described():
+    text = C.describe()
+    for name, field in C.FIELDS.items():
+        assert f"{name}=" in text
+        assert field.source in ("paper", "inferred", "ours")
+        assert field.meaning

@@ -1,0 +1,213 @@
+"""Runs: what they write, how they resume, what they refuse."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import sicjax
+from sicjax import config as C
+from sicjax.config import ConfigError
+from sicjax.loop import Interrupted, NonFiniteError, train
+from sicjax.main import main
+from sicjax.monitor import read_metrics
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny finished run of two networks: its config file, workdir and parameters."""
+    folder = tmp_path_factory.mktemp("run")
+    path = folder / "tiny.py"
+    path.write_text(
+        "from sicjax.config import default\n"
+        "def get_config():\n"
+        "    c = default()\n"
+        "    c.num_networks, c.num_steps, c.log_every, c.checkpoint_every = 2, 6, 2, 2\n"
+        "    c.steps_per_dispatch, c.report = 2, False\n"
+        "    c.data.num_trajectories, c.data.trajectory_length = 4, 6\n"
+        "    c.model.num_units, c.model.hidden_width = 8, 4\n"
+        "    c.optimizer.accumulation, c.optimizer.learning_rate = 1, 1e-3\n"
+        "    c.optimizer.schedule = 'constant'\n"
+        "    return c\n"
+    )
+    assert main([f"--config={path}", f"--workdir={folder / 'whole'}"]) == 0
+    return path, folder / "whole"
+
+
+def parameters_of(workdir, network=0):
+    return sicjax.load_run(workdir, network=network).parameters
+
+
+def assert_trees_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def rows_without_timing(workdir):
+    rows = read_metrics(workdir / "metrics.jsonl")
+    return [{key: row[key] for key in row if key != "timing"} for row in rows]
+
+
+def test_what_a_run_writes(finished):
+    path, workdir = finished
+    assert C.flatten(C.from_json((workdir / "config.json").read_text())) == C.flatten(
+        C.load_file(path)
+    )
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert [(row["step"], row["network"]) for row in rows] == [
+        (step, network) for step in (2, 4, 6) for network in (0, 1)
+    ]
+    terms = {"separation", "invariance", "capacity", "conformal_isometry"}
+    for row in rows:
+        assert terms | {f"weighted_{term}" for term in terms} <= set(row)
+        assert {"num_near", "num_far", "dead_states", "dead_units", "learning_rate"} <= set(row)
+        assert {"gradient_norm", "neural_speed", "loss", "timing"} <= set(row)
+    assert list(workdir.glob("events.out.tfevents.*"))
+    assert len(list((workdir / "checkpoints").iterdir())) == 2  # keep_checkpoints
+
+
+def test_networks_differ_and_can_be_loaded(finished):
+    _, workdir = finished
+    first, second = sicjax.load_run(workdir), sicjax.load_run(workdir, network=1)
+    assert (first.seed, second.seed, first.step) == (0, 1, 6)
+    assert not np.array_equal(
+        first.parameters.initial_direction, second.parameters.initial_direction
+    )
+    states = first.rollout(np.zeros((3, 5, 2)))
+    assert states.shape == (3, 5, 8)
+    with pytest.raises(IndexError, match="networks 0 to 1"):
+        sicjax.load_run(workdir, network=2)
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        sicjax.load_run(workdir / "checkpoints")
+
+
+def test_a_run_killed_after_any_checkpoint_continues_as_if_nothing_had_happened(
+    finished, tmp_path, capsys
+):
+    path, whole = finished
+    for step in (2, 4):
+        workdir = tmp_path / str(step)
+        config = C.load_file(path)
+        config.num_steps = step
+        train(config, workdir)
+        with (workdir / "metrics.jsonl").open("a") as file:  # logged after the checkpoint, and torn
+            file.write(json.dumps({"step": step + 2, "network": 0, "loss": 1.0}) + '\n{"step": 8,')
+        assert main([f"--config={path}", f"--workdir={workdir}"]) == 0
+        assert f"resumed at step {step}" in capsys.readouterr().out
+        assert_trees_equal(parameters_of(workdir, 1), parameters_of(whole, 1))
+        assert rows_without_timing(workdir) == rows_without_timing(whole)
+
+
+def test_killed_before_the_first_checkpoint_starts_anew(finished, tmp_path):
+    path, whole = finished
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 0
+    assert_trees_equal(parameters_of(tmp_path / "run"), parameters_of(whole))
+    assert rows_without_timing(tmp_path / "run") == rows_without_timing(whole)
+
+
+def test_a_finished_run_says_so(finished, capsys):
+    path, workdir = finished
+    before = (workdir / "metrics.jsonl").read_text()
+    assert main([f"--config={path}", f"--workdir={workdir}"]) == 0
+    assert "finished: all 6 steps are done" in capsys.readouterr().out
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.loss.capacity=2"], "loss.capacity was 0.5, now 2.0"),
+        (["--config.num_steps=4"], "num_steps=4: must be at least 6"),
+        (["--config.loss.capasity=2"], "did you mean loss.capacity"),
+        (["--config.model.num_units=0"], "model.num_units=0: must be at least 1"),
+        (["--config.optimizer.learning_rate=nan"], "optimizer.learning_rate=nan: must be positive"),
+        (["--workdir=/dev/null/run"], "can't be written"),
+        (["--steps=4"], "--steps: no such flag"),
+        (["more"], "must be --NAME=VALUE"),
+        (["--config=none.py"], "--config=none.py: no such file"),
+        (
+            ["--config.report=true", "--config.evaluation.recorded_path=none.npy"],
+            "evaluation.recorded_path=none.npy",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(finished, capsys, arguments, message):
+    path, workdir = finished
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
+    assert main([f"--config={path}", f"--workdir={workdir}", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
+
+
+def test_a_folder_with_checkpoints_of_something_else_is_refused(tiny_config, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match="not a run"):
+        train(tiny_config, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (np.full((9, 2), np.nan), "must be finite"),
+        (np.zeros((9, 3)), "samples, 2"),
+    ],
+)
+def test_a_recorded_path_that_cannot_be_used(tiny_config, tmp_path, path, message):
+    np.save(tmp_path / "path.npy", path)
+    tiny_config.report = True
+    tiny_config.evaluation.recorded_path = str(tmp_path / "path.npy")
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_goes_on_later(tiny_config, tmp_path, capsys, number, code):
+    tiny_config.num_steps = 200_000
+    tiny_config.checkpoint_every = tiny_config.log_every = 100_000
+
+    def send():
+        while not (tmp_path / "metrics.jsonl").exists():  # opened once the steps begin
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(Interrupted) as stop:
+        train(tiny_config, tmp_path)
+    thread.join()
+    assert stop.value.exit_code == code
+    reached = sicjax.load_run(tmp_path).step
+    assert reached > 0
+    assert f"stopped at step {reached}" in str(stop.value)
+
+
+def test_a_lone_network_that_goes_non_finite_stops_the_run(tiny_config, tmp_path):
+    tiny_config.loss.capacity = 3e38
+    with pytest.raises(NonFiniteError, match="network 0: gradient is not finite at step 0"):
+        train(tiny_config, tmp_path)
+    run = sicjax.load_run(tmp_path)
+    assert run.failure == "network 0: gradient is not finite at step 0"
+    assert np.isfinite(run.parameters.initial_direction).all()
+
+
+def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = train(tiny_config)
+    assert run.step == 6
+    assert not list(tmp_path.iterdir())
+
+
+def test_help(capsys):
+    assert main(["--help"]) == 0
+    assert "loss.sigma_g=0.4" in capsys.readouterr().out

@@ -1,0 +1,171 @@
+"""One step and its maps: networks, steps, devices; schedules; frozen networks."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sicjax import parallel
+from sicjax.training import (
+    FAILURES,
+    make_dispatch,
+    make_init,
+    make_optimizer,
+    make_schedule,
+    make_settings,
+    make_step,
+)
+
+
+def population(config, count):
+    states = jax.vmap(make_init(config))(jnp.arange(count, dtype=jnp.uint32))
+    settings = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count,)), make_settings(config))
+    return states, settings
+
+
+def run(config, states, settings, steps, devices):
+    rows, settings = parallel.spread(states, devices), parallel.spread(settings, devices)
+    states, metrics = make_dispatch(config, devices)(rows, settings, steps)
+    count = settings.permute.size
+    return parallel.gather(states, count), parallel.gather(metrics, count)
+
+
+def assert_trees_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_network_does_not_depend_on_its_neighbours_or_its_device(tiny_config):
+    states, settings = population(tiny_config, 4)
+    together = run(tiny_config, states, settings, 5, 2)
+    pair = jax.tree.map(lambda leaf: leaf[2:], (states, settings))
+    apart = run(tiny_config, *pair, 5, 1)
+    alone = run(tiny_config, *jax.tree.map(lambda leaf: leaf[:1], pair), 5, 1)
+    # The three programs may round differently: five float32 steps at a rate of 1e-3.
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(lambda a, b: close(a[2:], b), together, apart)
+    jax.tree.map(lambda a, b: close(a[2:3], b), together, alone)
+
+
+def test_dispatches_of_any_length_take_the_same_steps(tiny_config):
+    states, settings = population(tiny_config, 1)
+    six = run(tiny_config, states, settings, 6, 1)
+    for _ in range(3):
+        states, metrics = run(tiny_config, states, settings, 2, 1)
+    assert_trees_equal(six, (states, metrics))
+
+
+def test_vmap_equals_one_by_one(tiny_config):
+    """The map that accelerators take, against the one that CPUs take."""
+    states, settings = population(tiny_config, 3)
+    mapped = jax.jit(jax.vmap(make_step(tiny_config, branch=False)))(states, settings)
+    step = jax.jit(make_step(tiny_config))
+    for k in range(3):
+        alone = step(*jax.tree.map(lambda leaf, k=k: leaf[k], (states, settings)))
+        # Batched float32 products round differently; Adam's first step divides by |gradient|.
+        jax.tree.map(
+            lambda a, b, k=k: np.testing.assert_allclose(a[k], b, rtol=1e-3, atol=1e-5),
+            mapped,
+            alone,
+        )
+
+
+def test_settings_are_traced(tiny_config):
+    """Networks with different weights train in one program."""
+    states, settings = population(tiny_config, 2)
+    states = jax.tree.map(lambda leaf: leaf[:1].repeat(2, axis=0), states)
+    settings = settings._replace(
+        loss=settings.loss._replace(capacity=jnp.array([0.5, 3.0])),
+        permute=jnp.array([True, False]),
+    )
+    _, metrics = run(tiny_config, states, settings, 1, 1)
+    np.testing.assert_allclose(
+        metrics["weighted_capacity"], [0.5, 3.0] * metrics["capacity"], rtol=1e-6
+    )
+    assert metrics["invariance"][0] != metrics["invariance"][1]
+
+
+def test_step_is_traced_once(tiny_config):
+    traces = []
+    step = make_step(tiny_config)
+
+    @jax.jit
+    def counted(state, settings):
+        traces.append(1)
+        return step(state, settings)
+
+    state, settings = make_init(tiny_config)(jnp.uint32(0)), make_settings(tiny_config)
+    for _ in range(3):
+        state, _ = counted(state, settings)
+    assert len(traces) == 1
+    assert state.step == 3
+
+
+def test_accumulation_averages_batches(tiny_config):
+    """Two batches in one update: its metrics are the mean over both."""
+    tiny_config.optimizer.accumulation = 2
+    state, settings = make_init(tiny_config)(jnp.uint32(0)), make_settings(tiny_config)
+    _, metrics = jax.jit(make_step(tiny_config))(state, settings)
+    pairs = (4 * 6) * (4 * 6 - 1) // 2
+    assert metrics["num_near"] + metrics["num_far"] == pytest.approx(pairs)
+    assert metrics["loss"] == pytest.approx(
+        sum(float(metrics[f"weighted_{name}"]) for name in FAILURES[:4]), abs=1e-5
+    )
+
+
+def test_training_lowers_the_loss(tiny_config):
+    tiny_config.num_steps = 300
+    tiny_config.optimizer.learning_rate = 3e-3
+    states, settings = population(tiny_config, 1)
+    states, first = run(tiny_config, states, settings, 1, 1)
+    _, last = run(tiny_config, states, settings, 299, 1)
+    assert last["separation"] < 0.6 * first["separation"]
+
+
+@pytest.mark.parametrize(("weight", "term"), [("capacity", "gradient")])
+def test_a_non_finite_network_is_frozen_and_named(tiny_config, weight, term):
+    states, settings = population(tiny_config, 2)
+    huge = settings.loss._replace(**{weight: jnp.array([0.5, jnp.finfo(jnp.float32).max])})
+    settings = settings._replace(loss=huge)
+    after, _ = run(tiny_config, states, settings, 4, 1)
+    assert after.failed_step.tolist() == [-1, 0]
+    assert FAILURES[after.failed_term[1]] == term
+    assert after.step.tolist() == [4, 4]
+    frozen = jax.tree.map(lambda leaf: leaf[1], after.parameters)
+    assert_trees_equal(frozen, jax.tree.map(lambda leaf: leaf[1], states.parameters))
+    moved = jax.tree.map(lambda a, b: bool((a[0] != b[0]).any()), after.parameters, states.parameters)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_schedules(tiny_config):
+    options = tiny_config.optimizer
+    options.warmup_steps, tiny_config.num_steps = 10, 110
+    options.schedule = "cosine"
+    schedule = make_schedule(tiny_config)
+    rates = [float(schedule(step)) for step in (0, 4, 9, 10, 60, 110)]
+    assert rates == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0], abs=1e-6)
+    options.schedule, options.warmup_steps = "constant", 0
+    assert [float(make_schedule(tiny_config)(step)) for step in (0, 1000)] == [1.0, 1.0]
+
+
+def test_plateau_cuts_the_rate(tiny_config):
+    options = tiny_config.optimizer
+    options.schedule, options.plateau_window, options.plateau_patience = "plateau", 2, 3
+    optimizer = make_optimizer(tiny_config)
+    parameters = {"w": jnp.ones(2)}
+    state = optimizer.init(parameters)
+    scales = []
+    for _ in range(20):
+        _, state = optimizer.update(parameters, state, parameters, value=1.0)
+        scales.append(float(state[-1].scale))
+    assert scales[0] == 1
+    assert scales[-1] == pytest.approx(1e-3)  # ten averages, the first the best; cuts at 4, 7, 10
+
+
+def test_population_lowers_for_tpu(tiny_config):
+    """The step that accelerators run compiles for a TPU as far as that shows without one."""
+    states, settings = population(tiny_config, 2)
+    step = jax.jit(jax.vmap(make_step(tiny_config, branch=False)))
+    exported = jax.export.export(step, platforms=["tpu"])(states, settings)
+    assert exported.platforms == ("tpu",)
