@@ -87,7 +87,8 @@ FIELDS: Mapping[str, Field] = {
     "model.hidden_width": Field(256, "H, of the hypernetwork's hidden layers", rule=at_least(1)),
     "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", at_least(1)),
     "model.activation": Field(
-        "relu", "of the hypernetwork", rule=one_of("relu", "gelu", "silu", "tanh", "elu", "softplus")
+        "relu", "of the hypernetwork: a function of jax.nn",
+        rule=one_of("relu", "gelu", "silu", "tanh", "elu", "softplus"),
     ),
     "model.last_layer_scale": Field(
         0.1, "start of the last layer's weights, relative to ±1/sqrt(H)", rule=NOT_NEGATIVE
@@ -125,15 +126,15 @@ FIELDS: Mapping[str, Field] = {
     "optimizer.plateau_window": Field(
         1000, "steps whose mean loss is one such average", rule=at_least(1)
     ),
-    "optimizer.clip": Field(0.1, "largest norm of the gradient, over all weights", "paper", POSITIVE),
+    "optimizer.clip": Field(0.1, "largest norm of the whole gradient", "paper", POSITIVE),
     "optimizer.accumulation": Field(2, "batches averaged in one update", "paper", at_least(1)),
     "optimizer.weight_decay": Field(0.01, "AdamW's (PyTorch's default)", "inferred", NOT_NEGATIVE),
     "optimizer.b1": Field(0.9, "Adam's first moment", "inferred", FRACTION),
     "optimizer.b2": Field(0.999, "Adam's second moment", "inferred", FRACTION),
     "evaluation.recorded_path": Field(
         "sargolini",
-        "rat path that drives the network in the report: sargolini (needs the test extra), a .npz or"
-        " .npy file of positions [samples, 2] in metres, or nothing",
+        "rat path that drives the network in the report: sargolini (needs the test extra), a .npz"
+        " or .npy file of positions [samples, 2] in metres, or nothing",
         changes_numbers=False,
     ),
     "evaluation.recorded_path_every": Field(

@@ -31,7 +31,7 @@ from sicjax.trajectories import Walk, load_recorded_walk
 SHOWN = ("loss", "separation", "invariance", "capacity", "conformal_isometry")
 
 
-class Interrupted(Exception):
+class RunInterruptedError(Exception):
     """A signal asked the run to stop; all is saved. `exit_code` is 75 (SIGTERM) or 130 (Ctrl-C)."""
 
     def __init__(self, number: int, step: int) -> None:
@@ -59,7 +59,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
         ConfigError: a wrong value, another experiment's workdir, num_steps below the step
             reached, a workdir that can't be written, or a recorded path that can't be used.
         NonFiniteError: no network is left that is finite.
-        Interrupted: SIGTERM or Ctrl-C came; everything up to this dispatch is saved.
+        RunInterruptedError: SIGTERM or Ctrl-C came; everything up to this dispatch is saved.
 
     Example:
         >>> import sicjax
@@ -204,7 +204,7 @@ def _run_steps(
                 states = parallel.gather(rows, config.num_networks)
                 raise NonFiniteError(failure_of(jax.tree.map(lambda leaf: leaf[0], states), 0))
             if received and step < config.num_steps:
-                raise Interrupted(received[0], step)
+                raise RunInterruptedError(received[0], step)
     return parallel.gather(rows, config.num_networks)
 
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from sicjax import config as config_module
 from sicjax.config import ConfigError
-from sicjax.loop import Interrupted, NonFiniteError, train
+from sicjax.loop import NonFiniteError, RunInterruptedError, train
 
 USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     except NonFiniteError as error:
         print(f"sicjax: no network is left: {error}", file=sys.stderr)
         return 3
-    except Interrupted as stop:
+    except RunInterruptedError as stop:
         print(f"sicjax: {stop}", file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:

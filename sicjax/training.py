@@ -54,6 +54,7 @@ class TrainState(NamedTuple):
 
 
 Metrics = dict[str, Array]
+Loss = Callable[[Parameters, Array, Settings], tuple[Array, Metrics]]
 Step = Callable[[TrainState, Settings], tuple[TrainState, Metrics]]
 
 
@@ -150,11 +151,9 @@ def make_init(config: ConfigDict) -> Callable[[Array], TrainState]:
     return init
 
 
-def make_step(config: ConfigDict, *, branch: bool = True) -> Step:
-    """The update of one network. `branch` as in `pairs.pair_losses`."""
-    transition, optimizer = make_transition(config), make_optimizer(config)
-    schedule = make_schedule(config)
-    accumulation = config.optimizer.accumulation
+def make_loss(config: ConfigDict, *, branch: bool = True) -> Loss:
+    """The loss of one batch. `branch` as in `pairs.pair_losses`."""
+    transition = make_transition(config)
 
     def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
         batch = sample_batch(
@@ -164,10 +163,7 @@ def make_step(config: ConfigDict, *, branch: bool = True) -> Step:
             max_velocity=config.data.max_velocity,
             permute=settings.permute,
         )
-        direction = parameters.initial_direction
-        if not config.model.train_initial_state:
-            direction = lax.stop_gradient(direction)
-        initial_state = norm_relu(direction)
+        initial_state = norm_relu(parameters.initial_direction)
         transitions = transition(parameters, batch.velocities)
         states = rollout_permuted(transitions, batch.order, initial_state)
         total, terms = sic_loss(
@@ -186,20 +182,32 @@ def make_step(config: ConfigDict, *, branch: bool = True) -> Step:
             "dead_units": jnp.sum(~alive.any(axis=(0, 1))).astype(jnp.float32),
         }
 
+    return loss
+
+
+def make_step(config: ConfigDict, loss: Loss | None = None) -> Step:
+    """The update of one network, by the given loss or by `make_loss(config)`."""
+    loss = loss or make_loss(config)
+    optimizer, schedule = make_optimizer(config), make_schedule(config)
+    accumulation = config.optimizer.accumulation
+    frozen_start = not config.model.train_initial_state
+
     def step(state: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
         keys = jax.random.split(
             jax.random.fold_in(_keys(state.seed)[1], state.step), accumulation
         )
 
         def add_batch(_, key):
-            gradients, metrics = jax.grad(loss, has_aux=True)(state.parameters, key, settings)
-            return None, (gradients, metrics)
+            return None, jax.grad(loss, has_aux=True)(state.parameters, key, settings)
 
         if accumulation == 1:
             gradients, metrics = add_batch(None, keys[0])[1]
         else:
             stacked = lax.scan(add_batch, None, keys)[1]
             gradients, metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), stacked)
+        if frozen_start:
+            start = jnp.zeros_like(gradients.initial_direction)
+            gradients = gradients._replace(initial_direction=start)
         updates, optimizer_state = optimizer.update(
             gradients, state.optimizer, state.parameters, value=metrics["loss"]
         )
@@ -228,7 +236,9 @@ def _keep_if_finite(state: TrainState, updated: TrainState, metrics: Metrics) ->
     return kept._replace(
         step=state.step + 1,
         failed_step=jnp.where(fails, state.step, state.failed_step),
-        failed_term=jnp.where(fails, jnp.argmax(broken), state.failed_term),
+        failed_term=jnp.where(
+            fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term
+        ),
     )
 
 
@@ -240,7 +250,7 @@ def make_dispatch(config: ConfigDict, devices: int) -> Any:
     depend on its neighbours; elsewhere they run batched.
     """
     one_by_one = jax.default_backend() == "cpu"
-    step = make_step(config, branch=one_by_one)
+    step = make_step(config, make_loss(config, branch=one_by_one))
 
     def step_all(states: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
         if one_by_one:

@@ -14,7 +14,7 @@ import pytest
 import sicjax
 from sicjax import config as C
 from sicjax.config import ConfigError
-from sicjax.loop import Interrupted, NonFiniteError, train
+from sicjax.loop import NonFiniteError, RunInterruptedError, train
 from sicjax.main import main
 from sicjax.monitor import read_metrics
 
@@ -183,7 +183,7 @@ def test_a_signal_saves_and_the_run_goes_on_later(tiny_config, tmp_path, capsys,
 
     thread = threading.Thread(target=send)
     thread.start()
-    with pytest.raises(Interrupted) as stop:
+    with pytest.raises(RunInterruptedError) as stop:
         train(tiny_config, tmp_path)
     thread.join()
     assert stop.value.exit_code == code

@@ -12,6 +12,7 @@ from sicjax.training import (
     FAILURES,
     make_dispatch,
     make_init,
+    make_loss,
     make_optimizer,
     make_schedule,
     make_settings,
@@ -59,7 +60,8 @@ def test_dispatches_of_any_length_take_the_same_steps(tiny_config):
 def test_vmap_equals_one_by_one(tiny_config):
     """The map that accelerators take, against the one that CPUs take."""
     states, settings = population(tiny_config, 3)
-    mapped = jax.jit(jax.vmap(make_step(tiny_config, branch=False)))(states, settings)
+    batched = make_step(tiny_config, make_loss(tiny_config, branch=False))
+    mapped = jax.jit(jax.vmap(batched))(states, settings)
     step = jax.jit(make_step(tiny_config))
     for k in range(3):
         alone = step(*jax.tree.map(lambda leaf, k=k: leaf[k], (states, settings)))
@@ -134,8 +136,8 @@ def test_a_non_finite_network_is_frozen_and_named(tiny_config, weight, term):
     assert after.step.tolist() == [4, 4]
     frozen = jax.tree.map(lambda leaf: leaf[1], after.parameters)
     assert_trees_equal(frozen, jax.tree.map(lambda leaf: leaf[1], states.parameters))
-    moved = jax.tree.map(lambda a, b: bool((a[0] != b[0]).any()), after.parameters, states.parameters)
-    assert all(jax.tree.leaves(moved))
+    for new, old in zip(*map(jax.tree.leaves, (after.parameters, states.parameters)), strict=True):
+        assert (new[0] != old[0]).any()
 
 
 def test_schedules(tiny_config):
@@ -166,6 +168,6 @@ def test_plateau_cuts_the_rate(tiny_config):
 def test_population_lowers_for_tpu(tiny_config):
     """The step that accelerators run compiles for a TPU as far as that shows without one."""
     states, settings = population(tiny_config, 2)
-    step = jax.jit(jax.vmap(make_step(tiny_config, branch=False)))
+    step = jax.jit(jax.vmap(make_step(tiny_config, make_loss(tiny_config, branch=False))))
     exported = jax.export.export(step, platforms=["tpu"])(states, settings)
     assert exported.platforms == ("tpu",)

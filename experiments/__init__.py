@@ -1,0 +1,1 @@
+"""Runnable answers to questions of the paper or of a user: python -m experiments.NAME."""

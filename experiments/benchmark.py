@@ -1,0 +1,208 @@
+"""How long one training step takes, beside the straightforward one and beside its matrix products.
+
+    python -m experiments.benchmark [--json] [--config=FILE] [--scaling]
+
+Measured interleaved in one process, medians of repeats: (a) our whole step: sampling, forward,
+backward, clip, AdamW; (b) the straightforward step of `experiments.naive`; (c) the two dense
+products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N], each a plain
+`jnp` call. Without --config: paper scale (B 130, T 60, N 128, H 256), one network.
+--scaling: time and peak memory of our step against B, N and P, each in a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from experiments.naive import make_naive_loss
+from sicjax import config as config_module
+from sicjax import parallel
+from sicjax.config import ConfigError
+from sicjax.training import make_dispatch, make_init, make_settings, make_step
+
+ROUNDS = 5
+
+
+def paper_scale() -> ConfigDict:
+    """B 130, T 60, N 128, H 256, one batch a step."""
+    config = config_module.default()
+    config.optimizer.accumulation = 1
+    config.optimizer.schedule = "constant"
+    return config
+
+
+def compile_step(config: ConfigDict) -> tuple[Callable[[], None], float]:
+    """Our step of a population, as training runs it, and the seconds it took to compile."""
+    seeds = jnp.arange(config.num_networks, dtype=jnp.uint32)
+    states = parallel.spread(jax.vmap(make_init(config))(seeds), 1)
+    settings = parallel.spread(
+        jax.tree.map(lambda leaf: jnp.repeat(leaf[None], len(seeds), 0), make_settings(config)), 1
+    )
+    began = time.perf_counter()
+    dispatch = make_dispatch(config, 1).lower(states, settings, 1).compile()
+    seconds = time.perf_counter() - began
+
+    def run() -> None:
+        nonlocal states
+        states, metrics = dispatch(states, settings)
+        jax.block_until_ready((states, metrics))
+
+    return run, seconds
+
+
+def compile_naive_step(config: ConfigDict) -> Callable[[], None]:
+    """The straightforward step of one network."""
+    state, settings = make_init(config)(jnp.uint32(config.seed)), make_settings(config)
+    step = jax.jit(make_step(config, make_naive_loss(config)), donate_argnums=0)
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = step(state, settings)
+        jax.block_until_ready((state, metrics))
+
+    return run
+
+
+def compile_products(config: ConfigDict) -> Callable[[], None]:
+    """G G' and A G of that size, one after the other."""
+    number = config.data.num_trajectories * config.data.trajectory_length
+    states = jax.random.normal(jax.random.key(0), (number, config.model.num_units))
+    square = jnp.ones((number, number))
+    gram, product = jax.jit(lambda g: g @ g.T), jax.jit(lambda a, g: a @ g)
+
+    def run() -> None:
+        jax.block_until_ready(gram(states))
+        jax.block_until_ready(product(square, states))
+
+    return run
+
+
+def seconds_of(run: Callable[[], None]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def measure(config: ConfigDict) -> dict[str, Any]:
+    """Medians over rounds in which each of the three runs in turn."""
+    step, compile_s = compile_step(config)
+    runs = {
+        "step_s": step,
+        "naive_s": compile_naive_step(config),
+        "gemm_s": compile_products(config),
+    }
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(ROUNDS):
+        for name, run in runs.items():
+            times[name].append(seconds_of(run))
+        print(f"round {turn + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+    result: dict[str, Any] = {name: median(values) for name, values in times.items()}
+    result["naive_over_step"] = result["naive_s"] / result["step_s"]
+    result["step_over_gemm"] = result["step_s"] / result["gemm_s"]
+    result["compile_s"] = compile_s
+    return result | sizes(config)
+
+
+def sizes(config: ConfigDict) -> dict[str, Any]:
+    """What was measured, on what."""
+    device = jax.devices()[0]
+    return {
+        "num_networks": config.num_networks,
+        "num_trajectories": config.data.num_trajectories,
+        "trajectory_length": config.data.trajectory_length,
+        "num_units": config.model.num_units,
+        "hidden_width": config.model.hidden_width,
+        "backend": device.platform,
+        "device": device.device_kind if device.platform != "cpu" else processor(),
+        "jax": jax.__version__,
+    }
+
+
+def processor() -> str:
+    """The processor's own name and the number of cores that this process may use."""
+    with open("/proc/cpuinfo") as info:
+        names = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
+    return f"{names[0]}, {len(os.sched_getaffinity(0))} core(s)"
+
+
+def step_alone(config: ConfigDict) -> dict[str, float]:
+    """Time and peak resident size of a process that runs our step and nothing else (Linux)."""
+    run, compile_s = compile_step(config)
+    run()
+    times = [seconds_of(run) for _ in range(3)]
+    with open("/proc/self/status") as status:
+        peak = next(line for line in status if line.startswith("VmHWM"))
+    return {
+        "step_s": median(times),
+        "compile_s": compile_s,
+        "peak_memory_mb": int(peak.split()[1]) / 1024,
+    }
+
+
+def in_own_process(config: ConfigDict) -> dict[str, float]:
+    """`step_alone` in a new process."""
+    command = [sys.executable, "-m", "experiments.benchmark", "--step-alone"]
+    done = subprocess.run(
+        command, input=config_module.to_json(config), capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def scaling(config: ConfigDict) -> list[dict[str, Any]]:
+    """Our step at other sizes: B with M from 1,000 to 60,000, N, and P."""
+    rows = []
+    cases = [("data.num_trajectories", value) for value in (17, 33, 65, 130, 260, 500, 1000)]
+    cases += [("model.num_units", value) for value in (32, 64, 128, 256)]
+    cases += [("num_networks", value) for value in (1, 2, 4)]
+    for name, value in cases:
+        other = config.copy_and_resolve_references()
+        config_module.set_field(other, name, str(value))
+        rows.append({"field": name, "value": value, **in_own_process(other)})
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; returns the exit code."""
+    if "--step-alone" in arguments:
+        print(json.dumps(step_alone(config_module.from_json(sys.stdin.read()))))
+        return 0
+    files = [text.removeprefix("--config=") for text in arguments if text.startswith("--config=")]
+    try:
+        config = config_module.load_file(files[0]) if files else paper_scale()
+        config_module.validate(config)
+    except ConfigError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    if "--scaling" in arguments:
+        rows = scaling(config)
+        print(json.dumps(rows) if "--json" in arguments else _table(rows))
+        return 0
+    result = measure(config)
+    result["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]
+    print(json.dumps(result) if "--json" in arguments else _table([result]))
+    return 0
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names)]
+    for row in rows:
+        lines.append([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

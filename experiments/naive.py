@@ -1,0 +1,85 @@
+"""The straightforward training step: what the fast one is measured and tested against.
+
+The hypernetwork at every (b, t), plain autodiff through the scan, distances between all pairs of
+states in chunks of rows. The batch, the other loss terms and the optimiser are the fast step's.
+
+Letters: B trajectories, T steps, N units, M = B*T states, C rows in a chunk.
+"""
+
+import jax.numpy as jnp
+from jax import Array, lax
+from ml_collections import ConfigDict
+
+from sicjax.losses import capacity_loss, conformal_isometry_loss
+from sicjax.model import PRECISION, norm_relu
+from sicjax.training import Loss, Metrics, Parameters, Settings, make_transition
+from sicjax.trajectories import sample_batch
+
+CHUNK = 600
+
+
+def make_naive_loss(config: ConfigDict) -> Loss:
+    """As `sicjax.training.make_loss` with mean reduction, computed the obvious way."""
+    transition = make_transition(config)
+
+    def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
+        batch = sample_batch(
+            key,
+            num_trajectories=config.data.num_trajectories,
+            trajectory_length=config.data.trajectory_length,
+            max_velocity=config.data.max_velocity,
+            permute=settings.permute,
+        )
+        initial_state = norm_relu(parameters.initial_direction)
+        transitions = transition(parameters, batch.steps)  # [B, T, N, N]
+
+        def advance(state: Array, matrices: Array) -> tuple[Array, Array]:
+            state = norm_relu(jnp.einsum("bij,bj->bi", matrices, state, precision=PRECISION))
+            return state, state
+
+        first = jnp.broadcast_to(initial_state, (len(batch.order), *initial_state.shape))
+        states = lax.scan(advance, first, jnp.moveaxis(transitions, 1, 0))[1]
+        states = jnp.moveaxis(states, 0, 1)
+        weights = settings.loss
+        separation, invariance = naive_pair_losses(
+            states, batch.positions, weights.sigma_x, weights.sigma_g
+        )
+        terms = {
+            "separation": separation,
+            "invariance": invariance,
+            "capacity": capacity_loss(states),
+            "conformal_isometry": conformal_isometry_loss(
+                states, initial_state, batch.steps, max_step=weights.sigma_x
+            ),
+        }
+        total = sum((getattr(weights, name) * value for name, value in terms.items()), 0.0)
+        return total, {"loss": total, **terms}
+
+    return loss
+
+
+def naive_pair_losses(
+    states: Array, positions: Array, sigma_x: Array, sigma_g: Array
+) -> tuple[Array, Array]:
+    """Mean separation and invariance from rows of the M x M distance matrix."""
+    g, x = states.reshape(-1, states.shape[-1]), positions.reshape(-1, 2)
+    number = len(g)
+    missing = -number % CHUNK if number > CHUNK else 0
+    rows = jnp.pad(jnp.arange(number), (0, missing), constant_values=-1)
+    square = jnp.sum(g * g, axis=1)
+
+    def chunk(index: Array) -> tuple[Array, Array, Array, Array]:
+        inner = jnp.matmul(g[index], g.T, precision=PRECISION)
+        neural = jnp.maximum(square[index][:, None] + square[None] - 2 * inner, 0)
+        distance = jnp.sum((x[index][:, None] - x[None]) ** 2, axis=-1)
+        counted = (index[:, None] >= 0) & (index[:, None] != jnp.arange(number)[None])
+        far, near = counted & (distance > sigma_x**2), counted & (distance < sigma_x**2)
+        similarity = jnp.exp(-neural / (2 * sigma_g**2))
+        return (
+            jnp.sum(similarity, where=far), jnp.sum(far, dtype=g.dtype),
+            jnp.sum(neural, where=near), jnp.sum(near, dtype=g.dtype),
+        )  # fmt: skip
+
+    sums = lax.map(chunk, rows.reshape(-1, min(CHUNK, number)))
+    similarity, far, neural, near = (jnp.sum(leaf) for leaf in sums)
+    return similarity / jnp.maximum(far, 1), neural / jnp.maximum(near, 1)
