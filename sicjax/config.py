@@ -76,6 +76,9 @@ FIELDS: Mapping[str, Field] = {
         2, "latest checkpoints kept on disk", rule=at_least(1), changes_numbers=False
     ),
     "report": Field(True, "evaluate and write report/ at the end", changes_numbers=False),
+    "compilation_cache": Field(
+        True, "keep compiled programs under the user's cache folder", changes_numbers=False
+    ),
     "parallel": Field(
         "networks", "how several devices are spent", rule=one_of("networks"), changes_numbers=False
     ),

@@ -22,6 +22,7 @@ from sicjax import config as config_module
 from sicjax import parallel
 from sicjax.analysis.report import write_report
 from sicjax.checkpoint import Checkpoints
+from sicjax.compilation import use_cache
 from sicjax.config import ConfigError
 from sicjax.monitor import Monitor, duration, read_metrics
 from sicjax.run import Run, failure_of, state_shapes
@@ -71,6 +72,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
     """
     config = config.copy_and_resolve_references()
     config_module.validate(config)
+    if config.compilation_cache:
+        use_cache()
     folder = None if workdir is None else Path(workdir)
     recorded, note = None, "the run keeps no report"
     if config.report and folder is not None:

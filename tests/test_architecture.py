@@ -17,7 +17,8 @@ FLOORS = {
     "loop": 3,
     "training": 2, "run": 2, "analysis.report": 2,
     "trajectories": 1, "model": 1, "pairs": 1, "losses": 1, "plots": 1,
-    "config": 0, "parallel": 0, "checkpoint": 0, "monitor": 0,
+    "config": 0, "parallel": 0, "checkpoint": 0, "compilation": 0,
+    "monitor": 0,
 }  # fmt: skip
 
 ROOMS = {

@@ -1,0 +1,62 @@
+"""Compiled programs kept on disk, so that a restart or a second run needn't compile again."""
+
+import os
+import zlib
+from pathlib import Path
+
+import jax
+
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+
+
+def use_cache(folder: Path | None = None) -> Path:
+    """Turn JAX's persistent compilation cache on; one that the user has set up is left as it is.
+
+    Entries that can't be read are removed first: jax leaves one that a kill truncated where it
+    is, and compiles the program anew, with a warning, for ever.
+
+    Args:
+        folder: by default sicjax/ under $XDG_CACHE_HOME, or under ~/.cache.
+
+    Returns:
+        The folder in use.
+    """
+    if chosen := jax.config.jax_compilation_cache_dir:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = folder or Path(base) / "sicjax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unreadable(folder)
+    except OSError:
+        return folder  # a home that can't be written only costs compiling
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return folder
+
+
+def remove_unreadable(folder: Path) -> list[Path]:
+    """Remove truncated or damaged entries younger than the last look; returns what was removed."""
+    marker = folder / "last_look"
+    last_look = marker.stat().st_mtime_ns if marker.exists() else 0
+    marker.touch()
+    young = [path for path in folder.glob("*-cache") if path.stat().st_mtime_ns >= last_look]
+    removed = [path for path in young if not _readable(path.read_bytes())]
+    for path in removed:
+        path.unlink()
+    return removed
+
+
+def _readable(entry: bytes) -> bool:
+    """Whether an entry unpacks; both of jax's formats carry a checksum or a length."""
+    try:
+        if not entry.startswith(_ZSTANDARD):
+            zlib.decompress(entry)
+            return True
+        import zstandard  # what jax itself used to write such an entry
+
+        zstandard.ZstdDecompressor().decompress(entry)
+    except ImportError:
+        return True
+    except Exception:
+        return False
+    return True

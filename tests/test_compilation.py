@@ -1,0 +1,43 @@
+"""The cache of compiled programs."""
+
+import subprocess
+import sys
+import zlib
+
+from sicjax.compilation import remove_unreadable
+
+SCRIPT = """
+import sys, time, warnings
+warnings.simplefilter("error")
+import jax, jax.numpy as jnp
+from pathlib import Path
+from sicjax.compilation import use_cache
+use_cache(Path(sys.argv[1]))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+print(float(jax.jit(lambda x: jnp.sin(x).sum() * 2)(jnp.zeros(7))))
+"""
+
+
+def test_a_truncated_entry_is_replaced(tmp_path):
+    """A kill while jax writes an entry: the next process warns of nothing and writes it anew."""
+    run = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    subprocess.run(run, check=True)
+    entries = {path: path.read_bytes() for path in tmp_path.glob("*-cache")}
+    assert entries
+    for path, entry in entries.items():
+        path.write_bytes(entry[: len(entry) // 2])
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    assert done.stdout == "0.0\n"
+    for path, entry in entries.items():
+        assert len(path.read_bytes()) == len(entry)
+
+
+def test_only_unreadable_entries_are_removed(tmp_path):
+    good, torn, other = tmp_path / "a-cache", tmp_path / "b-cache", tmp_path / "notes"
+    good.write_bytes(zlib.compress(b"x" * 1000))
+    torn.write_bytes(good.read_bytes()[:-4])
+    other.write_text("not an entry")
+    assert remove_unreadable(tmp_path) == [torn]
+    assert good.exists()
+    assert other.exists()
+    assert not torn.exists()
