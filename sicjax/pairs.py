@@ -37,7 +37,7 @@ class _Tiles(NamedTuple):
     """Centred states sorted along x. Missing ones stand at NaN, which is neither near nor far."""
 
     states: Array  # [K, S, N]
-    positions: Array  # [K, S, 2]
+    positions: Array  # [K, 2, S]
     pairs: np.ndarray  # [K (K + 1) / 2, 2] int32: each unordered pair of tiles
     apart: Array  # [K (K + 1) / 2] bool: all pairs of states in this pair of tiles are far
 
@@ -52,49 +52,53 @@ def _make_tiles(states: Array, positions: Array, sigma_x: Array) -> _Tiles:
     padding = ((0, -states.shape[0] % size), (0, 0))
     states = jnp.pad(states, padding).reshape(-1, size, states.shape[1])
     positions = jnp.pad(positions, padding, constant_values=jnp.nan).reshape(-1, size, 2)
+    positions = jnp.swapaxes(positions, 1, 2)
     pairs = np.stack(np.triu_indices(states.shape[0]), axis=1).astype(np.int32)
     left, right = pairs.T
-    x = positions[..., 0]
+    x = positions[:, 0]
     complete = ~jnp.isnan(x[:, -1])  # NaN sorts last
     apart = (x[right, 0] - x[left, -1] > sigma_x) & complete[left] & complete[right]
     return _Tiles(states, positions, pairs, apart)
 
 
-def _near_and_far(tiles: _Tiles, left: Array, right: Array, sigma_x: Array) -> tuple[Array, Array]:
-    """Masks [S, S] of near and far pairs, each unordered pair of states at most once."""
-    a, b = tiles.positions[left], tiles.positions[right]
-    dx, dy = a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1]
-    square, threshold = dx * dx + dy * dy, sigma_x * sigma_x
-    row = lax.broadcasted_iota(jnp.int32, square.shape, 0)
-    column = lax.broadcasted_iota(jnp.int32, square.shape, 1)
-    counted = (left < right) | (row < column)
-    return (square < threshold) & counted, (square > threshold) & counted
+def _near_and_far(a: Array, b: Array, distinct: Array, sigma_x: Array) -> tuple[Array, Array]:
+    """Masks [S, S] of near and far pairs from positions [2, S] of two tiles.
+
+    In a pair of a tile with itself (not `distinct`) each pair of states is counted once.
+    """
+    dx, dy = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
+    elsewhere = np.tril(np.full(dx.shape, np.nan, dx.dtype))  # NaN is neither near nor far
+    square = dx * dx + dy * dy + jnp.where(distinct, 0, elsewhere)
+    return square < sigma_x * sigma_x, square > sigma_x * sigma_x
 
 
-def _visit_pairs(tiles: _Tiles, when_apart, otherwise, carry, *, branch: bool):
-    """Scan `(left, right, carry) -> (carry, out)` over all pairs of tiles."""
+def _choose(branch: bool, apart: Array, when_apart, otherwise, *operands: Array):
+    """`when_apart` or `otherwise` of the operands; only the second without `branch`.
 
-    def visit(carry, pair):
-        left, right, apart = pair
-        if branch:
-            return lax.cond(apart, when_apart, otherwise, left, right, carry)
-        return otherwise(left, right, carry)
-
-    return lax.scan(visit, carry, (*tiles.pairs.T, tiles.apart))
+    Tiles are cut out before the branch: in it, each loop would look its tile up for every entry.
+    """
+    if branch:
+        return lax.cond(apart, when_apart, otherwise, *operands)
+    return otherwise(*operands)
 
 
 def _count_pairs(tiles: _Tiles, sigma_x: Array, *, branch: bool) -> tuple[Array, Array]:
     """Numbers of far and near pairs: exact within a tile, added as floats (M^2 outgrows int32)."""
     dtype, size = tiles.states.dtype, tiles.states.shape[1]
 
-    def when_apart(left, right, carry):
-        return carry, (jnp.full((), size**2, dtype), jnp.zeros((), dtype))
+    def when_apart(a, b, distinct):
+        return jnp.full((), size**2, dtype), jnp.zeros((), dtype)
 
-    def otherwise(left, right, carry):
-        near, far = _near_and_far(tiles, left, right, sigma_x)
-        return carry, (jnp.sum(far, dtype=dtype), jnp.sum(near, dtype=dtype))
+    def otherwise(a, b, distinct):
+        near, far = _near_and_far(a, b, distinct, sigma_x)
+        return jnp.sum(far, dtype=dtype), jnp.sum(near, dtype=dtype)
 
-    far, near = _visit_pairs(tiles, when_apart, otherwise, (), branch=branch)[1]
+    def visit(_, pair):
+        left, right, apart = pair
+        a, b = tiles.positions[left], tiles.positions[right]
+        return None, _choose(branch, apart, when_apart, otherwise, a, b, left < right)
+
+    far, near = lax.scan(visit, None, (*tiles.pairs.T, tiles.apart))[1]
     return jnp.sum(far), jnp.sum(near)
 
 
@@ -119,42 +123,52 @@ def _one_pass(states, positions, sigma_x, sigma_g, weights, *, reduction, branch
     far_slope = -weights[0] * per_far / variance
     near_slope = 2 * weights[1] * per_near
 
-    def log_similarity(left, right):
-        inner = _product(tiles.states[left], tiles.states[right], (1, 1))
-        return log_half[left][:, None] + log_half[right][None, :] + inner / variance
+    # log e_ij of two tiles, from the inner products of their states.
+    def log_similarity(inner, left_half, right_half):
+        return left_half[:, None] + right_half[None, :] + inner / variance
 
-    def add_gradient(left, right, slopes, scale, gradient):
-        if gradient is None:
-            return None
-        a, b = tiles.states[left], tiles.states[right]
-        to_a = jnp.sum(slopes, axis=1)[:, None] * a - _product(slopes, b, (1, 0))
-        to_b = jnp.sum(slopes, axis=0)[:, None] * b - _product(slopes, a, (0, 0))
-        return gradient.at[left].add(scale * to_a).at[right].add(scale * to_b)
+    # Each gives the slopes A_ij up to a factor, that factor, and its sums of e and of |g - g'|^2.
+    def when_apart(inner, left_half, right_half, a, b, distinct):
+        similarity = jnp.exp(log_similarity(inner, left_half, right_half))
+        return similarity, far_slope, jnp.sum(similarity), jnp.zeros_like(one)
 
-    def when_apart(left, right, gradient):
-        similarity = jnp.exp(log_similarity(left, right))
-        gradient = add_gradient(left, right, similarity, far_slope, gradient)
-        return gradient, (jnp.sum(similarity), jnp.zeros((), states.dtype))
-
-    def otherwise(left, right, gradient):
-        near, far = _near_and_far(tiles, left, right, sigma_x)
-        log_e = log_similarity(left, right)
+    def otherwise(inner, left_half, right_half, a, b, distinct):
+        near, far = _near_and_far(a, b, distinct, sigma_x)
+        log_e = log_similarity(inner, left_half, right_half)
         similarity = jnp.where(far, jnp.exp(log_e), 0)
         square = jnp.where(near, jnp.maximum(-2 * variance * log_e, 0), 0)
         slopes = far_slope * similarity + jnp.where(near, near_slope, 0)
-        gradient = add_gradient(left, right, slopes, one, gradient)
-        return gradient, (jnp.sum(similarity), jnp.sum(square))
+        return slopes, one, jnp.sum(similarity), jnp.sum(square)
 
-    start = jnp.zeros_like(tiles.states) if with_gradient else None
-    gradient, (far_sums, near_sums) = _visit_pairs(
-        tiles, when_apart, otherwise, start, branch=branch
-    )
+    def visit(gradient, pair):
+        left, right, apart = pair
+        slopes, factor, far_sum, near_sum = _choose(
+            branch, apart, when_apart, otherwise,
+            _product(tiles.states[left], tiles.states[right], (1, 1)),
+            log_half[left], log_half[right],
+            tiles.positions[left], tiles.positions[right], left < right,
+        )  # fmt: skip
+        if with_gradient:  # outside the branch, where it is updated in place
+            to_left = jnp.sum(slopes, axis=1)[:, None] * tiles.states[left]
+            to_left -= _product(slopes, tiles.states[right], (1, 0))
+            to_right = jnp.sum(slopes, axis=0)[None, :] * transposed[right]
+            to_right -= _product(transposed[left], slopes, (1, 0))
+            gradient = (
+                gradient[0].at[left].add(factor * to_left),
+                gradient[1].at[right].add(factor * to_right),
+            )
+        return gradient, (far_sum, near_sum)
+
+    # The right tile's share is held transposed, as [N, S]: its product then needs no transpose.
+    transposed = jnp.swapaxes(tiles.states, 1, 2)
+    start = (jnp.zeros_like(tiles.states), jnp.zeros_like(transposed)) if with_gradient else None
+    gradient, (far_sums, near_sums) = lax.scan(visit, start, (*tiles.pairs.T, tiles.apart))
     terms = PairTerms(
         jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near, num_far, num_near
     )
     if with_gradient:
-        gradient = gradient.reshape(-1, states.shape[1])[: states.shape[0]]
-        gradient = jnp.zeros_like(states).at[order].set(gradient, unique_indices=True)
+        gradient = gradient[0] + jnp.swapaxes(gradient[1], 1, 2)
+        gradient = gradient.reshape(-1, states.shape[1])[jnp.argsort(order)]
     total = weights[0] * terms.separation + weights[1] * terms.invariance
     return total, terms, gradient
 
