@@ -8,6 +8,7 @@ Letters: B trajectories, T steps, N units, M = B*T states, C rows in a chunk.
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from sicjax.losses import capacity_loss, conformal_isometry_loss
@@ -52,19 +53,20 @@ def make_naive_loss(config: ConfigDict) -> Loss:
                 states, initial_state, batch.steps, max_step=weights.sigma_x
             ),
         }
-        total = sum((getattr(weights, name) * value for name, value in terms.items()), 0.0)
+        total = jnp.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
         return total, {"loss": total, **terms}
 
     return loss
 
 
 def naive_pair_losses(
-    states: Array, positions: Array, sigma_x: Array, sigma_g: Array
+    states: Array, positions: Array, sigma_x: ArrayLike, sigma_g: ArrayLike
 ) -> tuple[Array, Array]:
     """Mean separation and invariance from rows of the M x M distance matrix."""
     g, x = states.reshape(-1, states.shape[-1]), positions.reshape(-1, 2)
     number = len(g)
     missing = -number % CHUNK if number > CHUNK else 0
+    sigma_x, sigma_g = jnp.asarray(sigma_x), jnp.asarray(sigma_g)
     rows = jnp.pad(jnp.arange(number), (0, missing), constant_values=-1)
     square = jnp.sum(g * g, axis=1)
 

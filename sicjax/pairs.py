@@ -107,7 +107,7 @@ def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
 
 
 def _one_pass(states, positions, sigma_x, sigma_g, weights, *, reduction, branch, with_gradient):
-    """Total, terms and the total's gradient [M, N] (None unless asked for)."""
+    """Total, terms and the total's gradient [M, N] (zero unless asked for)."""
     positions = jnp.where(jnp.isnan(positions).any(axis=1, keepdims=True), jnp.nan, positions)
     order = jnp.argsort(positions[:, 0])
     # Distances don't change when the mean is subtracted, and their rounding errors shrink.
@@ -161,14 +161,13 @@ def _one_pass(states, positions, sigma_x, sigma_g, weights, *, reduction, branch
 
     # The right tile's share is held transposed, as [N, S]: its product then needs no transpose.
     transposed = jnp.swapaxes(tiles.states, 1, 2)
-    start = (jnp.zeros_like(tiles.states), jnp.zeros_like(transposed)) if with_gradient else None
-    gradient, (far_sums, near_sums) = lax.scan(visit, start, (*tiles.pairs.T, tiles.apart))
+    start = jnp.zeros_like(tiles.states), jnp.zeros_like(transposed)
+    parts, (far_sums, near_sums) = lax.scan(visit, start, (*tiles.pairs.T, tiles.apart))
     terms = PairTerms(
         jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near, num_far, num_near
     )
-    if with_gradient:
-        gradient = gradient[0] + jnp.swapaxes(gradient[1], 1, 2)
-        gradient = gradient.reshape(-1, states.shape[1])[jnp.argsort(order)]
+    gradient = (parts[0] + jnp.swapaxes(parts[1], 1, 2)).reshape(-1, states.shape[1])
+    gradient = gradient[jnp.argsort(order)]
     total = weights[0] * terms.separation + weights[1] * terms.invariance
     return total, terms, gradient
 

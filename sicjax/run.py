@@ -4,6 +4,7 @@ Letters: N units, T steps, W walks. Lengths in metres; maps [N, y, x] as describ
 """
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -28,7 +29,6 @@ WALK_STEPS = 2000  # of the long walks
 SHORT_WALK_STEPS = 120
 DROPPED_STEPS = 10  # of each walk: some units fire only there, and carry g_0 rather than a place
 MIN_VISITS = 20  # of every bin
-_WALKS_AT_ONCE = 64
 
 
 class RateMaps(NamedTuple):
@@ -221,21 +221,24 @@ def bin_index(positions: np.ndarray, box_m: float) -> np.ndarray:
 
 
 def _walks_that_fill(key: Array, box_m: float, walk_steps: int, max_velocity: float) -> list[Walk]:
-    """Walks, at most 64 at a time, until every bin has its visits."""
+    """As few walks as give every bin its visits, drawn in batches of 128,000 steps."""
     bins = num_bins(box_m)
-    at_once = min(_WALKS_AT_ONCE, max(1, 128_000 // walk_steps))
-    visits, walks = np.zeros(bins**2 + 1, int), []
+    at_once = max(1, 128_000 // walk_steps)
+    visits = np.zeros(bins**2 + 1, int)
+    walks: list[Walk] = []
     most = 200 * MIN_VISITS * bins**2 // (at_once * (walk_steps - DROPPED_STEPS)) + 20
-    for chunk in range(most):
+    for batch in range(most):
         walk = smooth_walks(
-            jax.random.fold_in(key, chunk), num_walks=at_once, num_steps=walk_steps,
+            jax.random.fold_in(key, batch), num_walks=at_once, num_steps=walk_steps,
             box_m=box_m, max_velocity=max_velocity, mean_speed=0.4 * max_velocity,
         )  # fmt: skip
-        walks.append(walk)
         index = bin_index(np.asarray(walk.positions)[:, DROPPED_STEPS:], box_m)
-        visits += np.bincount(index.ravel(), minlength=bins**2 + 1)
-        if visits[:-1].min() >= MIN_VISITS:
-            return walks
+        quarters = np.linspace(0, at_once, 5).astype(int) if at_once >= 4 else np.arange(2)
+        for first, last in itertools.pairwise(quarters):
+            visits += np.bincount(index[first:last].ravel(), minlength=bins**2 + 1)
+            if visits[:-1].min() >= MIN_VISITS:
+                return [*walks, jax.tree.map(lambda leaf, last=last: leaf[:last], walk)]
+        walks.append(walk)
     raise ValueError(
         f"box_m={box_m}, walk_steps={walk_steps}: walks this short don't reach every bin; take a"
         " smaller box or longer walks"

@@ -1,0 +1,282 @@
+"""The lattice of a periodic map: sub-bin peaks, three axes, the ellipse through them, its shape.
+
+Letters: N units; K peaks kept per unit; C pairs of peaks tried; L lattice points. Vectors are
+(x, y); lags and the axes found from them are in bins, and what is computed from axes takes any unit
+of length. Angles are in degrees counter-clockwise from +x.
+"""
+
+import numpy as np
+
+PEAKS = 32  # nearest peaks kept per unit (half plane): four shells of a hexagonal lattice
+BASIS_PEAKS = 10  # of these, the nearest from which a basis is chosen: enough for a few false peaks
+CENTRAL_RADIUS = 2.5  # bins; maxima this near to lag 0 are noise on the central peak
+
+_PAIRS = np.stack(np.triu_indices(BASIS_PEAKS, 1), axis=-1)
+_STEPS = np.array([(i, j) for i in range(-3, 4) for j in range(-3, 4) if (j, i) > (0, 0)])
+
+
+def smooth_autocorrelograms(correlograms: np.ndarray) -> np.ndarray:
+    """Smooth [N, y, x] by a binomial over 5 x 5 lags (deviation 1 bin); NaN spreads by 2 lags."""
+    smooth = correlograms
+    for axis in (-2, -1):
+        padding = [(0, 0)] * smooth.ndim
+        padding[axis] = (2, 2)
+        wide = np.moveaxis(np.pad(smooth, padding, constant_values=np.nan), axis, 0)
+        blurred = (wide[:-4] + wide[4:] + 4 * (wide[1:-3] + wide[3:-1]) + 6 * wide[2:-2]) / 16
+        smooth = np.moveaxis(blurred, 0, axis)
+    return smooth
+
+
+def find_peaks(smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest local maxima of each autocorrelogram, to a fraction of a bin.
+
+    Only one half plane is searched (an autocorrelogram equals its own mirror image). A maximum
+    counts when its height, weighted by the root of its overlap, is at least 0.35 of the unit's
+    largest.
+
+    Args:
+        smooth: [N, 2y - 1, 2x - 1], smoothed autocorrelograms.
+
+    Returns:
+        peaks [N, K, 2] in bins from lag 0, nearest first, NaN where there are fewer; their weights
+        [N, K] (height times root of overlap; 0 where there is no peak).
+    """
+    rows, columns = smooth.shape[1] // 2, smooth.shape[2] // 2
+    half = smooth[:, rows - 1 :]  # one row below lag 0, so that every candidate has 8 neighbours
+    core = half[:, 1:-1, 1:-1]
+    highest = np.ones(core.shape, dtype=bool)
+    for dy, dx in (
+        (0, 1),
+        (1, -1),
+        (1, 0),
+        (1, 1),
+    ):  # strict one way, loose the other: ties count once
+        highest &= core > half[:, 1 + dy : half.shape[1] - 1 + dy, 1 + dx : half.shape[2] - 1 + dx]
+        highest &= core >= half[:, 1 - dy : half.shape[1] - 1 - dy, 1 - dx : half.shape[2] - 1 - dx]
+    unit, y, x = np.nonzero(highest)
+    lag = np.stack([x - (columns - 1), y], axis=-1)
+    beyond = (np.hypot(*lag.T) > CENTRAL_RADIUS) & ((lag[:, 1] > 0) | (lag[:, 0] > 0))
+    unit, y, x, lag = unit[beyond], y[beyond], x[beyond], lag[beyond]
+    height = core[unit, y, x]
+    overlap = np.prod(1 - np.abs(lag) / (columns + 1, rows + 1), axis=-1)
+    weight = np.maximum(height, 0.0) * np.sqrt(overlap)
+
+    largest = np.zeros(len(smooth))
+    np.maximum.at(largest, unit, weight)
+    keep = (weight > 0) & (weight >= 0.35 * largest[unit])
+    unit, y, x, lag, weight = unit[keep], y[keep], x[keep], lag[keep], weight[keep]
+    exact = lag + _parabola_tops(half, unit, y + 1, x + 1)
+    return _nearest_first(unit, exact, weight, len(smooth))
+
+
+def _parabola_tops(maps: np.ndarray, unit: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return offsets (x, y) of the tops of parabolas through maxima and their neighbours, bins."""
+    centre = maps[unit, y, x]
+    tops = []
+    for dy, dx in ((0, 1), (1, 0)):
+        after, before = maps[unit, y + dy, x + dx], maps[unit, y - dy, x - dx]
+        bend = np.maximum(2 * centre - after - before, 1e-12)
+        tops.append(np.clip((after - before) / (2 * bend), -0.5, 0.5))
+    return np.stack(tops, axis=-1)
+
+
+def _nearest_first(
+    unit: np.ndarray, peaks: np.ndarray, weight: np.ndarray, num_units: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A ragged list of peaks as padded arrays [N, K, 2] and [N, K], nearest first in each unit."""
+    order = np.lexsort((np.hypot(*peaks.T), unit))
+    unit, peaks, weight = unit[order], peaks[order], weight[order]
+    rank = np.arange(len(unit)) - np.searchsorted(unit, unit)
+    kept = rank < PEAKS
+    padded = np.full((num_units, PEAKS, 2), np.nan)
+    weights = np.zeros((num_units, PEAKS))
+    padded[unit[kept], rank[kept]] = peaks[kept]
+    weights[unit[kept], rank[kept]] = weight[kept]
+    return padded, weights
+
+
+def sample(maps: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Bilinear values of centred maps at lags.
+
+    Args:
+        maps: [N, 2y - 1, 2x - 1], lag 0 in the middle.
+        points: [N, ..., 2], lags (x, y) in bins.
+
+    Returns:
+        [N, ...]; NaN outside the map and beside a NaN.
+    """
+    rows, columns = maps.shape[1:]
+    x, y = points[..., 0] + columns // 2, points[..., 1] + rows // 2
+    inside = (x >= 0) & (x <= columns - 1) & (y >= 0) & (y <= rows - 1)
+    x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
+    left, below = np.minimum(x.astype(int), columns - 2), np.minimum(y.astype(int), rows - 2)
+    right, above = x - left, y - below
+    start = np.arange(len(maps)).reshape((-1,) + (1,) * (x.ndim - 1)) * (rows * columns)
+    corner = start + below * columns + left
+    flat = maps.reshape(-1)
+    value = (1 - above) * ((1 - right) * flat[corner] + right * flat[corner + 1])
+    value += above * ((1 - right) * flat[corner + columns] + right * flat[corner + columns + 1])
+    return np.where(inside, value, np.nan)
+
+
+def cell_area(basis: np.ndarray) -> np.ndarray:
+    """Return the area [...] of the cells of bases [..., 2, 2]; NaN for NaN, without a warning."""
+    return np.abs(basis[..., 0, 0] * basis[..., 1, 1] - basis[..., 0, 1] * basis[..., 1, 0])
+
+
+def find_axes(correlograms: np.ndarray) -> np.ndarray:
+    """The three axes of the lattice in each autocorrelogram, in bins.
+
+    Of all pairs of near peaks the basis is the one with the smallest unit cell among those whose
+    lattice points are (nearly) as high as those of the best pair; least squares over the peaks of
+    three shells then places it to a fraction of a bin.
+
+    Args:
+        correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle.
+
+    Returns:
+        [N, 3, 2], the three shortest lattice vectors (x, y), each in the upper half plane, by
+        angle; NaN where fewer than two peaks stand in different directions.
+    """
+    smooth = smooth_autocorrelograms(correlograms)
+    peaks, weights = find_peaks(smooth)
+    basis = _choose_basis(smooth, peaks)
+    for reach in (1.6, 2.4, 3.2):
+        basis = reduce_basis(_fit_basis(basis, peaks, weights, reach))
+    return three_axes(basis)
+
+
+def _choose_basis(smooth: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+    """[N, 2, 2] basis vectors picked from the nearest peaks; NaN where there is no pair."""
+    pairs = peaks[:, _PAIRS]  # [N, C, 2, 2]
+    first, second = pairs[:, :, 0], pairs[:, :, 1]
+    points = np.stack([first, second, first - second, first + second], axis=2)
+    heights = sample(smooth, np.nan_to_num(points, nan=np.inf))  # [N, C, 4]
+    seen = np.isfinite(heights)
+    mean = np.where(seen, heights, 0.0).sum(-1) / np.maximum(seen.sum(-1), 1)
+    area = cell_area(pairs)
+    spread = area / np.maximum(np.prod(np.linalg.norm(pairs, axis=-1), axis=-1), 1e-12)
+    valid = (seen.sum(-1) >= 3) & (spread > 0.35)  # at least 20 degrees apart
+    mean = np.where(valid, mean, -np.inf)
+    good = valid & (mean >= 0.75 * mean.max(axis=1, keepdims=True))
+    best = np.argmin(np.where(good, area, np.inf), axis=1)
+    chosen = pairs[np.arange(len(pairs)), best]
+    return np.where(good.any(axis=1)[:, None, None], chosen, np.nan)
+
+
+def _fit_basis(
+    basis: np.ndarray, peaks: np.ndarray, weights: np.ndarray, reach: float
+) -> np.ndarray:
+    """Least-squares basis [N, 2, 2] over the peaks within `reach` shortest vectors of lag 0."""
+    predicted = np.einsum("lk,nkd->nld", _STEPS, basis)
+    length = np.linalg.norm(basis, axis=-1).min(axis=-1)[:, None]
+    gaps = np.concatenate([peaks, -peaks], axis=1)[:, None] - predicted[:, :, None]  # [N, L, 2K, 2]
+    distance = np.nan_to_num(np.linalg.norm(gaps, axis=-1), nan=np.inf)
+    nearest = distance.argmin(axis=-1)
+    gap = np.take_along_axis(gaps, nearest[:, :, None, None], axis=2)[:, :, 0]
+    matched = np.take_along_axis(distance, nearest[:, :, None], axis=2)[:, :, 0] < 0.3 * length
+    matched &= np.linalg.norm(predicted, axis=-1) < reach * length
+    weight = np.where(matched, np.take_along_axis(weights, nearest % PEAKS, axis=1), 0.0)
+    normal = np.einsum("nl,lj,lk->njk", weight, _STEPS, _STEPS)
+    moment = np.einsum("nl,lj,nld->njd", weight, _STEPS, np.where(matched[..., None], gap, 0.0))
+    solvable = cell_area(normal) > 1e-6
+    normal = np.where(solvable[:, None, None], normal, np.eye(2))
+    return basis + np.where(solvable[:, None, None], np.linalg.solve(normal, moment), 0.0)
+
+
+def reduce_basis(basis: np.ndarray) -> np.ndarray:
+    """Reduce bases [N, 2, 2] to the two shortest vectors, shorter first (Lagrange and Gauss)."""
+    first, second = basis[:, 0], basis[:, 1]
+    for _ in range(8):  # far more rounds than vectors from the first three shells can need
+        swap = (np.linalg.norm(first, axis=-1) > np.linalg.norm(second, axis=-1))[:, None]
+        first, second = np.where(swap, second, first), np.where(swap, first, second)
+        square = np.maximum((first**2).sum(-1, keepdims=True), 1e-12)
+        second = second - np.round((first * second).sum(-1, keepdims=True) / square) * first
+    swap = (np.linalg.norm(first, axis=-1) > np.linalg.norm(second, axis=-1))[:, None]
+    return np.stack([np.where(swap, second, first), np.where(swap, first, second)], axis=1)
+
+
+def three_axes(basis: np.ndarray) -> np.ndarray:
+    """Return the three shortest vectors [N, 3, 2] of reduced bases: upper half plane, by angle."""
+    first, second = basis[:, 0], basis[:, 1]
+    acute = (first * second).sum(-1, keepdims=True) > 0
+    third = np.where(acute, second - first, second + first)
+    axes = np.stack([first, second, third], axis=1)
+    angle = np.mod(np.arctan2(axes[..., 1], axes[..., 0]), np.pi)
+    length = np.linalg.norm(axes, axis=-1)
+    order = np.argsort(angle, axis=-1)
+    angle, length = np.take_along_axis(angle, order, 1), np.take_along_axis(length, order, 1)
+    return length[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
+def ellipse_form(axes: np.ndarray) -> np.ndarray:
+    """The symmetric forms [N, 2, 2] with v'Mv = 1 on all three axes [N, 3, 2].
+
+    In the basis (a, b) with the third axis b - a, that form is u^2 + uv + v^2, whatever the shape.
+    """
+    basis = axes[:, [0, 2]]  # by angle, the middle axis is the sum of the outer two
+    hexagon = np.array([[1.0, -0.5], [-0.5, 1.0]])
+    known = (cell_area(basis) > 1e-9)[:, None, None]
+    inverse = np.linalg.inv(np.where(known, basis, np.eye(2)))
+    return np.where(known, inverse @ hexagon @ np.swapaxes(inverse, 1, 2), np.nan)
+
+
+def shortest_pair(axes: np.ndarray) -> np.ndarray:
+    """Return the two shortest of three axes: basis vectors [N, 2, 2] of the lattice."""
+    order = np.argsort(np.linalg.norm(axes, axis=-1), axis=-1, kind="stable")[:, :2]
+    return np.take_along_axis(axes, order[..., None], axis=1)
+
+
+def orientation_deg(axes: np.ndarray) -> np.ndarray:
+    """Return the circular mean [N] of the three axes' angles mod 60, degrees in [0, 60)."""
+    angle = np.arctan2(axes[..., 1], axes[..., 0])
+    mean = np.exp(6j * angle).mean(axis=-1)
+    return np.mod(np.rad2deg(np.angle(mean)) / 6, 60.0)
+
+
+def ellipse(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Aspect and tilt of the ellipse through the six nearest fields.
+
+    Args:
+        axes: [N, 3, 2], any unit of length.
+
+    Returns:
+        aspect [N], long over short semi-axis (1 for a regular hexagon); tilt [N], direction of the
+        long one, degrees in [0, 180). NaN where the axes are.
+    """
+    form = ellipse_form(axes)
+    known = np.isfinite(form).all(axis=(1, 2))
+    values, vectors = np.linalg.eigh(np.where(known[:, None, None], form, np.eye(2)))
+    tilt = np.mod(np.rad2deg(np.arctan2(vectors[:, 1, 0], vectors[:, 0, 0])), 180.0)
+    aspect = np.sqrt(values[:, 1] / values[:, 0])  # the long semi-axis has the small eigenvalue
+    return np.where(known, aspect, np.nan), np.where(known, tilt, np.nan)
+
+
+def squareness(axes: np.ndarray) -> np.ndarray:
+    """Say how far a lattice's shape lies from a regular hexagon (0) towards a square (1).
+
+    The shape is the ratio tau = b / a of the two shortest vectors as complex numbers: e^(i 60) for
+    the hexagon, i for the square. Distances are hyperbolic, the natural ones between lattice
+    shapes.
+
+    Args:
+        axes: [N, 3, 2], any unit of length.
+
+    Returns:
+        [N], d(tau, hexagon) / (d(tau, hexagon) + d(tau, square)).
+    """
+    pair = shortest_pair(axes)
+    known = cell_area(pair) > 0
+    pair = np.where(known[:, None, None], pair, np.eye(2))
+    first, second = pair[:, 0], pair[:, 1]
+    square_length = (first**2).sum(-1)
+    # b / a = (a.b + i |a x b|) / |a|^2, up to mirror images and signs, which are the same shape.
+    tau = (np.abs((first * second).sum(-1)) + 1j * cell_area(pair)) / square_length
+    hexagon, square = (_hyperbolic(tau, point) for point in (np.exp(1j * np.pi / 3), 1j))
+    return np.where(known, hexagon / (hexagon + square), np.nan)
+
+
+def _hyperbolic(first: np.ndarray, second: complex) -> np.ndarray:
+    """Return distances in the upper half plane."""
+    height = np.maximum(2 * first.imag * second.imag, 1e-12)
+    return np.arccosh(1 + np.abs(first - second) ** 2 / height)

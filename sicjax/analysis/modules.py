@@ -1,0 +1,237 @@
+"""Grid modules: groups of units that share one lattice up to a shift.
+
+Letters: N units; K modules; D features.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from scipy import stats
+from sklearn.mixture import GaussianMixture
+
+from sicjax.analysis.lattice import ellipse, orientation_deg
+
+MIN_UNITS = 10  # a module has at least this many
+MAX_MODULES = 6
+# Features are scaled so that 1 is the spread expected within a module: 4 % of period, 4 degrees of
+# orientation, 0.08 of (log) ellipse aspect; so no component is narrower than 1.
+PERIOD_SCALE, ORIENTATION_SCALE, SHAPE_SCALE = 0.04, np.deg2rad(6 * 4), 0.08
+# Two groups stay apart only where one even spread is this unlikely to look so split.
+SPLIT_LEVEL = 0.01
+OUTLIER_LEVEL = 1e-4  # a unit this unlikely under its module belongs to none
+
+
+class Lattices(Protocol):
+    """What is read of a `UnitAnalysis` of N units."""
+
+    @property
+    def is_grid(self) -> np.ndarray:
+        """Which units are grid cells, [N] bool."""
+
+    @property
+    def lattice(self) -> np.ndarray:
+        """Their three axes, [N, 3, 2], metres."""
+
+    @property
+    def spacing_m(self) -> np.ndarray:
+        """Their mean lengths, [N], metres."""
+
+
+@dataclass(frozen=True)
+class Modules:
+    """K modules by rising period; all arrays are empty when there is none."""
+
+    labels: np.ndarray  # [N] int, -1 for none
+    members: tuple[np.ndarray, ...]  # K arrays of unit indices
+    period_m: np.ndarray  # [K] median spacing
+    period_interval_m: np.ndarray  # [K, 2] 95 % interval of that median
+    ratios: np.ndarray  # [K - 1] of neighbouring periods
+    orientation_deg: np.ndarray  # [K] circular mean mod 60
+    lattice: np.ndarray  # [K, 3, 2] mean axes, metres, by angle
+    bic_gain: float  # BIC of one broad cluster minus BIC of the mixture chosen; NaN under 10 units
+    split_p: np.ndarray  # [K - 1] chance that one even spread looks as split as two neighbours
+
+
+def find_modules(analysis: Lattices) -> Modules:
+    """Group grid cells by period, orientation and shape of their lattices.
+
+    A Gaussian mixture with the number of components of least BIC proposes groups; groups that one
+    even spread of units could imitate are joined, groups of fewer than 10 units dropped. (Stensola
+    et al. 2012 cluster the same three; the test against one broad cluster is ours.)
+
+    Args:
+        analysis: of N units; those with `is_grid` are grouped.
+
+    Raises:
+        ValueError: arrays whose lengths differ.
+    """
+    num_units = len(analysis.is_grid)
+    if analysis.lattice.shape != (num_units, 3, 2):
+        raise ValueError(
+            f"lattice has shape {analysis.lattice.shape}; is_grid asks for ({num_units}, 3, 2)"
+        )
+    units = np.nonzero(analysis.is_grid & np.isfinite(analysis.spacing_m))[0]
+    labels, bic_gain = np.full(num_units, -1), np.nan
+    if len(units) >= MIN_UNITS:
+        features = _features(analysis.lattice[units])
+        groups, bic_gain = _mixture(features)
+        groups = _join_what_one_spread_imitates(features, groups)
+        labels[units] = _drop_strangers(features, groups)
+    return _summary(analysis, labels, bic_gain)
+
+
+def _features(axes: np.ndarray) -> np.ndarray:
+    """Return scaled features [N, 5]: log period, orientation (2, on a circle), ellipse (2)."""
+    period = np.log(np.linalg.norm(axes, axis=-1).mean(axis=-1))
+    turn = np.deg2rad(6 * orientation_deg(axes))
+    aspect, tilt = ellipse(axes)
+    double = np.deg2rad(2 * tilt)
+    return np.stack(
+        [
+            period / PERIOD_SCALE,
+            np.cos(turn) / ORIENTATION_SCALE,
+            np.sin(turn) / ORIENTATION_SCALE,
+            np.log(aspect) * np.cos(double) / SHAPE_SCALE,
+            np.log(aspect) * np.sin(double) / SHAPE_SCALE,
+        ],
+        axis=-1,
+    )
+
+
+def _mixture(features: np.ndarray) -> tuple[np.ndarray, float]:
+    """Labels [N] of the mixture of least BIC, and how much BIC it gains over one component."""
+    most = min(MAX_MODULES, max(1, len(features) // MIN_UNITS))
+    fits = []
+    for count in range(1, most + 1):
+        mixture = GaussianMixture(
+            count, covariance_type="diag", reg_covar=1.0, n_init=4, max_iter=500, random_state=0
+        )
+        mixture.fit(features)
+        fits.append((mixture.bic(features), mixture.predict(features)))
+    best = min(range(most), key=lambda k: fits[k][0])
+    return fits[best][1], float(fits[0][0] - fits[best][0])
+
+
+def _join_what_one_spread_imitates(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Join the least separated pair of groups until every pair is split beyond chance."""
+    groups = groups.copy()
+    while True:
+        names = np.unique(groups)
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+        tests = [split_test(features[groups == a], features[groups == b]) for a, b in pairs]
+        if not tests or max(tests) < SPLIT_LEVEL:
+            return groups
+        a, b = pairs[int(np.argmax(tests))]
+        groups[groups == b] = a
+
+
+def split_test(first: np.ndarray, second: np.ndarray, *, num_draws: int = 2000) -> float:
+    """Chance that units spread evenly along a line, cut in two, look as far apart as two groups.
+
+    The groups are projected on the line that best tells them apart (Fisher's discriminant). Their
+    separation is Ashman's D (Ashman et al. 1994), compared with that of evenly spread units cut
+    where D is largest: of all spreads with one top, the even one looks most split.
+
+    Args:
+        first, second: [n, D], scaled features (a spread of 1 is measurement noise).
+        num_draws: size of the null.
+
+    Returns:
+        the chance, at least 1 / (num_draws + 1).
+    """
+    gap = first.mean(axis=0) - second.mean(axis=0)
+    within = np.eye(first.shape[1])
+    for group in (first, second):
+        centred = group - group.mean(axis=0)
+        within = within + centred.T @ centred / (len(first) + len(second))
+    line = np.linalg.solve(within, gap)
+    one, two = first @ line, second @ line
+    floor = float(line @ line)  # the projected measurement noise
+    observed = _ashman(one.mean() - two.mean(), one.var() + floor, two.var() + floor)
+    rng = np.random.default_rng(0)
+    draws = np.sort(rng.random((num_draws, len(first) + len(second))), axis=1)
+    null = _best_cut(draws)
+    return float((np.sum(null >= observed) + 1) / (num_draws + 1))
+
+
+def _ashman(gap: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Ashman's D from a gap of means and two variances."""
+    return np.sqrt(2.0) * np.abs(gap) / np.sqrt(np.maximum(first + second, 1e-12))
+
+
+def _best_cut(sorted_draws: np.ndarray) -> np.ndarray:
+    """Largest D [draws] over all cuts of sorted values [draws, n] that leave 5 on either side."""
+    n = sorted_draws.shape[1]
+    cut = np.arange(5, n - 4)
+    sums, squares = np.cumsum(sorted_draws, axis=1), np.cumsum(sorted_draws**2, axis=1)
+    low, high = sums[:, cut - 1] / cut, (sums[:, -1:] - sums[:, cut - 1]) / (n - cut)
+    low_variance = squares[:, cut - 1] / cut - low**2
+    high_variance = (squares[:, -1:] - squares[:, cut - 1]) / (n - cut) - high**2
+    return _ashman(high - low, low_variance, high_variance).max(axis=1)
+
+
+def _drop_strangers(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Labels [N] from 0, -1 for outliers of a group and for groups that are too small."""
+    limit = stats.chi2.isf(OUTLIER_LEVEL, df=features.shape[1])
+    labels = np.full(len(groups), -1)
+    for group in np.unique(groups):
+        inside = np.nonzero(groups == group)[0]
+        centre = np.median(features[inside], axis=0)
+        spread = 1.4826 * np.median(np.abs(features[inside] - centre), axis=0)
+        distance = (((features[inside] - centre) / np.maximum(spread, 1.0)) ** 2).sum(axis=1)
+        near = inside[distance <= limit]
+        if len(near) >= MIN_UNITS:
+            labels[near] = group
+    return labels
+
+
+def _summary(analysis: Lattices, labels: np.ndarray, bic_gain: float) -> Modules:
+    """Number the modules by rising period and describe them."""
+    names = [name for name in np.unique(labels) if name >= 0]
+    names.sort(key=lambda name: np.median(analysis.spacing_m[labels == name]))
+    members = tuple(np.nonzero(labels == name)[0] for name in names)
+    ordered = np.full(len(labels), -1)
+    for k, units in enumerate(members):
+        ordered[units] = k
+    period = np.array([np.median(analysis.spacing_m[units]) for units in members])
+    interval = [median_interval(analysis.spacing_m[units]) for units in members]
+    axes = np.array([mean_axes(analysis.lattice[units]) for units in members]).reshape(-1, 3, 2)
+    features = [_features(analysis.lattice[units]) for units in members]
+    return Modules(
+        labels=ordered,
+        members=members,
+        period_m=period,
+        period_interval_m=np.array(interval).reshape(-1, 2),
+        ratios=period[1:] / period[:-1],
+        orientation_deg=orientation_deg(axes),
+        lattice=axes,
+        bic_gain=bic_gain,
+        split_p=np.array([split_test(*pair) for pair in pairwise(features)]),
+    )
+
+
+def median_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a median from order statistics: no shape is assumed."""
+    ordered = np.sort(values)
+    below = int(stats.binom.ppf(0.025, len(values), 0.5))
+    return float(ordered[max(below - 1, 0)]), float(
+        ordered[min(len(values) - below, len(values) - 1)]
+    )
+
+
+def mean_axes(axes: np.ndarray) -> np.ndarray:
+    """Return the mean axes [3, 2] of units [N, 3, 2]; each axis joins the nearest of unit 0.
+
+    (By angle alone, an axis near 0 degrees would be averaged with one near 180.)
+    """
+    reference = axes[0]
+    both = np.concatenate([axes, -axes], axis=1)  # [N, 6, 2]
+    gap = np.linalg.norm(both[:, :, None] - reference, axis=-1)
+    matched = np.take_along_axis(both, gap.argmin(axis=1)[..., None], axis=1).mean(axis=0)
+    angle = np.mod(np.arctan2(matched[:, 1], matched[:, 0]), np.pi)
+    order = np.argsort(angle)
+    length = np.linalg.norm(matched, axis=-1)[order]
+    angle = angle[order]
+    return length[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)

@@ -1,0 +1,265 @@
+"""Is the activity of one module a torus? Persistent cohomology, circular coordinates, rings.
+
+Letters: N units; P points (visited bins); L landmarks; S shuffles; y, x bins of a map. After
+Gardner et al. 2022 (Nature 602), for rate maps: one point per bin, no noise to clean away in time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from ripser import ripser
+from scipy import ndimage, sparse
+from sklearn.manifold import spectral_embedding
+
+from sicjax.analysis.autocorrelogram import autocorrelogram
+from sicjax.analysis.lattice import find_axes
+from sicjax.analysis.ratemaps import check_ratemaps, smooth_ratemaps
+from sicjax.analysis.shuffles import generator
+from sicjax.analysis.waves import fit_waves, wave_vectors
+
+MIN_UNITS = 10  # of a module
+DIMENSIONS = 6  # of the PCA: three waves, a cosine and a sine each
+SMOOTHING = 1.5  # bins: takes away what differs from bin to bin, small against any field
+FIELD = 47  # coefficients in Z/47: large, so that torsion does not show, and as in Gardner et al.
+NULL_LANDMARKS, EMBEDDED = 150, 800
+TORUS = (1, 2, 1)
+
+
+@dataclass(frozen=True)
+class TorusTest:
+    """The shape of one module's activity."""
+
+    diagrams: tuple[np.ndarray, np.ndarray, np.ndarray]  # H0, H1, H2: [bars, 2] birth and death
+    # Lengths of the bars on as many landmarks as the null has, longest first, H0 to H2.
+    lifetimes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    null_lifetimes: np.ndarray  # [S, 3], the longest finite bar of every roll
+    betti: tuple[int, int, int] | None  # bars longer than any of the null; None without a null
+    is_torus: bool | None  # whether they are (1, 2, 1)
+    bins: np.ndarray  # [P, 2] (iy, ix) of the points
+    circular_coordinates: np.ndarray  # [P, 2] in [0, 1), of the two longest bars of H1, or NaN
+    embedding: np.ndarray  # [E, 3] spectral embedding of the first six principal components
+    embedding_points: np.ndarray  # [E] which of the P points those are
+    waves: np.ndarray  # [3, 2] the module's wave vectors (x, y), cycles per bin
+    rings: np.ndarray  # [3, P, 2] cosine and sine of each wave, read from the activity
+    ring_phases: np.ndarray  # [3, P] k.x mod 1 of each point
+    explained: float  # share of the variance in the first six principal components
+
+
+def torus_test(
+    ratemaps_of_one_module: ArrayLike, *, num_shuffles: int, key: Any, num_landmarks: int = 400
+) -> TorusTest:
+    """Test whether the population activity of one grid module is a torus.
+
+    Every visited bin is a point; maps are smoothed by 1.5 bins and z-scored, six principal
+    components kept, distances are cosine distances between landmarks chosen greedily (150 for the
+    null and what is compared with it). In the null each unit's map is rolled by its own random
+    shift.
+
+    Args:
+        ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
+        num_shuffles: rolls of the null; 0 for none, and so without a verdict.
+        key: a JAX key.
+        num_landmarks: of the diagrams shown; H2 takes about 1, 5 and 19 s for 150, 250 and 400.
+
+    Raises:
+        ValueError: maps that are not [N, bins, bins], fewer than 10 units that vary, or fewer than
+            100 bins that all units visited.
+    """
+    maps = check_ratemaps(ratemaps_of_one_module)
+    maps = maps[[np.isfinite(m).any() and np.nanstd(m) > 1e-9 for m in maps]]
+    if len(maps) < MIN_UNITS:
+        raise ValueError(
+            f"ratemaps_of_one_module has {len(maps)} units that vary; needs {MIN_UNITS}"
+        )
+    bins = np.argwhere(np.isfinite(maps).all(axis=0))
+    if len(bins) < 100:
+        raise ValueError(f"ratemaps_of_one_module has {len(bins)} bins visited by all; needs 100")
+    rng = generator(key)
+    maps = smooth_ratemaps(maps, SMOOTHING)
+    points, explained = _directions(maps[:, bins[:, 0], bins[:, 1]].T)
+    landmarks = greedy_landmarks(points, num_landmarks)
+    diagrams = _diagrams(points[landmarks])
+    compared = _diagrams(points[greedy_landmarks(points, NULL_LANDMARKS)])
+    lifetimes = _lifetimes(compared[0]), _lifetimes(compared[1]), _lifetimes(compared[2])
+    null = _roll_null(maps, bins, num_shuffles, rng)
+    betti = _betti(lifetimes, null) if num_shuffles else None
+    embedded = greedy_landmarks(points, EMBEDDED)
+    waves, rings, ring_phases = _rings(maps, bins)
+    return TorusTest(
+        diagrams=diagrams,
+        lifetimes=lifetimes,
+        null_lifetimes=null,
+        betti=betti,
+        is_torus=None if betti is None else betti == TORUS,
+        bins=bins,
+        circular_coordinates=circular_coordinates(points, landmarks),
+        embedding=_embed(points[embedded]),
+        embedding_points=embedded,
+        waves=waves,
+        rings=rings,
+        ring_phases=ring_phases,
+        explained=explained,
+    )
+
+
+def _directions(activity: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return z-scored activity [P, N] as PCA directions [P, 6], and the share of variance kept."""
+    scored = (activity - activity.mean(axis=0)) / activity.std(axis=0)
+    left, values, _ = np.linalg.svd(scored, full_matrices=False)
+    reduced = left[:, :DIMENSIONS] * values[:DIMENSIONS]
+    length = np.linalg.norm(reduced, axis=1, keepdims=True)
+    share = np.sum(values[:DIMENSIONS] ** 2) / np.sum(values**2)
+    return reduced / np.maximum(length, 1e-12), float(share)
+
+
+def greedy_landmarks(points: np.ndarray, count: int) -> np.ndarray:
+    """Pick indices [min(L, P)] of unit vectors [P, D], each the farthest from those before it."""
+    chosen = [0]
+    nearest = points @ points[0]
+    while len(chosen) < min(count, len(points)):
+        chosen.append(int(np.argmin(nearest)))
+        nearest = np.maximum(nearest, points @ points[chosen[-1]])
+    return np.array(chosen)
+
+
+def cosine_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return 1 - u.v for unit vectors [P, D] and [Q, D]; never below 0."""
+    return np.maximum(1.0 - first @ second.T, 0.0)
+
+
+def _distances(points: np.ndarray) -> np.ndarray:
+    """Return symmetric cosine distances [P, P] with an exactly zero diagonal."""
+    distance = cosine_distances(points, points)
+    distance = (distance + distance.T) / 2
+    np.fill_diagonal(distance, 0.0)
+    return distance
+
+
+def _diagrams(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Persistence diagrams H0 to H2 over Z/47 of unit vectors [L, D]."""
+    return tuple(ripser(_distances(points), maxdim=2, coeff=FIELD, distance_matrix=True)["dgms"])
+
+
+def _lifetimes(diagram: np.ndarray) -> np.ndarray:
+    """Lengths of the bars, longest first; a bar that never ends is inf."""
+    return np.sort(diagram[:, 1] - diagram[:, 0])[::-1]
+
+
+def _roll_null(
+    maps: np.ndarray, bins: np.ndarray, num_shuffles: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Longest finite bars [S, 3] when each map is rolled by its own shift.
+
+    Holes take the value of their nearest visited bin first: rolled holes would leave no common
+    bins.
+    """
+    whole = np.stack([_fill(m) for m in maps])
+    longest = np.zeros((num_shuffles, 3))
+    for s in range(num_shuffles):
+        shifts = rng.integers(0, maps.shape[1:], size=(len(maps), 2))
+        rolled = np.stack(
+            [np.roll(m, shift, (0, 1)) for m, shift in zip(whole, shifts, strict=True)]
+        )
+        points, _ = _directions(rolled[:, bins[:, 0], bins[:, 1]].T)
+        diagrams = _diagrams(points[greedy_landmarks(points, NULL_LANDMARKS)])
+        for k, diagram in enumerate(diagrams):
+            lifetimes = _lifetimes(diagram)
+            longest[s, k] = lifetimes[np.isfinite(lifetimes)].max(initial=0.0)
+    return longest
+
+
+def _fill(ratemap: np.ndarray) -> np.ndarray:
+    """Return the map with every hole at the rate of its nearest visited bin."""
+    nearest = ndimage.distance_transform_edt(
+        ~np.isfinite(ratemap), return_distances=False, return_indices=True
+    )
+    return ratemap[tuple(nearest)]
+
+
+def _betti(
+    lifetimes: tuple[np.ndarray, np.ndarray, np.ndarray], null: np.ndarray
+) -> tuple[int, int, int]:
+    """Count the bars of each dimension that outlive every bar of the null."""
+    h0, h1, h2 = (int(np.sum(bars > null[:, k].max())) for k, bars in enumerate(lifetimes))
+    return h0, h1, h2
+
+
+def circular_coordinates(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Angles along the two longest bars of H1 (de Silva et al. 2011).
+
+    A cocycle over Z/47 is lifted to the integers and smoothed by least squares to a map onto the
+    circle on the landmarks; the other points take the mean direction of their nearest landmarks.
+
+    Args:
+        points: [P, D], unit vectors.
+        landmarks: [L], indices of points.
+
+    Returns:
+        [P, 2] in [0, 1); NaN when H1 has fewer than two bars.
+    """
+    distance = _distances(points[landmarks])
+    result = ripser(distance, maxdim=1, coeff=FIELD, distance_matrix=True, do_cocycles=True)
+    bars = result["dgms"][1]
+    if len(bars) < 2:
+        return np.full((len(points), 2), np.nan)
+    gap = cosine_distances(points, points[landmarks])
+    near = np.argpartition(gap, 5, axis=1)[:, :5]
+    weight = 1.0 / (np.take_along_axis(gap, near, axis=1) + 1e-6)
+    angles = []
+    for bar in np.argsort(bars[:, 0] - bars[:, 1])[:2]:
+        # Late in the bar's life many edges constrain the map, and the cocycle is still no boundary.
+        scale = bars[bar, 0] + 0.9 * (bars[bar, 1] - bars[bar, 0])
+        circle = np.exp(2j * np.pi * _smooth_cocycle(result["cocycles"][1][bar], distance, scale))
+        angles.append(np.mod(np.angle((weight * circle[near]).sum(axis=1)) / (2 * np.pi), 1.0))
+    return np.stack(angles, axis=-1) % 1.0
+
+
+def _smooth_cocycle(cocycle: np.ndarray, distance: np.ndarray, scale: float) -> np.ndarray:
+    """Return f [L] whose coboundary is nearest to the lifted cocycle, on edges up to `scale`."""
+    value = np.where(cocycle[:, 2] > FIELD // 2, cocycle[:, 2] - FIELD, cocycle[:, 2])
+    alpha = np.zeros(distance.shape)
+    alpha[cocycle[:, 0], cocycle[:, 1]] = value
+    alpha[cocycle[:, 1], cocycle[:, 0]] = -value
+    first, second = np.nonzero(np.triu(distance <= scale, 1))
+    edge = np.arange(len(first))
+    ones = np.ones(len(first))
+    shape = (len(first), len(distance))
+    coboundary = sparse.csr_array((ones, (edge, second)), shape=shape)
+    coboundary -= sparse.csr_array((ones, (edge, first)), shape=shape)
+    return sparse.linalg.lsqr(coboundary, alpha[first, second], atol=1e-8, btol=1e-8)[0]
+
+
+def _embed(points: np.ndarray) -> np.ndarray:
+    """Embed unit vectors [E, D] in 3-D by their spectrum; the tenth neighbour sets the kernel."""
+    distance = _distances(points)
+    tenth = np.median(np.sort(distance, axis=1)[:, min(10, len(points) - 1)])
+    width = max(tenth, 0.05)  # of at most 2: even the farthest points stay connected
+    return spectral_embedding(np.exp(-distance / width), n_components=3, random_state=0)
+
+
+def _rings(maps: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the cosine and sine of the module's three waves from the activity in each bin.
+
+    Returns:
+        wave vectors [3, 2] (x, y) in cycles per bin, rings [3, P, 2], phases k.x mod 1 [3, P]; NaN
+        when the module's mean autocorrelogram has no lattice.
+    """
+    correlograms = autocorrelogram(maps)
+    seen = np.isfinite(correlograms)
+    mean = np.where(seen, correlograms, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    waves = wave_vectors(find_axes(np.where(seen.any(axis=0), mean, np.nan)[None]))[0]
+    if not np.isfinite(waves).all():
+        empty = np.full((3, len(bins)), np.nan)
+        return np.full((3, 2), np.nan), np.repeat(empty[..., None], 2, axis=-1), empty
+    grid = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in maps.shape[:0:-1])), axis=-1)
+    amplitudes = np.stack([fit_waves(m, waves, grid)[0] for m in maps])
+    third = 2 + int(np.argmax(np.abs(amplitudes[:, 2:]).mean(axis=0)))
+    kept = [0, 1, third]
+    activity = maps[:, bins[:, 0], bins[:, 1]]
+    # Unit n is sum_j Re(c_nj) cos + Im(c_nj) sin: six patterns over units, found again in each bin.
+    patterns = np.concatenate([amplitudes[:, kept].real, amplitudes[:, kept].imag], axis=1)
+    centred = activity - activity.mean(axis=1, keepdims=True)
+    rings = np.linalg.lstsq(patterns, centred, rcond=None)[0].reshape(2, 3, -1).transpose(1, 2, 0)
+    return waves[kept], rings, np.mod(bins[:, ::-1] @ waves[kept].T, 1.0).T

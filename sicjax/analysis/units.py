@@ -1,0 +1,185 @@
+"""What each unit is: its scores, its lattice, its kind, and how sure that is.
+
+Letters: N units; y, x bins of a map. Lengths in metres, angles in degrees counter-clockwise from
++x.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sicjax.analysis import lattice
+from sicjax.analysis.autocorrelogram import autocorrelogram
+from sicjax.analysis.fields import find_fields
+from sicjax.analysis.grid_score import Scores, score_ratemaps
+from sicjax.analysis.modules import find_modules
+from sicjax.analysis.ratemaps import bin_positions, check_ratemaps, spatial_information
+from sicjax.analysis.shuffles import generator, shuffled_scores
+from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
+
+MIN_FIELDS = 5  # fewer fields decide nothing: three random ones pass for a hexagon
+SILENT_PEAK = 1e-3  # activity below which a unit counts as silent (states have norm 1)
+CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit carries no place
+PERCENTILE = 99  # of the field-shuffle null
+LATTICE_SHARE = 1 / 3  # of the variance that place explains, which a lattice's waves must explain
+BAND_SHARE = 0.6  # the same, of a band's one wave; the next wave explains a quarter of it at most
+
+KINDS = ("grid", "square", "band", "place", "constant", "other", "undetermined", "silent")
+
+
+@dataclass(frozen=True)
+class UnitAnalysis:
+    """One entry per unit; NaN where a unit has no such thing (the kind says why)."""
+
+    grid_score: np.ndarray  # [N] 60-degree score on a ring of the measured period
+    grid_score_corrected: np.ndarray  # [N] the same after undoing the lattice's ellipse
+    square_score: np.ndarray  # [N] 90-degree score
+    num_fields: np.ndarray  # [N] int, fields with their peaks in the box; the crests of a band
+    spacing_m: np.ndarray  # [N] mean length of the three axes (neighbouring fields)
+    orientation_deg: np.ndarray  # [N] circular mean of the axes mod 60, in [0, 60)
+    ellipse_aspect: np.ndarray  # [N] long over short axis of the ellipse through the six fields
+    ellipse_tilt_deg: np.ndarray  # [N] direction of the long one, in [0, 180)
+    phase: np.ndarray  # [N, 2] in [0, 1): fields stand at phase @ lattice[:2] (box centre is 0)
+    lattice: np.ndarray  # [N, 3, 2] the three axes (x, y), metres, by angle in [0, 180)
+    spatial_information: np.ndarray  # [N] bits per unit of activity
+    null_threshold: np.ndarray  # [N] 99th percentile of the field-shuffle null of `grid_score`
+    is_grid: np.ndarray  # [N] bool
+    module: np.ndarray  # [N] int, -1 for none
+    kind: np.ndarray  # [N] one of KINDS
+
+
+def analyze_ratemaps(
+    ratemaps: ArrayLike, box_m: float, *, num_shuffles: int = 100, key: Any
+) -> UnitAnalysis:
+    """Score every unit, fit its lattice, and say what kind of unit it is.
+
+    A unit is a grid cell when it has at least 5 fields, its grid score and its ellipse-corrected
+    grid score are both above the 99th percentile of their field-shuffle nulls (Barry & Burgess
+    2017), its own and that pooled over all the maps given, the waves of its lattice explain at
+    least a third of the variance that place explains, and the lattice is nearer to a hexagon than
+    to a square. Square units are told the same way by the 90-degree score.
+
+    Args:
+        ratemaps: [N, bins, bins], mean activity, axis 0 is y, axis 1 is x; NaN where unvisited.
+        box_m: side of the square box, metres.
+        num_shuffles: shuffles per unit; 100 is the least that holds a 99th percentile.
+        key: a JAX key.
+
+    Raises:
+        ValueError: maps that are not [N, bins, bins], a box that is not one positive length, fewer
+            than one shuffle, or a key that is none.
+    """
+    maps = check_ratemaps(ratemaps)
+    if num_shuffles < 1:
+        raise ValueError(f"num_shuffles is {num_shuffles}; it must be at least 1 (100 is usual)")
+    rng = generator(key)
+    scores = score_ratemaps(maps, box_m)
+    kind, num_fields = _kinds_without_null(maps, scores.num_fields, box_m)
+    phase, share = _lattice_fits(maps, scores.axes_m, box_m)
+
+    candidates = np.nonzero(kind == "other")[0]
+    null = shuffled_scores(maps[candidates], num_shuffles, rng)
+    above, threshold = _above_null(scores, candidates, null)
+    squareness = lattice.squareness(scores.axes_m)
+    regular = above[:, 1] & (share >= LATTICE_SHARE)
+    kind[regular & above[:, 0] & (squareness < 0.5)] = "grid"
+    kind[regular & above[:, 2] & (squareness >= 0.5)] = "square"
+
+    aspect, tilt = lattice.ellipse(scores.axes_m)
+    analysis = UnitAnalysis(
+        grid_score=scores.grid_score,
+        grid_score_corrected=scores.grid_score_corrected,
+        square_score=scores.square_score,
+        num_fields=num_fields,
+        spacing_m=scores.spacing_m,
+        orientation_deg=lattice.orientation_deg(scores.axes_m),
+        ellipse_aspect=aspect,
+        ellipse_tilt_deg=tilt,
+        phase=phase,
+        lattice=scores.axes_m,
+        spatial_information=spatial_information(maps),
+        null_threshold=threshold,
+        is_grid=kind == "grid",
+        module=np.full(len(maps), -1),
+        kind=kind,
+    )
+    return dataclasses.replace(analysis, module=find_modules(analysis).labels)
+
+
+def _kinds_without_null(
+    maps: np.ndarray, num_fields: np.ndarray, box_m: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return kinds [N] ("other" where a null must decide) and numbers of fields or crests [N]."""
+    kind, counts = np.full(len(maps), "other", dtype="<U12"), num_fields.copy()
+    positions, bin_m = bin_positions(box_m, maps.shape[1]), box_m / maps.shape[1]
+    for n, ratemap in enumerate(maps):
+        rates = ratemap[np.isfinite(ratemap)]
+        if not rates.size:
+            kind[n] = "undetermined"
+        elif np.abs(rates).max() < SILENT_PEAK:
+            kind[n] = "silent"
+        elif rates.std() < CONSTANT_VARIATION * np.abs(rates.mean()):
+            kind[n] = "constant"
+        elif num_fields[n] == 1 and _is_place_field(ratemap):
+            kind[n] = "place"
+        else:
+            band = fit_band(ratemap, positions, bin_m)
+            alone = band.next_share <= band.share / 4
+            if alone and band.share >= BAND_SHARE * spatial_share(ratemap):
+                kind[n], counts[n] = "band", band.crests
+            if counts[n] < MIN_FIELDS:
+                kind[n] = "undetermined"
+    return kind, counts
+
+
+def _is_place_field(ratemap: np.ndarray) -> bool:
+    """Say whether one field, in less than a quarter of the box, is all that a map holds."""
+    floor, peak = np.nanpercentile(ratemap, [5, 99.5])
+    high = ratemap[np.isfinite(ratemap)] > (floor + peak) / 2
+    return bool(high.mean() < 0.25) and len(find_fields(ratemap).peaks) == 1
+
+
+def spatial_share(ratemap: np.ndarray) -> float:
+    """Return a map's correlation with itself one bin away: the share of its variance that is place.
+
+    Noise that differs from bin to bin is not in it; it bounds what any lattice can explain.
+    """
+    correlogram = autocorrelogram(ratemap)
+    rows, columns = correlogram.shape[0] // 2, correlogram.shape[1] // 2
+    return float(np.mean([correlogram[rows, columns + 1], correlogram[rows + 1, columns]]))
+
+
+def _lattice_fits(
+    maps: np.ndarray, axes: np.ndarray, box_m: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the phases [N, 2] in the unit cell and the share [N] of spatial variance explained."""
+    positions = bin_positions(box_m, maps.shape[1])
+    phase, share = np.full((len(maps), 2), np.nan), np.full(len(maps), np.nan)
+    waves, basis = wave_vectors(axes), lattice.shortest_pair(axes)
+    for n in np.nonzero(np.isfinite(axes).all(axis=(1, 2)))[0]:
+        amplitudes, fitted = fit_waves(maps[n], waves[n], positions)
+        field = np.angle(amplitudes[:2]) / (2 * np.pi) @ basis[n]  # where k1.x and k2.x are highest
+        phase[n] = np.mod(field @ np.linalg.inv(axes[n, :2]), 1.0)
+        share[n] = np.nanvar(fitted) / np.nanvar(maps[n]) / max(spatial_share(maps[n]), 0.01)
+    return np.where(phase == 1.0, 0.0, phase), share  # mod of a tiny negative number rounds to 1
+
+
+def _above_null(
+    scores: Scores, candidates: np.ndarray, null: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare grid, corrected and square scores with their own and the pooled null.
+
+    Returns:
+        above [N, 3] bool; the own threshold of the grid score [N], NaN where no null was made.
+    """
+    table = np.stack([scores.grid_score, scores.grid_score_corrected, scores.square_score], axis=-1)
+    threshold = np.full(table.shape, np.nan)
+    above = np.zeros(table.shape, dtype=bool)
+    if len(candidates):
+        threshold[candidates] = np.percentile(null, PERCENTILE, axis=1)
+        pooled = np.percentile(null, PERCENTILE, axis=(0, 1))
+        above[candidates] = table[candidates] > np.maximum(threshold[candidates], pooled)
+    return above, threshold[:, 0]

@@ -1,0 +1,103 @@
+"""Plane waves fitted to rate maps: how much a lattice or a band explains, and the phase of a unit.
+
+Letters: N units; J waves; y, x bins of a map. Wave vectors are in cycles per unit of length.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft
+
+from sicjax.analysis.lattice import cell_area, shortest_pair
+
+
+def wave_vectors(axes: np.ndarray) -> np.ndarray:
+    """Return the shortest wave vectors of a lattice.
+
+    The first two, k1 and k2, are the dual basis of the two shortest axes; then come their sum and
+    their difference. A hexagonal lattice has the first two and one of the last as its three waves,
+    a square one the first two; which is the third of a lattice in between is left to the fit.
+
+    Args:
+        axes: [N, 3, 2], the three shortest lattice vectors, any unit of length.
+
+    Returns:
+        [N, 4, 2]; NaN where the axes are.
+    """
+    basis = shortest_pair(axes)
+    known = (cell_area(basis) > 0)[:, None, None]
+    dual = np.linalg.inv(np.where(known, basis, np.eye(2))).swapaxes(1, 2)
+    first, second = dual[:, 0], dual[:, 1]
+    waves = np.stack([first, second, first + second, first - second], axis=1)
+    return np.where(known, waves, np.nan)
+
+
+def fit_waves(
+    ratemap: np.ndarray, waves: np.ndarray, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a constant and plane waves to the visited bins of one map, by least squares.
+
+    (Not a Fourier sum: the box need not hold a whole number of periods, nor be visited everywhere.)
+
+    Args:
+        ratemap: [y, x], NaN where unvisited.
+        waves: [J, 2], cycles per unit of length.
+        positions: [y, x, 2], in that unit.
+
+    Returns:
+        complex amplitudes [J] of Re(c exp(-2 pi i k.x)), so that wave j is highest where
+        k.x = angle(c) / 2 pi; and the fitted map without its constant [y, x], NaN where unvisited.
+    """
+    visited = np.isfinite(ratemap)
+    turns = 2 * np.pi * positions[visited] @ waves.T
+    design = np.concatenate([np.ones((len(turns), 1)), np.cos(turns), np.sin(turns)], axis=1)
+    solution = np.linalg.lstsq(design, ratemap[visited], rcond=None)[0]
+    fitted = np.full(ratemap.shape, np.nan)
+    fitted[visited] = design[:, 1:] @ solution[1:]
+    return solution[1 : len(waves) + 1] + 1j * solution[len(waves) + 1 :], fitted
+
+
+def strongest_wave(ratemap: np.ndarray) -> np.ndarray:
+    """Return the wave vector [2] (x, y), cycles per bin, of the highest peak of a map's spectrum.
+
+    The spectrum is padded fourfold and its peak placed by parabolas, to about 1 % of a cycle per
+    box.
+    """
+    visited = np.isfinite(ratemap)
+    centred = np.where(visited, ratemap - ratemap[visited].mean(), 0.0)
+    size = [4 * n for n in ratemap.shape]
+    power = np.abs(fft.rfft2(centred, s=size)) ** 2
+    y, x = np.unravel_index(np.argmax(power[:, :-1]), power[:, :-1].shape)
+    left = power[-y % size[0], 1] if x == 0 else power[y, x - 1]  # the mirror image beyond kx = 0
+    offsets = []
+    for before, after in ((left, power[y, x + 1]), (power[y - 1, x], power[(y + 1) % size[0], x])):
+        bend = 2 * power[y, x] - before - after
+        offsets.append((after - before) / (2 * bend) if bend > 0 else 0.0)
+    return np.array([(x + offsets[0]) / size[1], fft.fftfreq(size[0])[y] + offsets[1] / size[0]])
+
+
+class Band(NamedTuple):
+    """How like a band a map is."""
+
+    share: float  # of the map's variance, explained by its strongest wave and that wave's overtones
+    next_share: float  # of the map's variance, explained by the strongest wave in what is left
+    crests: int  # lines of maximal rate that cross the box
+
+
+def fit_band(ratemap: np.ndarray, positions: np.ndarray, bin_m: float) -> Band:
+    """Fit the strongest plane wave of a map.
+
+    Args:
+        ratemap: [y, x], NaN where unvisited, not constant.
+        positions: [y, x, 2], metres, centred on 0.
+        bin_m: side of a bin, metres.
+    """
+    total = np.nanvar(ratemap)
+    wave = strongest_wave(ratemap) / bin_m
+    amplitudes, fitted = fit_waves(ratemap, np.arange(1, 4)[:, None] * wave, positions)
+    left = ratemap - fitted
+    other = fit_waves(left, strongest_wave(left)[None] / bin_m, positions)[1]
+    phase = np.angle(amplitudes[0]) / (2 * np.pi)
+    reach = np.abs(wave).sum() * bin_m * ratemap.shape[0] / 2  # k.x at the farthest corner
+    crests = int(np.floor(reach - phase) - np.ceil(-reach - phase)) + 1
+    return Band(float(np.nanvar(fitted) / total), float(np.nanvar(other) / total), crests)

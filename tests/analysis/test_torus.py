@@ -1,0 +1,95 @@
+"""The torus test on a module, on place cells and on nothing much."""
+
+import jax
+import numpy as np
+import pytest
+
+from sicjax.analysis import synthetic
+from sicjax.analysis.torus import torus_test
+
+
+def module(rng, count=40):
+    basis = synthetic.triangle_basis(0.8 * np.array(synthetic.SHEARED), 10)
+    return np.stack(
+        [
+            synthetic.lattice_map(basis, box_m=2.4, bins=60, phase=rng.random(2))
+            for _ in range(count)
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def torus():
+    return torus_test(
+        module(np.random.default_rng(0)), num_shuffles=3, key=jax.random.key(0), num_landmarks=150
+    )
+
+
+def test_a_module_is_a_torus(torus):
+    assert torus.betti == (1, 2, 1)
+    assert torus.is_torus
+    assert torus.null_lifetimes.shape == (3, 3)
+
+
+def test_circular_coordinates_run_along_the_lattice(torus):
+    """Each turns as a plane wave of the lattice does: it is linear in position, modulo 1."""
+    wave = np.exp(2j * np.pi * torus.circular_coordinates)
+    points = torus.bins[:, ::-1]
+    steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 2), axis=-1).reshape(-1, 2)
+    lattice_waves = np.exp(-2j * np.pi * points @ (steps @ torus.waves[:2]).T)
+    agreement = np.abs(lattice_waves.T @ wave).max(axis=0) / len(points)
+    assert (agreement > 0.9).all()
+
+
+def test_the_rings_are_circles_along_the_waves(torus):
+    radius = np.linalg.norm(torus.rings, axis=-1)
+    # Least squares makes the mean 1; the fields' higher harmonics (exp(-2) and less) ripple it.
+    np.testing.assert_allclose(radius.mean(axis=1), 1, atol=0.02)
+    assert (radius.std(axis=1) < np.exp(-2)).all()
+    turned = np.exp(2j * np.pi * torus.ring_phases) * (
+        torus.rings[..., 0] - 1j * torus.rings[..., 1]
+    )
+    assert (np.abs(turned.mean(axis=1)) > 0.95).all()
+
+
+def test_the_embedding_names_its_points(torus):
+    assert torus.embedding.shape == (len(torus.embedding_points), 3)
+    assert np.isfinite(torus.embedding).all()
+
+
+def test_place_cells_are_no_torus():
+    rng = np.random.default_rng(1)
+    maps = np.stack(
+        [
+            synthetic.place_map(rng.uniform(-1.2, 1.2, 2), 0.25, box_m=2.4, bins=60)
+            for _ in range(40)
+        ]
+    )
+    result = torus_test(maps, num_shuffles=3, key=jax.random.key(0), num_landmarks=100)
+    assert result.betti != (1, 2, 1)
+    assert not result.is_torus
+
+
+def test_without_a_null_there_is_no_verdict():
+    result = torus_test(
+        module(np.random.default_rng(2), 12),
+        num_shuffles=0,
+        key=jax.random.key(0),
+        num_landmarks=60,
+    )
+    assert result.betti is None
+    assert result.is_torus is None
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        (np.ones((20, 30, 30)), "has 0 units that vary"),
+        (np.random.default_rng(0).random((9, 30, 30)), "has 9 units that vary"),
+        (np.full((20, 30, 30), np.nan), "has 0 units that vary"),
+        (np.ones((20, 30)), "must be"),
+    ],
+)
+def test_bad_input_is_named(maps, message):
+    with pytest.raises(ValueError, match=message):
+        torus_test(maps, num_shuffles=1, key=jax.random.key(0))
