@@ -66,7 +66,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
         >>> import sicjax
         >>> config = sicjax.default_config()
         >>> config.num_steps, config.data.num_trajectories, config.model.hidden_width = 2, 4, 8
-        >>> run = sicjax.train(config)
+        >>> run = sicjax.train(config)  # doctest: +ELLIPSIS
+        1 network(s) on ...
         >>> run.rollout([[0.1, 0.0], [0.0, 0.1]]).shape
         (2, 128)
     """
