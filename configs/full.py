@@ -8,7 +8,7 @@ end at this size. `quick.py` is the same recipe at B 16 and does grow lattices.
 What differs from the published settings (see `paper.py`), each ours: means over pairs instead of
 sums, AdamW at 2e-3 with a warm-up and a cosine to zero instead of 2e-5 with ReduceLROnPlateau, one
 batch a step, a tanh hypernetwork whose last bias starts as the identity matrix, a positive g_0, and
-a conformal isometry weight of 0.05 (the paper gives none).
+a conformal isometry weight of 0.01 (the paper gives none).
 """
 
 from sicjax.config import default
@@ -18,7 +18,7 @@ def get_config():
     config = default()
     config.num_steps = 30_000
     config.model.activation = "tanh"
-    config.loss.conformal_isometry = 0.05
+    config.loss.conformal_isometry = 0.01
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 200

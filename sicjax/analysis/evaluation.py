@@ -1,0 +1,309 @@
+"""Everything that is measured on a trained network: Run in, plain results out.
+
+Letters: N units, W walks, K times, S samples. Lengths in metres. What is active and what carries a
+lattice is counted on the long-walk maps of the 2 m box; what is a grid cell, a module or a torus
+is decided on those of the 3 m box.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sicjax.analysis.grid_score import Scores, score_ratemaps
+from sicjax.analysis.modules import Modules, find_modules
+from sicjax.analysis.path_integration import (
+    Binned,
+    Conformality,
+    Drift,
+    conformality,
+    distance_against_separation,
+    distance_at_same_place,
+    drift,
+)
+from sicjax.analysis.torus import TorusTest, torus_test
+from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
+from sicjax.run import DROPPED_STEPS, SHORT_WALK_STEPS, WALK_STEPS, RateMaps, Run
+from sicjax.trajectories import Walk, smooth_walks
+
+BOXES_M = (2.0, 3.0, 4.0)  # of the long walks
+SHORT_BOXES_M = (2.0, 3.0)
+VERDICT_BOX_M = 3.0
+ACTIVE_PEAK, ACTIVE_LEVEL, ACTIVE_SHARE = 1e-3, 0.2, 0.03
+HEXAGONAL_SCORE, SQUARE_SCORE, LATTICE_FIELDS = 0.5, 0.7, 3
+CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit carries no place
+SHUFFLES = 100  # of every unit's fields
+LANDMARKS = 250  # of the persistence diagrams
+PATH_PIECES = 300
+DRIFT_WALKS, DRIFT_STEPS = 16, 10_000
+SAMPLES = 3000  # states whose distances and speeds are compared
+STEP_M, DIRECTIONS = 0.02, 12  # of the steps that conformality is measured with
+_SEPARATIONS_M = np.arange(0, 3.02, 0.04)
+_SPEED_BINS = 20  # a side of the map of speeds
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Maps of one box and one length of walk, with their scores."""
+
+    maps: RateMaps
+    scores: Scores
+    walk_steps: int
+
+    @property
+    def name(self) -> str:
+        """What files call it: 2m, 2m_short."""
+        short = "_short" if self.walk_steps == SHORT_WALK_STEPS else ""
+        return f"{self.maps.box_m:g}m{short}"
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"{self.maps.box_m:g} m box, walks of {self.walk_steps:,} steps"
+
+
+@dataclass(frozen=True)
+class PathMapped:
+    """Maps along a recorded path, in the smallest box of the report that holds it."""
+
+    positions: np.ndarray  # [S, 2] metres from the start
+    whole: RateMaps  # in one go
+    pieces: RateMaps  # in overlapping pieces of 120 steps, each from the initial state
+    correlation: float  # of `whole` with the smooth walks' maps; median over lattice units
+    pieces_correlation: float  # the same of `pieces`
+
+
+@dataclass(frozen=True)
+class PathIntegration:
+    """How the code follows smooth walks."""
+
+    separation: Binned  # neural against physical distance, in the largest box
+    same_place: Binned  # neural distance at the same place by different paths, against steps
+    drift: Drift  # from the short-walk maps of the 2 m box
+    conformality: Conformality  # in the largest box
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that the report says, before it is written."""
+
+    long: Mapping[float, Mapped]  # by side of the box
+    short: Mapping[float, Mapped]
+    active: np.ndarray  # [N] bool
+    lattice: np.ndarray  # [N] "hexagonal", "square" or "" (none)
+    constant: np.ndarray  # [N] bool
+    constant_share: float  # of |mean g|^2
+    units: UnitAnalysis  # of the 3 m box
+    modules: Modules
+    tori: tuple[TorusTest, ...]  # one for each module
+    path_integration: PathIntegration
+    path: PathMapped | None
+    training_range_m: float  # 99 % of the training positions are nearer to the start
+
+    @property
+    def mapped(self) -> list[Mapped]:
+        """Every set of maps, long walks first."""
+        return [*self.long.values(), *self.short.values()]
+
+    @property
+    def first(self) -> Mapped:
+        """The long-walk maps of the 2 m box, which decide what is active and a lattice."""
+        return self.long[BOXES_M[0]]
+
+    @property
+    def verdict(self) -> Mapped:
+        """The maps that verdicts on grid cells, modules and tori come from."""
+        return self.long[VERDICT_BOX_M]
+
+
+def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 0) -> Evaluation:
+    """Measure a network on smooth walks and along a recorded path.
+
+    Args:
+        run: the network.
+        recorded_path: a walk with leaves [T, 2], or none.
+        torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict.
+    """
+    long = {box: _mapped(run, box, WALK_STEPS) for box in BOXES_M}
+    short = {box: _mapped(run, box, SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
+    first = long[BOXES_M[0]]
+    active = active_units(first.maps.ratemaps)
+    lattice = lattice_kinds(first.scores, active)
+    constant = constant_units(first.maps.ratemaps) & active
+    verdict = long[VERDICT_BOX_M].maps
+    units = analyze_ratemaps(
+        verdict.ratemaps, verdict.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
+    )
+    modules = find_modules(units)
+    path = None
+    if recorded_path is not None:
+        path = _along(run, recorded_path, long, lattice != "")
+    return Evaluation(
+        long=long,
+        short=short,
+        active=active,
+        lattice=lattice,
+        constant=constant,
+        constant_share=_share_of_mean(first.maps.ratemaps, constant),
+        units=units,
+        modules=modules,
+        tori=tuple(_torus(verdict.ratemaps[members], torus_rolls) for members in modules.members),
+        path_integration=_path_integration(run, short[SHORT_BOXES_M[0]].maps),
+        path=path,
+        training_range_m=_training_range(run),
+    )
+
+
+def active_units(ratemaps: np.ndarray) -> np.ndarray:
+    """Which units [N] fire: peak above 1e-3, over 3 % of the visited bins above 20 % of it.
+
+    Args:
+        ratemaps: [N, y, x], NaN where unvisited.
+    """
+    rates = ratemaps[:, np.isfinite(ratemaps).all(axis=0)]
+    peak = rates.max(axis=1, initial=0)
+    wide = (rates > ACTIVE_LEVEL * peak[:, None]).mean(axis=1) > ACTIVE_SHARE
+    return (peak > ACTIVE_PEAK) & wide
+
+
+def constant_units(ratemaps: np.ndarray) -> np.ndarray:
+    """Which units [N] fire alike everywhere: standard deviation under 5 % of the mean.
+
+    Args:
+        ratemaps: [N, y, x], NaN where unvisited.
+    """
+    rates = ratemaps[:, np.isfinite(ratemaps).all(axis=0)]
+    return rates.std(axis=1) < CONSTANT_VARIATION * rates.mean(axis=1)
+
+
+def lattice_kinds(scores: Scores, active: np.ndarray) -> np.ndarray:
+    """Which lattice each unit carries, [N]: "hexagonal", "square" or "" for none.
+
+    An active unit with at least 3 fields is hexagonal when its 60-degree score is above 0.5, else
+    square when its 90-degree score is above 0.7.
+    """
+    able = active & (scores.num_fields >= LATTICE_FIELDS)
+    hexagonal = able & (scores.grid_score > HEXAGONAL_SCORE)
+    square = able & ~hexagonal & (scores.square_score > SQUARE_SCORE)
+    return np.select([hexagonal, square], ["hexagonal", "square"], "")
+
+
+def mean_power(
+    ratemaps: np.ndarray, box_m: float, *, highest: float = 4.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies [F], cycles per metre, and the units' mean power spectrum [F, F].
+
+    Args:
+        ratemaps: [N, y, x]; unvisited bins count as the unit's mean.
+        box_m: side of the box, metres.
+        highest: frequency at which the spectrum ends, cycles per metre.
+    """
+    means = np.nanmean(ratemaps, axis=(1, 2), keepdims=True)
+    centred = np.where(np.isfinite(ratemaps), ratemaps - means, 0)
+    taper = np.hanning(ratemaps.shape[-1])
+    size = 4 * ratemaps.shape[-1]
+    spectra = np.fft.fft2(centred * taper * taper[:, None], s=(size, size))
+    power = np.fft.fftshift((np.abs(spectra) ** 2).mean(axis=0))
+    frequencies = np.fft.fftshift(np.fft.fftfreq(size, box_m / ratemaps.shape[-1]))
+    kept = np.abs(frequencies) <= highest
+    return frequencies[kept], power[np.ix_(kept, kept)]
+
+
+def median(values: np.ndarray) -> float:
+    """Return the median of the finite values; NaN of none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else np.nan
+
+
+def _mapped(run: Run, box_m: float, walk_steps: int) -> Mapped:
+    maps = run.ratemaps(box_m, walk_steps=walk_steps)
+    return Mapped(maps, score_ratemaps(maps.ratemaps, box_m), walk_steps)
+
+
+def _torus(ratemaps: np.ndarray, rolls: int) -> TorusTest:
+    return torus_test(ratemaps, num_shuffles=rolls, key=jax.random.key(0), num_landmarks=LANDMARKS)
+
+
+def _share_of_mean(ratemaps: np.ndarray, units: np.ndarray) -> float:
+    """Return the share of |mean g|^2 that some units carry; NaN of silence."""
+    squares = np.nanmean(ratemaps, axis=(1, 2)) ** 2
+    return float(squares[units].sum() / squares.sum()) if squares.any() else np.nan
+
+
+def _along(run: Run, walk: Walk, smooth: Mapping[float, Mapped], lattice: np.ndarray) -> PathMapped:
+    """Map a path in one go and in pieces, and compare both with the smooth walks' maps."""
+    steps, positions = np.asarray(walk.steps), np.asarray(walk.positions)
+    reach = np.abs(positions).max()
+    box_m = next((box for box in BOXES_M if reach <= box / 2), BOXES_M[-1])
+    length = min(SHORT_WALK_STEPS, len(steps))
+    starts = np.unique(np.linspace(0, len(steps) - length, PATH_PIECES, dtype=int))
+    pieces = run.map_walks([_walk(steps[starts[:, None] + np.arange(length)])], box_m)
+    whole = run.map_walks([_walk(steps[None])], box_m)
+    compared = smooth[box_m].maps.ratemaps[lattice]
+    return PathMapped(
+        positions,
+        whole,
+        pieces,
+        _median_correlation(whole.ratemaps[lattice], compared),
+        _median_correlation(pieces.ratemaps[lattice], compared),
+    )
+
+
+def _walk(steps: np.ndarray) -> Walk:
+    """Return the walks that steps [W, T, 2] make."""
+    return Walk(jnp.asarray(steps), jnp.asarray(np.cumsum(steps, axis=1, dtype=np.float64)))
+
+
+def _median_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return Pearson r between maps [N, y, x] over their common bins, median over the units."""
+    both = np.isfinite(first).all(axis=0) & np.isfinite(second).all(axis=0)
+    if both.sum() < 2:
+        return np.nan
+    one, two = (maps[:, both] for maps in (first, second))
+    one, two = one - one.mean(axis=1, keepdims=True), two - two.mean(axis=1, keepdims=True)
+    spread = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
+    return median((one * two).sum(axis=1)[spread > 0] / spread[spread > 0])
+
+
+def _path_integration(run: Run, reference: RateMaps) -> PathIntegration:
+    """Measure along long walks in the reference maps' box and along short ones in the largest."""
+    walk, states = _walks(run, reference.box_m, DRIFT_WALKS, DRIFT_STEPS)
+    spans = np.unique(np.geomspace(10, DRIFT_STEPS, 25).astype(int))
+    wide, wide_states = _walks(run, BOXES_M[-1], 64, SHORT_WALK_STEPS)
+    wide, wide_states = wide[:, DROPPED_STEPS:], wide_states[:, DROPPED_STEPS:]
+    some = np.random.default_rng(0).permutation(wide[..., 0].size)[:SAMPLES]
+    samples = wide_states.reshape(-1, wide_states.shape[-1])[some], wide.reshape(-1, 2)[some]
+    turns = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
+    headings = np.stack([np.cos(turns), np.sin(turns)], axis=-1)
+    return PathIntegration(
+        separation=distance_against_separation(*samples, _SEPARATIONS_M),
+        same_place=distance_at_same_place(states, walk, spans[::2]),
+        drift=drift(states, walk, spans, reference.ratemaps, reference.box_m),
+        conformality=conformality(
+            *samples,
+            np.asarray(run.transition(jnp.asarray(STEP_M * headings))),
+            STEP_M,
+            box_m=BOXES_M[-1],
+            bins=_SPEED_BINS,
+        ),
+    )
+
+
+def _walks(run: Run, box_m: float, walks: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions [W, T, 2] and states [W, T, N] of smooth walks like those of the maps."""
+    largest = run.config.data.max_velocity
+    walk = smooth_walks(
+        jax.random.key(1), num_walks=walks, num_steps=steps, box_m=box_m, max_velocity=largest,
+        mean_speed=0.4 * largest,
+    )  # fmt: skip
+    return np.asarray(walk.positions), np.asarray(run.rollout(walk.steps))
+
+
+def _training_range(run: Run) -> float:
+    """Return the radius in metres that 99 % of the training positions stay within."""
+    data = run.config.data
+    shape, largest = (2000, data.trajectory_length, 2), data.max_velocity
+    positions = np.random.default_rng(0).uniform(-largest, largest, shape).cumsum(axis=1)
+    return float(np.quantile(np.linalg.norm(positions, axis=-1), 0.99))

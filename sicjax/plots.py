@@ -1,0 +1,693 @@
+"""Figures: arrays in, matplotlib out; nothing is computed but where ink goes, nothing is saved.
+
+Letters: N units; K units shown; y, x bins of a map; S samples of a path. Lengths in metres, angles
+in degrees. Functions that draw one panel take `ax=`, those that lay out several take `fig=` (and
+set its size); both return what they drew on. Without one they open a pyplot figure, as a notebook
+wants.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+from numpy.typing import ArrayLike
+
+CMAP = "viridis"  # perceptually uniform, readable without red and green; "jet" for the paper's look
+CORRELATION_CMAP = "RdBu_r"
+UNVISITED = "#d9d9d9"
+INK, FAINT = "#222222", "#8a8a8a"
+# Okabe & Ito's colours, told apart by colour-blind readers.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+NEUTRAL = "#b3b3b3"  # of what belongs to no group
+NO_GROUP = ("no module", "other")
+
+TILE_INCHES = 0.86  # side of a small map
+_GAP, _HEAD, _FOOT = 0.08, 0.21, 0.34  # of a tile: between maps, above each, below the sheet
+
+_PANELS = (
+    ("weighted", "Weighted terms", "loss"),
+    ("separation", "Separation", "mean over far pairs"),
+    ("invariance", "Invariance", "mean over near pairs"),
+    ("capacity", "Capacity", "−|mean g|²"),
+    ("conformal_isometry", "Conformal isometry", "variance of speed, 1/m²"),
+    ("neural_speed", "Neural speed", "|Δg| / |Δx|, 1/m"),
+    ("gradient_norm", "Gradient norm", "before clipping"),
+    ("learning_rate", "Learning rate", "per update"),
+    ("dead_units", "Silent units", "units"),
+)
+_TERMS = ("separation", "invariance", "capacity", "conformal_isometry")
+
+
+def blank_figure(width: float = 5.2, height: float = 3.4) -> Figure:
+    """Make an empty figure, inches, that pyplot and so a notebook knows nothing of."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def ratemap_sheet(
+    ratemaps: ArrayLike, box_m: float, *, order: ArrayLike | None = None,
+    titles: Sequence[str] | None = None, tops: ArrayLike | None = None, columns: int = 12,
+    title: str = "", cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """All rate maps side by side, each on its own colour scale from 0 to its peak.
+
+    Args:
+        ratemaps: [N, y, x], NaN (grey) where unvisited.
+        box_m: side of the box, metres, for the scale bar.
+        order: [K] indices of the units to show, in order; all of them when not given.
+        titles: [N] short texts, one above each map.
+        tops: [N] value of the brightest colour of each map; its peak when not given.
+        columns: maps in a row.
+        title: of the sheet.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    maps = np.asarray(ratemaps, dtype=float)
+    shown = np.arange(len(maps)) if order is None else np.asarray(order, dtype=int)
+    peaks = _peaks(maps) if tops is None else np.asarray(tops, dtype=float)
+    colours = _paint(maps[shown], 0.0, peaks[shown], cmap)
+    labels = None if titles is None else [titles[n] for n in shown]
+    figure, ax, _ = _sheet(colours, labels, columns, title, fig)
+    side = maps.shape[-1]
+    _scale_bar(ax, side / box_m, box_m, side)
+    _colour_key(ax, cmap, ("0", "peak"), side)
+    if not np.isfinite(maps[shown]).all():
+        _unvisited_key(ax, side)
+    return figure
+
+
+def autocorrelogram_sheet(
+    correlograms: ArrayLike, bin_m: float, *, order: ArrayLike | None = None,
+    titles: Sequence[str] | None = None, axes_m: ArrayLike | None = None, columns: int = 12,
+    title: str = "", fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """All autocorrelograms side by side, from -1 (blue) through 0 (white) to 1 (red).
+
+    Args:
+        correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle, NaN (grey) where undefined.
+        bin_m: side of a bin, metres.
+        order: [K] indices of the units to show, in order; all of them when not given.
+        titles: [N] short texts, one above each.
+        axes_m: [N, 3, 2] lattice axes (x, y) in metres; NaN for none. Drawn from lag 0, with the
+            six nearest fields as dots and their mean distance as a ring.
+        columns: autocorrelograms in a row.
+        title: of the sheet.
+        fig: where to draw; its size is set.
+    """
+    maps = np.asarray(correlograms, dtype=float)
+    shown = np.arange(len(maps)) if order is None else np.asarray(order, dtype=int)
+    colours = _paint(maps[shown], -1.0, np.ones(len(shown)), CORRELATION_CMAP)
+    labels = None if titles is None else [titles[n] for n in shown]
+    figure, ax, corners = _sheet(colours, labels, columns, title, fig)
+    side = maps.shape[-1]
+    if axes_m is not None:
+        _lattices(ax, corners + side / 2, np.asarray(axes_m, dtype=float)[shown] / bin_m, side)
+    _scale_bar(ax, 1 / bin_m, side * bin_m, side)
+    _colour_key(ax, CORRELATION_CMAP, ("−1", "1"), side)
+    return figure
+
+
+def losses(metrics: Sequence[Mapping[str, Any]], *, fig: Figure | None = None) -> Figure:
+    """Training curves: weighted terms, each raw term, neural speed, gradient, rate, silent units.
+
+    Args:
+        metrics: one mapping per logged step, as in metrics.jsonl; `step` is the x axis, and a key
+            that is missing leaves a gap.
+        fig: where to draw; its size is set.
+    """
+    figure = _fixed(fig, 10.6, 7.2)
+    room = {
+        "left": 0.07,
+        "right": 0.985,
+        "bottom": 0.065,
+        "top": 0.965,
+        "wspace": 0.3,
+        "hspace": 0.48,
+    }
+    steps = np.array([row["step"] for row in metrics], dtype=float)
+    for ax, (key, title, label) in zip(
+        figure.subplots(3, 3, gridspec_kw=room).flat, _PANELS, strict=True
+    ):
+        if key == "weighted":
+            for colour, term in zip(COLOURS, _TERMS, strict=False):
+                values = _series(metrics, f"weighted_{term}")
+                ax.plot(steps, values, color=colour, lw=1.2, label=term.replace("_", " "))
+            ax.plot(steps, _series(metrics, "loss"), color=INK, lw=1.2, label="total")
+            ax.margins(y=0.1)
+            ax.set_ylim(top=ax.get_ylim()[0] + 1.5 * np.diff(ax.get_ylim())[0])
+            ax.legend(fontsize=6.5, frameon=False, ncols=3, handlelength=1.2, columnspacing=0.8)
+        else:
+            values = _series(metrics, key)
+            ax.plot(steps, values, color=COLOURS[0], lw=1.2)
+            if key == "gradient_norm" and np.any(values > 0):
+                ax.set_yscale("log")
+        dress(ax, x="step", y=label, title=title)
+        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    return figure
+
+
+def score_histogram(
+    scores: Mapping[str, ArrayLike], thresholds: Mapping[str, float], *, ax: Axes | None = None
+) -> Axes:
+    """Histograms of scores on common bins, with the threshold of each as a dashed line.
+
+    Args:
+        scores: name to values [any length]; NaN is left out.
+        thresholds: name to the value above which a score counts.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    finite = {name: _finite(values) for name, values in scores.items()}
+    everything = np.concatenate([*finite.values(), [-0.5, 1.5]])
+    edges = np.arange(math.floor(everything.min() * 10), math.ceil(everything.max() * 10) + 1) / 10
+    for colour, (name, values) in zip(COLOURS, finite.items(), strict=False):
+        ax.hist(values, list(edges), color=colour, alpha=0.55, label=f"{name} (n = {len(values)})")
+        if name in thresholds:
+            ax.axvline(thresholds[name], color=colour, ls="--", lw=1.2)
+    ax.legend(fontsize=8, frameon=False)
+    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+    return dress(ax, x="score (dashed: threshold)", y="units")
+
+
+def period_histogram(
+    spacing_m: ArrayLike, labels: Sequence[str], *, ax: Axes | None = None
+) -> Axes:
+    """Stacked histogram of periods (distance between neighbouring fields), coloured by group.
+
+    Args:
+        spacing_m: [N] metres; NaN is left out.
+        labels: [N] group of each unit.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    groups = _grouped(labels, spacing_m)
+    longest = max((periods.max() for _, periods in groups.values()), default=1.0)
+    edges = np.arange(0, longest + 0.1, 0.05)
+    below = np.zeros(len(edges) - 1)
+    for group, (colour, periods) in groups.items():
+        counts = np.histogram(periods, edges)[0]
+        name = f"{group} (n = {len(periods)})"
+        ax.bar(edges[:-1], counts, 0.05, below, align="edge", color=colour, label=name)
+        below += counts
+    _legend(ax, groups)
+    ax.set_xlim(0, edges[-1])
+    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+    return dress(ax, x="period (m)", y="units")
+
+
+def period_orientation(
+    spacing_m: ArrayLike, orientation_deg: ArrayLike, labels: Sequence[str], *,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Period against orientation, one dot a unit, coloured by group.
+
+    Args:
+        spacing_m: [N] metres; NaN is left out.
+        orientation_deg: [N] degrees in [0, 60).
+        labels: [N] group of each unit.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    groups = _grouped(labels, spacing_m, orientation_deg)
+    for group, (colour, periods, orientations) in groups.items():
+        ax.scatter(orientations, periods, 20, color=colour, alpha=0.75, lw=0, label=group)
+    _legend(ax, groups)
+    ax.set_xlim(0, 60)
+    ax.set_xticks(range(0, 61, 15))
+    ax.set_ylim(0, 1.2 * ax.dataLim.y1 if groups else 1)
+    return dress(ax, x="orientation (degrees, modulo 60)", y="period (m)")
+
+
+def recorded_path(
+    positions: ArrayLike, rows: Sequence[tuple[str, ArrayLike]], box_m: float, *,
+    titles: Sequence[str], cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw a recorded path, and rows of the same units' maps from it and from other walks.
+
+    Args:
+        positions: [S, 2] metres from the start.
+        rows: pairs of a name and maps [K, y, x], all of one box; NaN (grey) where unvisited.
+        box_m: side of that box, centred on the start, metres.
+        titles: [K], one for each unit.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    path = np.asarray(positions, dtype=float)
+    tile, left = 1.22, 3.8
+    columns = max(len(titles), 1)
+    width, height = left + 0.9 + columns * tile * 1.06, len(rows) * tile * 1.06 + 0.35
+    figure = _fixed(fig, width, height)
+    side = min(height - 0.9, left - 0.9)
+    ax = figure.add_axes((0.65 / width, 0.55 / height, side / width, side / height))
+    ax.plot(*path.T, color=COLOURS[0], lw=0.4, alpha=0.7)
+    ax.plot(0, 0, "o", color=COLOURS[5], ms=5, label="start")
+    ax.axis("equal")
+    ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+    dress(ax, x="x from the start (m)", y="y from the start (m)")
+    panel = figure.add_axes((left / width, 0.0, 1 - left / width, 1.0))
+    boxes = [(name, np.asarray(maps, dtype=float), box_m) for name, maps in rows]
+    _rows_of_maps(panel, boxes, titles, cmap)
+    return figure
+
+
+def generalisation(
+    boxes: Sequence[tuple[float, ArrayLike]], *, titles: Sequence[str],
+    training_range_m: float | None = None, cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw the same units in boxes of several sizes, all to one scale.
+
+    Args:
+        boxes: pairs of the side of a box in metres and maps [K, y, x] in it.
+        titles: [K], one for each unit.
+        training_range_m: radius of a dashed circle around the start.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    widest = max(box for box, _ in boxes)
+    per_m = 1.45 / widest
+    height = sum(box * per_m + 0.087 for box, _ in boxes) + 0.35
+    figure = _fixed(fig, 1.537 * max(len(titles), 1) + 0.7, height)
+    rows = [(f"{box:g} m box", np.asarray(maps, dtype=float), box) for box, maps in boxes]
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    _rows_of_maps(ax, rows, titles, cmap, circle_m=training_range_m)
+    return figure
+
+
+def film_strip(
+    frames: Sequence[tuple[int, ArrayLike]], box_m: float, *, titles: Sequence[str],
+    cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw the same units' maps at several times of the training, one row a time.
+
+    Args:
+        frames: pairs of a training step and maps [K, y, x].
+        box_m: side of the box, metres.
+        titles: [K], one for each unit.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    rows = [(f"step {step:,}", np.asarray(maps, dtype=float), box_m) for step, maps in frames]
+    figure = _fixed(fig, 1.06 * max(len(titles), 1) + 0.6, 1.06 * len(rows) + 0.3)
+    _rows_of_maps(figure.add_axes((0.0, 0.0, 1.0, 1.0)), rows, titles, cmap)
+    return figure
+
+
+def score_against_null(
+    scores: ArrayLike, thresholds: ArrayLike, labels: Sequence[str], *, ax: Axes | None = None
+) -> Axes:
+    """Draw each unit's score against the threshold of its own null; grid cells lie above the line.
+
+    Args:
+        scores: [N]; NaN is left out.
+        thresholds: [N]; NaN is left out.
+        labels: [N] group of each unit.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    groups = _grouped(labels, thresholds, scores)
+    for group, (colour, null, score) in groups.items():
+        ax.scatter(
+            null, score, 20, color=colour, alpha=0.75, lw=0, label=f"{group} (n = {len(null)})"
+        )
+    ax.axline((0, 0), slope=1, color=FAINT, lw=1, ls="--")
+    _legend(ax, groups)
+    ax.set_xlim(left=min(0, ax.get_xlim()[0]))
+    return dress(ax, x="99th percentile of the unit's shuffles", y="60° score")
+
+
+def neural_distance(
+    edges_m: ArrayLike, mean: ArrayLike, std: ArrayLike, *,
+    training_range_m: float | None = None, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw neural distance against physical distance, mean and standard deviation over pairs.
+
+    Args:
+        edges_m: [K + 1] bins of physical distance, metres.
+        mean: [K]; NaN leaves a gap.
+        std: [K].
+        training_range_m: distance marked by a dashed line.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    edges, middle, spread = (np.asarray(values, dtype=float) for values in (edges_m, mean, std))
+    centres = (edges[:-1] + edges[1:]) / 2
+    ax.fill_between(centres, middle - spread, middle + spread, color=COLOURS[0], alpha=0.2, lw=0)
+    ax.plot(centres, middle, color=COLOURS[0], lw=1.4)
+    if training_range_m is not None:
+        ax.axvline(training_range_m, color=FAINT, ls="--", lw=1)
+        ax.text(training_range_m, 0.02, " training range", fontsize=8, color=FAINT)
+    ax.set_xlim(0, edges[-1])
+    ax.set_ylim(bottom=0)
+    return dress(ax, x="physical distance (m)", y="neural distance |g − g′|")
+
+
+def against_steps(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, y: str, chance: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw curves against the number of steps of a walk, on a logarithmic axis.
+
+    Args:
+        curves: name to steps [K] and values [K]; NaN leaves a gap.
+        y: label of the values.
+        chance: value marked by a dashed line.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    for colour, (name, (steps, values)) in zip(COLOURS, curves.items(), strict=False):
+        ax.plot(steps, values, color=colour, lw=1.4, label=name)
+    if chance is not None:
+        ax.axhline(chance, color=FAINT, ls="--", lw=1, label="chance")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize=8, frameon=False)
+    return dress(ax, x="steps since the start", y=y)
+
+
+def conformality(
+    speeds: ArrayLike, box_m: float, directions_deg: ArrayLike, by_direction: ArrayLike, *,
+    fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw how fast the code moves per metre: by place, and by direction.
+
+    Args:
+        speeds: [y, x] mean speed, 1/m; NaN (grey) where unknown.
+        box_m: side of the box, metres.
+        directions_deg: [D] counter-clockwise from +x.
+        by_direction: [D] mean speed, 1/m.
+        fig: where to draw; its size is set.
+    """
+    figure = _fixed(fig, 8.6, 3.6)
+    half = box_m / 2
+    ax = figure.add_axes((0.08, 0.15, 0.33, 0.78))
+    shown = ax.imshow(
+        np.ma.masked_invalid(np.asarray(speeds, dtype=float)), origin="lower", vmin=0,
+        extent=(-half, half, -half, half), cmap=mpl.colormaps[CMAP].with_extremes(bad=UNVISITED),
+    )  # fmt: skip
+    dress(ax, x="x (m)", y="y (m)")
+    bar = figure.colorbar(shown, cax=figure.add_axes((0.43, 0.15, 0.015, 0.78)))
+    bar.ax.tick_params(labelsize=8, colors=FAINT, labelcolor=INK)
+    bar.set_label("|Δg| / |Δx| (1/m)", fontsize=9, color=INK)
+    polar = figure.add_axes((0.6, 0.12, 0.34, 0.76), projection="polar")
+    turns, values = np.deg2rad(directions_deg), np.asarray(by_direction, dtype=float)
+    polar.plot(np.append(turns, turns[0]), np.append(values, values[0]), color=COLOURS[0], lw=1.4)
+    polar.set_ylim(0, max(1.15 * np.nanmax(values, initial=0), 1e-9))
+    polar.tick_params(labelsize=7.5, labelcolor=INK)
+    polar.set_title("speed by direction (1/m)", fontsize=9, color=INK)
+    return figure
+
+
+def fourier_power(
+    power: ArrayLike, frequencies: ArrayLike, waves: ArrayLike, *, ax: Axes | None = None
+) -> Axes:
+    """Draw a mean power spectrum with the three wave vectors of the lattice.
+
+    Args:
+        power: [F, F], axis 0 is the frequency along y.
+        frequencies: [F] cycles per metre, rising.
+        waves: [3, 2] (x, y) cycles per metre; NaN draws none.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    edge = np.asarray(frequencies, dtype=float)[[0, -1]]
+    ax.imshow(
+        np.sqrt(np.asarray(power, dtype=float)), origin="lower", cmap="magma",
+        extent=(*edge, *edge), interpolation="bilinear",
+    )  # fmt: skip
+    for k, (x, y) in enumerate(np.asarray(waves, dtype=float), 1):
+        if np.isfinite(x + y):
+            ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": "white"})
+            ax.text(1.2 * x, 1.2 * y, f"k{k}", color="white", fontsize=9, ha="center", va="center")
+    return dress(ax, x="cycles per metre along x", y="cycles per metre along y")
+
+
+def phase_tiling(phase: ArrayLike, lattice_m: ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """Draw where the units of one module fire within the unit cell.
+
+    Args:
+        phase: [M, 2] in [0, 1), fractions of the first two axes; NaN is left out.
+        lattice_m: [3, 2] axes (x, y), metres; the first two span the cell.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    cell = np.asarray(lattice_m, dtype=float)[:2]
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ cell
+    fractions = np.asarray(phase, dtype=float)
+    ax.plot(*corners.T, color=FAINT, lw=1)
+    x, y = (fractions[np.isfinite(fractions).all(axis=1)] @ cell).T
+    ax.scatter(x, y, 18, color=COLOURS[0], lw=0)
+    ax.set_aspect("equal")
+    return dress(ax, x="x (m)", y="y (m)")
+
+
+def torus(
+    embedding: ArrayLike, colours: ArrayLike, rings: ArrayLike, ring_phases: ArrayLike,
+    diagrams: Sequence[ArrayLike], *, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw one module's states: a 3-D embedding, three rings along the wave vectors, the barcode.
+
+    Args:
+        embedding: [E, 3].
+        colours: [E] in [0, 1), a circular coordinate.
+        rings: [3, P, 2].
+        ring_phases: [3, P] in [0, 1), the phase k.x that colours each ring.
+        diagrams: births and deaths [bars, 2] of H0, H1 and H2.
+        fig: where to draw; its size is set.
+    """
+    figure = _fixed(fig, 10.6, 3.0)
+    cloud: Any = figure.add_axes((0.0, 0.0, 0.27, 1.0), projection="3d")
+    x, y, z = np.asarray(embedding, dtype=float).T
+    cloud.scatter(x, y, z, c=np.asarray(colours, dtype=float), cmap="twilight", s=5, lw=0)
+    cloud.set_box_aspect(None, zoom=1.35)
+    cloud.set_axis_off()
+    for k, (ring, phases) in enumerate(
+        zip(np.asarray(rings), np.asarray(ring_phases), strict=True)
+    ):
+        ax = figure.add_axes((0.29 + 0.135 * k, 0.2, 0.125, 0.6))
+        ax.scatter(ring[:, 0], ring[:, 1], c=phases, cmap="twilight", s=1.5, lw=0)
+        ax.set_aspect("equal")
+        ax.set_axis_off()
+        ax.set_title(f"along k{k + 1}", fontsize=9, color=INK)
+    bars = figure.add_axes((0.74, 0.17, 0.24, 0.72))
+    _barcode(bars, diagrams)
+    return figure
+
+
+def permuted_batch(positions: ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """Draw trajectories that take the same steps in different orders.
+
+    Args:
+        positions: [B, T, 2] metres from the common start.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    paths = np.asarray(positions, dtype=float)
+    paths = np.concatenate([np.zeros((len(paths), 1, 2)), paths], axis=1)
+    for k, path in enumerate(paths):
+        ax.plot(*path.T, color=COLOURS[k % len(COLOURS)], lw=0.7, alpha=0.6)
+    ax.plot(0, 0, "o", color=INK, ms=6, label="start")
+    ax.plot(*paths[0, -1], "s", color=INK, ms=6, label="end of all")
+    ax.set_aspect("equal")
+    ax.legend(fontsize=8, frameon=False)
+    return dress(ax, x="x (m)", y="y (m)")
+
+
+def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
+    """Give a panel the look that all panels share."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(FAINT)
+    ax.tick_params(labelsize=8, colors=FAINT, labelcolor=INK)
+    ax.set_xlabel(x, fontsize=9, color=INK)
+    ax.set_ylabel(y, fontsize=9, color=INK)
+    ax.set_title(title, fontsize=9.5, color=INK, loc="left")
+    return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1] if ax is None else ax
+
+
+def _fixed(figure: Figure | None, width: float, height: float) -> Figure:
+    """Return a figure of this size in inches whose panels stay where they are put."""
+    figure = plt.figure() if figure is None else figure
+    figure.set_layout_engine("none")
+    figure.set_size_inches(width, height)
+    return figure
+
+
+def _peaks(maps: np.ndarray) -> np.ndarray:
+    """Highest value [N] of maps [N, y, x], and 0 of a map that is all NaN."""
+    return np.where(np.isfinite(maps), maps, 0).max(axis=(1, 2), initial=0)
+
+
+def _paint(maps: np.ndarray, bottom: float, tops: np.ndarray, cmap: str) -> np.ndarray:
+    """Colours [K, y, x, 4] as bytes; grey where NaN."""
+    span = np.where(tops > bottom, tops - bottom, 1)[:, None, None]
+    colours = mpl.colormaps[cmap].with_extremes(bad=UNVISITED)
+    return colours(np.ma.masked_invalid((maps - bottom) / span), bytes=True)
+
+
+def _sheet(
+    colours: np.ndarray, labels: list[str] | None, columns: int, title: str, fig: Figure | None
+) -> tuple[Figure, Axes, np.ndarray]:
+    """Painted maps as one picture; axes in bins, y down; the maps' top left corners [K, 2]."""
+    count, side = colours.shape[:2]
+    columns = max(min(columns, count), 5)
+    rows = -(-count // columns)
+    gap, head = round(_GAP * side), round(_HEAD * side if labels else _GAP * side)
+    row, column = np.divmod(np.arange(count), columns)
+    corners = np.stack([column * (side + gap), row * (side + head) + head], axis=-1)
+    width, height = columns * (side + gap) - gap, rows * (side + head)
+    picture = np.full((height, width, 4), 255, np.uint8)
+    for (x, y), tile in zip(corners, colours, strict=True):
+        picture[y : y + side, x : x + side] = tile[::-1]
+    foot, top = _FOOT * side, 0.36 * side if title else 0.0
+    per_bin = TILE_INCHES / side
+    figure = _fixed(fig, width * per_bin + 0.2, (height + foot + top) * per_bin + 0.2)
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    margin = 0.1 / per_bin
+    ax.imshow(picture, extent=(0, width, height, 0), interpolation="nearest", aspect="equal")
+    ax.set_xlim(-margin, width + margin)
+    ax.set_ylim(height + foot + margin, -top - margin)
+    ax.set_axis_off()
+    for (x, y), label in zip(corners, labels or [], strict=False):
+        ax.text(x, y - 0.03 * side, label, fontsize=6.5, color=INK, va="bottom")
+    ax.text(0, -0.16 * side, title, fontsize=10.5, color=INK, va="bottom")
+    return figure, ax, corners
+
+
+def _foot(ax: Axes, side: int) -> float:
+    """Return the y of the keys under a sheet whose maps have `side` bins."""
+    return ax.images[0].get_extent()[2] + 0.16 * side
+
+
+def _lattices(ax: Axes, centres: np.ndarray, axes: np.ndarray, side: int) -> None:
+    """Draw axes [K, 3, 2] in bins, their six fields and a ring, around centres [K, 2] of tiles."""
+    ends = axes * [1, -1]  # a sheet's y counts downwards
+    inside = np.abs(ends).max(axis=-1) < side / 2
+    for centre, end, kept in zip(centres, ends, inside, strict=True):
+        if not kept.any():
+            continue
+        segments = [(centre, centre + tip) for tip in end[kept]]
+        ax.add_collection(LineCollection(segments, colors=INK, linewidths=0.7))
+        fields = np.concatenate([centre + end[kept], centre - end[kept]])
+        ax.plot(*fields.T, ".", color=INK, ms=2)
+        radius = float(np.linalg.norm(end, axis=-1).mean())
+        if radius < side / 2:
+            ax.add_patch(Circle(tuple(centre), radius, fill=False, ec=INK, lw=0.4, ls=":"))
+
+
+def _scale_bar(ax: Axes, bins_per_m: float, width_m: float, side: int) -> None:
+    length = max((step for step in (0.1, 0.2, 0.5, 1, 2) if step <= width_m / 2), default=width_m)
+    y = _foot(ax, side)
+    ax.plot([0, length * bins_per_m], [y, y], color=INK, lw=2, solid_capstyle="butt")
+    x = length * bins_per_m + 0.08 * side
+    ax.text(x, y, f"{length:g} m", fontsize=8, color=INK, va="center")
+
+
+def _colour_key(ax: Axes, cmap: str, ends: tuple[str, str], side: int) -> None:
+    """Draw a strip of the colour map under a sheet, at its right."""
+    y, right = _foot(ax, side), ax.images[0].get_extent()[1]
+    left, stop, half = right - 1.5 * side, right - 0.5 * side, 0.05 * side
+    strip = mpl.colormaps[cmap](np.linspace(0, 1, 256))[None]
+    limits = ax.get_xlim(), ax.get_ylim()
+    ax.imshow(strip, extent=(left, stop, y + half, y - half), aspect="equal")
+    ax.set(xlim=limits[0], ylim=limits[1])
+    for x, text, side_of in ((left, ends[0], "right"), (stop, ends[1], "left")):
+        pad = -0.06 * side if side_of == "right" else 0.06 * side
+        ax.text(x + pad, y, text, fontsize=8, color=INK, va="center", ha=side_of)
+
+
+def _unvisited_key(ax: Axes, side: int) -> None:
+    y, left = _foot(ax, side), 1.6 * side
+    ax.add_patch(Rectangle((left, y - 0.06 * side), 0.12 * side, 0.12 * side, color=UNVISITED))
+    ax.text(left + 0.18 * side, y, "not visited", fontsize=8, color=INK, va="center")
+
+
+def _rows_of_maps(
+    ax: Axes, rows: Sequence[tuple[str, np.ndarray, float]], titles: Sequence[str], cmap: str,
+    *, circle_m: float | None = None,
+) -> None:  # fmt: skip
+    """Draw rows of maps (name, maps [K, y, x], side of the box in metres) to one scale."""
+    widest = max(box for *_, box in rows)
+    pitch, top = 1.06 * widest, 0.0
+    for name, maps, box in rows:
+        colours = _paint(maps, 0.0, _peaks(maps), cmap)
+        middle = top - box / 2
+        for column, picture in enumerate(colours):
+            x = column * pitch
+            extent = (x - box / 2, x + box / 2, top - box, top)
+            image = ax.imshow(picture, extent=extent, origin="lower", interpolation="nearest")
+            if circle_m is not None:
+                circle = Circle((x, middle), circle_m, fill=False, ec="white", lw=1, ls="--")
+                ax.add_patch(circle)
+                circle.set_clip_path(Rectangle(extent[::2], box, box, transform=ax.transData))
+            image.set_clip_on(False)
+        ax.text(
+            -0.54 * widest, middle, name, fontsize=8, color=INK, rotation=90,
+            ha="right", va="center", linespacing=1.3,
+        )  # fmt: skip
+        top -= box + 0.06 * widest
+    for column, title in enumerate(titles):
+        ax.text(column * pitch, 0.03 * widest, title, fontsize=8, color=INK, ha="center")
+    ax.set_axis_off()
+    ax.set_aspect("equal", anchor="SE")
+    ax.set_xlim(-0.95 * widest, (max(len(titles), 1) - 0.5) * pitch)
+    ax.set_ylim(top, 0.2 * widest)
+
+
+def _barcode(ax: Axes, diagrams: Sequence[ArrayLike]) -> None:
+    """Draw the longest bars of each dimension, from birth to death; one without end to the edge."""
+    bars = [np.asarray(diagram, dtype=float).reshape(-1, 2) for diagram in diagrams]
+    end = 1.05 * max((d[np.isfinite(d)].max(initial=0) for d in bars), default=0) or 1.0
+    y = 0
+    for k, diagram in enumerate(bars):
+        closed = np.minimum(diagram, end)
+        longest = np.argsort(closed[:, 0] - closed[:, 1])[:20]
+        heights = y + np.arange(len(longest))
+        ax.hlines(heights, *closed[longest].T, color=COLOURS[k], lw=1.6)
+        ax.text(-0.02 * end, y, f"H{k}", fontsize=9, color=INK, ha="right", va="top")
+        y += max(len(longest), 1) + 3
+    ax.set_ylim(y, -2)
+    ax.set_xlim(0, end)
+    ax.set_yticks([])
+    dress(ax, x="scale (cosine distance)", title="barcode, longest 20 bars each")
+
+
+def _series(metrics: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    """Values [rows] of one metric; NaN where a row lacks it or holds null."""
+    values = (row.get(key) for row in metrics)
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _finite(values: ArrayLike) -> np.ndarray:
+    array = np.asarray(values, dtype=float).ravel()
+    return array[np.isfinite(array)]
+
+
+def _grouped(labels: Sequence[str], *columns: ArrayLike) -> dict[str, tuple[Any, ...]]:
+    """Group -> (colour, values of each column where all are finite), by name."""
+    names, table = np.asarray(labels, dtype=str), np.array(columns, dtype=float)
+    known = np.isfinite(table).all(axis=0)
+    found = np.unique(names[known])
+    named = [str(name) for name in found if name not in NO_GROUP]
+    groups = named + [str(name) for name in found if name in NO_GROUP]
+    colour = {group: COLOURS[k % len(COLOURS)] for k, group in enumerate(named)}
+    return {
+        group: (colour.get(group, NEUTRAL), *table[:, known & (names == group)]) for group in groups
+    }
+
+
+def _legend(ax: Axes, groups: Mapping[str, Any]) -> None:
+    if groups:
+        ax.legend(fontsize=8, frameon=False)
+    else:
+        ax.text(0.5, 0.5, "no unit", transform=ax.transAxes, color=FAINT, ha="center", fontsize=9)

@@ -1,0 +1,224 @@
+"""Every figure draws what it is given, on what it is given, also when there is little to draw."""
+
+import io
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from sicjax import plots
+from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    """Tests draw off screen and leave no figure open."""
+    with mpl.rc_context({"backend": "agg"}):
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def maps():
+    """Three maps: a lattice, one with a hole, one never visited."""
+    basis = hexagonal_basis(0.6, 10.0)
+    one = lattice_map(basis, box_m=2.0, bins=20)
+    two = lattice_map(basis, box_m=2.0, bins=20, phase=(0.5, 0.3))
+    two[:4, :4] = np.nan
+    return np.stack([one, two, np.full((20, 20), np.nan)])
+
+
+def ink(figure):
+    """The picture that a figure makes, [height, width, 3] bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def texts(figure):
+    found = [text.get_text() for text in figure.findobj(mpl.text.Text)]
+    return [text for text in found if text]
+
+
+def drawn(draw, *arguments, **keywords):
+    """Draw on a figure that pyplot doesn't know, and render it."""
+    figure = plots.blank_figure()
+    returned = draw(*arguments, ax=figure.subplots(), **keywords)
+    assert returned.figure is figure
+    assert not plt.get_fignums()
+    ink(figure)
+    return returned
+
+
+def test_sheet_shows_the_ordered_units_with_y_up(maps):
+    maps[0] = 0
+    maps[0, -1, 0] = 1  # top left: largest y, smallest x
+    figure = plots.blank_figure()
+    returned = plots.ratemap_sheet(
+        maps, 2.0, order=[0, 1], titles=["first", "second", "third"], title="All", fig=figure
+    )
+    assert returned is figure
+    assert not plt.get_fignums()
+    assert {"first", "second", "All", "1 m", "not visited"} <= set(texts(figure))
+    assert "third" not in texts(figure)
+    picture = figure.axes[0].images[0].get_array()
+    head = round(0.21 * 20)
+    assert picture.shape[0] == head + 20
+    peak = np.round(255 * np.array(mpl.colormaps[plots.CMAP](1.0)))
+    np.testing.assert_allclose(picture[head, 0], peak, atol=1)  # colours are bytes
+    grey = np.round(255 * np.array(mpl.colors.to_rgba(plots.UNVISITED)))
+    second = 20 + round(0.08 * 20)
+    np.testing.assert_allclose(picture[head + 19, second], grey, atol=1)  # bottom left
+    assert ink(figure).std() > 0
+
+
+def test_sheet_takes_another_colour_map_and_scale(maps):
+    jet = plots.ratemap_sheet(maps[:1], 2.0, tops=[2.0], cmap="jet", fig=plots.blank_figure())
+    picture = jet.axes[0].images[0].get_array()
+    half = np.round(255 * np.array(mpl.colormaps["jet"](0.5)))
+    brightest = picture[round(0.08 * 20) :, :20].reshape(-1, 4)
+    assert np.abs(brightest - half).sum(axis=1).min() < 60  # its peak, 1, is half of the scale
+
+
+def test_without_a_figure_pyplot_opens_one(maps):
+    figure = plots.ratemap_sheet(maps, 2.0)
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_autocorrelograms_carry_their_axes(maps):
+    correlograms = np.random.default_rng(0).uniform(-1, 1, (3, 39, 39))
+    axes = np.full((3, 3, 2), 0.5)
+    axes[2] = np.nan
+    figure = plots.autocorrelogram_sheet(
+        correlograms, 0.1, axes_m=axes, titles=["a", "b", "c"], fig=plots.blank_figure()
+    )
+    lines = figure.axes[0].collections[0].get_segments()
+    # 0.5 m are 5 bins of 0.1 m, to the right and up (y counts downwards on a sheet).
+    np.testing.assert_allclose(np.diff(lines[0], axis=0), [[5, -5]])
+    ink(figure)
+
+
+def test_losses_accept_missing_and_null_values():
+    metrics = [
+        {"step": 100, "loss": 0.1, "separation": 0.2, "gradient_norm": 1.0},
+        {"step": 200, "loss": None, "separation": 0.1, "gradient_norm": 0.5},
+    ]
+    figure = plots.losses(metrics, fig=plots.blank_figure())
+    assert len(figure.axes) == 9
+    assert {"Separation", "Learning rate", "step"} <= set(texts(figure))
+    ink(figure)
+
+
+def test_histogram_counts_every_finite_score():
+    ax = drawn(plots.score_histogram, {"60°": [0.1, 0.9, np.nan], "90°": [2.3]}, {"60°": 0.5})
+    assert sum(patch.get_height() for patch in ax.patches) == 3
+    assert "60° (n = 2)" in texts(ax.figure)
+
+
+def test_period_histogram_stacks_groups_with_the_nameless_last():
+    ax = drawn(
+        plots.period_histogram, [0.51, 0.52, 1.2, np.nan], ["other", "other", "hexagonal", "other"]
+    )
+    assert sum(patch.get_height() for patch in ax.patches) == 3
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "hexagonal (n = 1)", "other (n = 2)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("spacing", [[], [np.nan]])
+def test_nothing_to_show_is_said(spacing):
+    labels = ["other"] * len(spacing)
+    assert "no unit" in texts(drawn(plots.period_histogram, spacing, labels).figure)
+    assert "no unit" in texts(drawn(plots.period_orientation, spacing, spacing, labels).figure)
+
+
+def test_period_against_orientation_has_units():
+    ax = drawn(plots.period_orientation, [0.5, 0.6], [10, 20], ["hexagonal", "square"])
+    assert "(m)" in ax.get_ylabel()
+    assert "degrees" in ax.get_xlabel()
+
+
+def test_recorded_path_draws_every_row(maps):
+    path = np.cumsum(np.full((50, 2), 0.01), axis=0)
+    rows = [("one", maps), ("two", maps)]
+    figure = plots.recorded_path(path, rows, 2.0, titles=list("abc"), fig=plots.blank_figure())
+    assert len(figure.findobj(mpl.image.AxesImage)) == 6
+    assert {"start", "x from the start (m)", "one", "two"} <= set(texts(figure))
+    ink(figure)
+
+
+def test_generalisation_draws_boxes_to_one_scale(maps):
+    wide = np.full((3, 40, 40), 0.5)
+    figure = plots.generalisation(
+        [(2.0, maps), (4.0, wide)], titles=list("abc"), training_range_m=1.5,
+        fig=plots.blank_figure(),
+    )  # fmt: skip
+    images = figure.findobj(mpl.image.AxesImage)
+    ink(figure)
+    widths = [image.get_window_extent().width for image in images]
+    assert widths[-1] == pytest.approx(2 * widths[0], rel=0.02)
+
+
+def test_film_strip_names_its_frames(maps):
+    frames = [(1000, maps), (20_000, maps)]
+    figure = plots.film_strip(frames, 2.0, titles=list("abc"), fig=plots.blank_figure())
+    assert {"step 1,000", "step 20,000", "a"} <= set(texts(figure))
+    ink(figure)
+
+
+def test_scores_against_null_leaves_out_units_without_one():
+    ax = drawn(
+        plots.score_against_null, [1.0, 0.2, 0.3], [0.5, 0.6, np.nan], ["grid"] + 2 * ["other"]
+    )
+    assert sum(len(dots.get_offsets()) for dots in ax.collections) == 2
+
+
+def test_curves_of_path_integration():
+    edges, values = np.linspace(0, 3, 11), np.full(10, 0.8)
+    values[2] = np.nan
+    ax = drawn(plots.neural_distance, edges, values, 0.1 * values, training_range_m=1.8)
+    assert "(m)" in ax.get_xlabel()
+    assert " training range" in texts(ax.figure)
+    ax = drawn(plots.against_steps, {"a": ([10, 100], [0.1, 0.2])}, y="error (m)", chance=1.0)
+    assert ax.get_xscale() == "log"
+    assert {"a", "chance", "error (m)"} <= set(texts(ax.figure))
+
+
+def test_conformality_shows_place_and_direction():
+    speeds = np.full((4, 4), 5.0)
+    speeds[0, 0] = np.nan
+    figure = plots.conformality(
+        speeds, 2.0, [0, 90, 180, 270], [5, 5, 5, 5], fig=plots.blank_figure()
+    )
+    assert "speed by direction (1/m)" in texts(figure)
+    ink(figure)
+
+
+def test_module_figures():
+    power = np.random.default_rng(0).random((9, 9))
+    waves = np.array([[1.0, 0.0], [0.5, 0.8], [np.nan, np.nan]])
+    ax = drawn(plots.fourier_power, power, np.linspace(-4, 4, 9), waves)
+    assert {"k1", "k2"} <= set(texts(ax.figure))
+    assert "k3" not in texts(ax.figure)
+    axes = np.array([[0.5, 0.0], [0.25, 0.4], [-0.25, 0.4]])
+    ax = drawn(plots.phase_tiling, [[0.5, 0.5], [np.nan, 0.1]], axes)
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.375, 0.2]])
+
+
+def test_torus_accepts_bars_without_end_and_no_bars():
+    rng = np.random.default_rng(0)
+    diagrams = [np.array([[0, 0.5], [0, np.inf]]), np.array([[0.2, 0.9]]), np.empty((0, 2))]
+    figure = plots.torus(
+        rng.random((30, 3)), rng.random(30), rng.random((3, 30, 2)), rng.random((3, 30)), diagrams,
+        fig=plots.blank_figure(),
+    )  # fmt: skip
+    assert {"H0", "H1", "H2", "along k3"} <= set(texts(figure))
+    ink(figure)
+
+
+def test_batch_shows_that_all_end_at_one_point():
+    steps = np.random.default_rng(0).normal(size=(3, 5, 2))
+    ax = drawn(plots.permuted_batch, np.cumsum(steps, axis=1))
+    assert {"start", "end of all"} <= set(texts(ax.figure))

@@ -1,0 +1,253 @@
+"""The report says what is in the maps, is complete or absent, and opens anywhere."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from sicjax.analysis import evaluation, report
+from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
+from sicjax.config import default
+from sicjax.run import RateMaps, Run, num_bins
+from sicjax.training import make_init
+from sicjax.trajectories import smooth_walks
+
+MODULE = 12  # hexagonal units of one module come first
+OTHERS = ("square", "constant", "place", "silent", "speck")
+UNITS = MODULE + len(OTHERS)
+METRICS = [{"step": step, "loss": 1 / step, "separation": 0.1} for step in (100, 200, 300)]
+NOTE = "a walk <of> mine"
+
+
+def known_maps(box_m):
+    """Maps [UNITS, y, x] of a module and of `OTHERS`, with noise that is the same every time."""
+    bins = num_bins(box_m)
+    rng = np.random.default_rng(0)
+    box = {"box_m": box_m, "bins": bins}
+    phases = rng.random((MODULE, 2))
+    maps = [lattice_map(hexagonal_basis(0.5, 10), phase=phase, **box) for phase in phases]
+    maps += [
+        lattice_map(square_basis(0.6, 20), **box),
+        np.full((bins, bins), 2.0),
+        place_map([0.3, 0.2], 0.15, **box),
+        np.zeros((bins, bins)),
+        np.where(np.arange(bins**2).reshape(bins, bins) == bins**2 // 2, 1.0, 0.0),
+    ]
+    return np.stack(maps) * (1 + 0.01 * rng.standard_normal((UNITS, bins, bins)))
+
+
+@dataclass(frozen=True)
+class KnownRun(Run):
+    """A run whose smooth-walk maps are known; walks that are given still drive the network."""
+
+    def ratemaps(self, box_m=2.0, *, walk_steps=2000, key=None):
+        maps = known_maps(box_m)
+        occupancy = np.full(maps.shape[1:], 20)
+        return RateMaps(maps, occupancy, box_m, np.linspace(0.1, 0.9, len(maps)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Fewer shuffles, landmarks and steps than a real report takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "SHUFFLES", 20)
+        patch.setattr(evaluation, "LANDMARKS", 60)
+        patch.setattr(evaluation, "DRIFT_STEPS", 400)
+        patch.setattr(evaluation, "SAMPLES", 500)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run():
+    config = default()
+    config.model.num_units, config.model.hidden_width = UNITS, 4
+    parameters = make_init(config)(jnp.uint32(3)).parameters
+    return KnownRun(config=config, parameters=parameters, network=2, step=300)
+
+
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory):
+    walks = smooth_walks(jax.random.key(0), num_walks=1, num_steps=200, box_m=1.0)
+    path = jax.tree.map(lambda leaf: leaf[0], walks)
+    folder = tmp_path_factory.mktemp("run") / "report" / "network_002"
+    page = report.write_report(run, folder, metrics=METRICS, recorded_path=path, recorded_note=NOTE)
+    assert page == folder / "report.html"
+    return folder
+
+
+def test_counts_are_those_of_the_known_maps(written):
+    summary = json.loads((written / "summary.json").read_text())
+    assert summary["seed"] == 2
+    assert summary["variant"] == "default"
+    assert summary["step"] == 300
+    assert summary["failure"] is None
+    assert summary["num_units"] == UNITS
+    assert summary["active_units"] == UNITS - 2  # all but the silent one and the speck
+    assert summary["hexagonal_units"] == MODULE
+    assert summary["square_units"] == 1
+    assert summary["lattice_fraction"] == pytest.approx((MODULE + 1) / (UNITS - 2))
+    assert summary["constant_units"] == [MODULE + 1]
+    assert summary["constant_share"] > 0.5
+    assert summary["median_period_hexagonal_m"] == pytest.approx(0.5, rel=0.03)
+    assert summary["median_period_square_m"] is not None
+    assert summary["kinds"]["grid"] == MODULE
+    assert [module["units"] for module in summary["modules"]] == [MODULE]
+    assert summary["modules"][0]["period_m"] == pytest.approx(0.5, rel=0.03)
+    assert summary["modules"][0]["is_torus"] is None  # no null was asked for
+    assert -1 <= summary["recorded_path_correlation"] <= 1
+    assert summary["path_integration"]["neural_distance_after_100"] >= 0
+
+
+def test_units_and_modules_are_listed_with_every_score(written):
+    rows = list(csv.DictReader((written / "units.csv").read_text().splitlines()))
+    assert [row["unit"] for row in rows] == [str(n) for n in range(UNITS)]
+    assert [row["lattice"] for row in rows] == ["hexagonal"] * MODULE + ["square"] + [""] * 4
+    assert [row["kind"] for row in rows[:MODULE]] == ["grid"] * MODULE
+    for name in ("2m", "3m", "4m", "2m_short", "3m_short"):
+        assert float(rows[0][f"grid_score_{name}"]) > 0.9
+        assert 0 <= float(rows[0][f"variance_explained_{name}"]) <= 1
+    assert rows[MODULE + 3]["grid_score_2m"] == ""  # a silent unit has no score
+    assert "nan" not in (written / "units.csv").read_text().lower()
+    modules = list(csv.DictReader((written / "modules.csv").read_text().splitlines()))
+    assert [module["units"] for module in modules] == [str(MODULE)]
+
+
+@pytest.mark.parametrize("name", ["2m", "2m_short", "3m", "4m"])
+def test_maps_are_kept(written, name):
+    found = np.load(written / f"ratemaps_{name}.npz")
+    assert set(found) == {"ratemaps", "occupancy", "box_m", "variance_explained"}
+    expected = known_maps(float(found["box_m"]))
+    np.testing.assert_allclose(
+        found["ratemaps"], expected, rtol=1e-6, atol=1e-30
+    )  # single precision
+
+
+def test_page_holds_its_pictures_and_nothing_from_outside(written):
+    page = (written / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", page)
+    assert "http" not in page
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    files = {path.read_bytes() for path in written.glob("*.png")}
+    assert len(pictures) == len(files) > 5
+    assert {base64.b64decode(picture) for picture in pictures} == files
+    for picture in files:
+        Image.open(io.BytesIO(picture)).verify()
+    assert "a walk &lt;of&gt; mine" in page
+    assert f"{UNITS - 2} of {UNITS}" in page
+    assert f"{MODULE} units at 0.50 m" in page
+    assert len(page) < 4e6
+
+
+def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
+    class DeadRun(KnownRun):
+        def ratemaps(self, box_m=2.0, *, walk_steps=2000, key=None):
+            return super().ratemaps(box_m)._replace(ratemaps=0 * known_maps(box_m))
+
+    dead = DeadRun(run.config, run.parameters, failure="invariance went non-finite at step 7")
+    folder = tmp_path / "network_000"
+    note = "no ratinabox here"
+    page = report.write_report(dead, folder, metrics=[], recorded_note=note).read_text()
+    assert "invariance went non-finite at step 7" in page
+    assert f"0 of {UNITS}" in page
+    assert note in page
+    assert not (folder / "recorded_path.png").exists()
+    assert not (folder / "losses.png").exists()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["recorded_path_correlation"] is None
+    assert summary["lattice_fraction"] is None
+    assert summary["constant_share"] is None
+    assert summary["modules"] == []
+    assert (folder / "modules.csv").read_text().startswith("module,units")
+
+
+def test_index_links_every_network(written):
+    page = report.write_index(written.parent).read_text()
+    assert 'href="network_002/report.html"' in page
+    assert "http" not in page
+    with pytest.raises(FileNotFoundError, match="network_"):
+        report.write_index(written)
+
+
+def test_a_kill_leaves_the_old_report_and_a_rebuild_a_whole_one(tmp_path):
+    folder = tmp_path / "network_002"
+    folder.mkdir()
+    for name in ("old.png", "report.html"):
+        (folder / name).write_text("old")
+
+    def fill(text, then=lambda: None):
+        with report.replacing(folder) as place:
+            (place / "report.html").write_text(text)
+            then()
+
+    def kill():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill("half", kill)
+    assert (folder / "report.html").read_text() == "old"
+    fill("new")
+    assert [entry.name for entry in folder.iterdir()] == ["report.html"]
+    assert (folder / "report.html").read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["network_002"]
+
+
+def test_what_a_kill_between_the_two_renames_leaves_is_cleaned_up(tmp_path):
+    folder = tmp_path / "network_002"
+    for leftover in (".network_002.new", ".network_002.old"):
+        (tmp_path / leftover).mkdir()
+        (tmp_path / leftover / "stray").touch()
+    with report.replacing(folder) as place:
+        (place / "report.html").touch()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["network_002"]
+    assert [entry.name for entry in folder.iterdir()] == ["report.html"]
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [400, 1280])
+def test_pages_open_in_a_browser(written, tmp_path, width):
+    pictures = len(list(written.glob("*.png")))
+    shown = browse(written / "report.html", tmp_path, width)
+    assert f"<title>{pictures} pictures, 0 missing, 0 too wide</title>" in shown
+    assert f"{UNITS - 2} of {UNITS}" in shown
+    index = browse(report.write_index(written.parent), tmp_path, width, click="button")
+    assert "<title>0 pictures, 0 missing, 0 too wide</title>" in index
+    assert "network_002" in index
+
+
+def browse(page, tmp_path, width, click=None):
+    """The page as a browser shows it, with a title that counts what is wrong with it."""
+    probe = f"""<script>window.addEventListener('load', () => {{
+        document.querySelectorAll('{click}').forEach(button => button.click());
+        const all = [...document.images];
+        const wide = Math.max(0, document.documentElement.scrollWidth - innerWidth);
+        document.title = `${{all.length}} pictures, ` +
+            `${{all.filter(image => !image.naturalWidth).length}} missing, ${{wide}} too wide`;
+    }});</script></head>"""
+    probed = tmp_path / f"probed_{page.name}"
+    probed.write_text(page.read_text().replace("</head>", probe))
+    result = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-sync",
+            "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={width},900", "--enable-logging=stderr", "--dump-dom", str(probed),
+        ],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in result.stderr
+    return result.stdout
