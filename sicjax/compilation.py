@@ -21,7 +21,7 @@ def use_cache(folder: Path | None = None) -> Path:
     Returns:
         The folder in use.
     """
-    if chosen := jax.config.jax_compilation_cache_dir:
+    if chosen := jax.config.values.get("jax_compilation_cache_dir"):
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = folder or Path(base) / "sicjax"

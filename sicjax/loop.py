@@ -147,9 +147,7 @@ def _step_reached(folder: Path) -> int:
         return checkpoints.latest_step or 0
 
 
-def _start_or_resume(
-    config: ConfigDict, checkpoints: Checkpoints | None
-) -> tuple[TrainState, int]:
+def _start_or_resume(config: ConfigDict, checkpoints: Checkpoints | None) -> tuple[TrainState, int]:
     """States [P, ...] and the step they have reached."""
     if checkpoints is not None and (step := checkpoints.latest_step) is not None:
         states = checkpoints.restore(step, state_shapes(config))

@@ -219,11 +219,7 @@ def sic_loss(
     conformal_isometry = conformal_isometry_loss(
         states, initial_state, batch.steps, max_step=settings.sigma_x
     )
-    total = (
-        pairs
-        + settings.capacity * capacity
-        + settings.conformal_isometry * conformal_isometry
-    )
+    total = pairs + settings.capacity * capacity + settings.conformal_isometry * conformal_isometry
     return total, LossTerms(
         terms.separation, terms.invariance, capacity, conformal_isometry,
         terms.num_far, terms.num_near,

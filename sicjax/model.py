@@ -110,9 +110,7 @@ def initial_direction(key: Array, num_units: int, *, positive: bool) -> Array:
     return jnp.abs(direction) if positive else direction
 
 
-def rollout(
-    transition: Callable[[Array], Array], initial_state: Array, velocities: Array
-) -> Array:
+def rollout(transition: Callable[[Array], Array], initial_state: Array, velocities: Array) -> Array:
     """Run the recurrence along any velocities, evaluating the hypernetwork at each.
 
     Args:

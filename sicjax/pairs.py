@@ -163,9 +163,7 @@ def _one_pass(states, positions, sigma_x, sigma_g, weights, *, reduction, branch
     transposed = jnp.swapaxes(tiles.states, 1, 2)
     start = jnp.zeros_like(tiles.states), jnp.zeros_like(transposed)
     parts, (far_sums, near_sums) = lax.scan(visit, start, (*tiles.pairs.T, tiles.apart))
-    terms = PairTerms(
-        jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near, num_far, num_near
-    )
+    terms = PairTerms(jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near, num_far, num_near)
     gradient = (parts[0] + jnp.swapaxes(parts[1], 1, 2)).reshape(-1, states.shape[1])
     gradient = gradient[jnp.argsort(order)]
     total = weights[0] * terms.separation + weights[1] * terms.invariance

@@ -38,9 +38,7 @@ def gather(tree: Tree, num_networks: int) -> Tree:
     )
 
 
-def on_devices(
-    function: Callable, devices: int, *, static_argnums: tuple[int, ...] = ()
-) -> Any:
+def on_devices(function: Callable, devices: int, *, static_argnums: tuple[int, ...] = ()) -> Any:
     """`function` of leaves [K, ...] -> one of leaves [D, K, ...]; the first argument is donated."""
     return jax.pmap(
         function,

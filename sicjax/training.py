@@ -1,9 +1,9 @@
 """One training step for one network, and its map over networks, steps and devices.
 
-    step(state, settings) -> (state, metrics)     one network, pure
-    map over networks                             P networks: seeds and/or settings
-    lax.scan(..., length=n)                       n steps per dispatch
-    pmap                                          the same on every device
+step(state, settings) -> (state, metrics)     one network, pure
+map over networks                             P networks: seeds and/or settings
+lax.scan(..., length=n)                       n steps per dispatch
+pmap                                          the same on every device
 """
 
 from collections.abc import Callable
@@ -193,9 +193,7 @@ def make_step(config: ConfigDict, loss: Loss | None = None) -> Step:
     frozen_start = not config.model.train_initial_state
 
     def step(state: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
-        keys = jax.random.split(
-            jax.random.fold_in(_keys(state.seed)[1], state.step), accumulation
-        )
+        keys = jax.random.split(jax.random.fold_in(_keys(state.seed)[1], state.step), accumulation)
 
         def add_batch(_, key):
             return None, jax.grad(loss, has_aux=True)(state.parameters, key, settings)
@@ -236,9 +234,7 @@ def _keep_if_finite(state: TrainState, updated: TrainState, metrics: Metrics) ->
     return kept._replace(
         step=state.step + 1,
         failed_step=jnp.where(fails, state.step, state.failed_step),
-        failed_term=jnp.where(
-            fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term
-        ),
+        failed_term=jnp.where(fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term),
     )
 
 

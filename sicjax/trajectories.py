@@ -106,8 +106,10 @@ def smooth_walks(
     component_std = mean_speed * np.sqrt(2 / np.pi)
     keep = jnp.exp(-1.0 / persistence_steps)
     first_key, noise_key = jax.random.split(key)
-    noise = component_std * jnp.sqrt(1 - keep**2) * jax.random.normal(
-        noise_key, (num_steps, num_walks, 2)
+    noise = (
+        component_std
+        * jnp.sqrt(1 - keep**2)
+        * jax.random.normal(noise_key, (num_steps, num_walks, 2))
     )
 
     def advance(velocity, kick):

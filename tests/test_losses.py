@@ -100,9 +100,7 @@ def test_gradients_equal_finite_differences(x64):
     still = positions.at[:, 6:].set(positions[:, 6:7])
     check(lambda g: sicjax.invariance_loss(g, still, sigma_x=0.05), (states,))
     check(sicjax.capacity_loss, (states,))
-    check(
-        lambda g, s: sicjax.conformal_isometry_loss(g, s, steps, max_step=0.2), (states, start)
-    )
+    check(lambda g, s: sicjax.conformal_isometry_loss(g, s, steps, max_step=0.2), (states, start))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -139,9 +137,7 @@ def test_counts_and_ties():
     """On a lattice whose spacing is sigma_x, neighbours are ties: neither near nor far."""
     x = jnp.stack(jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0)), -1).reshape(1, 16, 2) / 4
     states = jax.random.normal(jax.random.key(0), (1, 16, 3))
-    _, terms = pairs.pair_losses(
-        states[0], x[0], 0.25, 0.4, jnp.ones(2), "mean", True
-    )
+    _, terms = pairs.pair_losses(states[0], x[0], 0.25, 0.4, jnp.ones(2), "mean", True)
     assert (int(terms.num_near), int(terms.num_far)) == (0, 16 * 15 // 2 - 24)
     assert sicjax.invariance_loss(states, x, sigma_x=0.25) == 0
 

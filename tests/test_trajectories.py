@@ -32,9 +32,7 @@ def test_batch_without_permutations():
 
 def test_velocities_and_orders_are_uniform():
     keys = jax.random.split(jax.random.key(0), 500)
-    batch = jax.vmap(
-        lambda key: sample_batch(key, num_trajectories=4, trajectory_length=5)
-    )(keys)
+    batch = jax.vmap(lambda key: sample_batch(key, num_trajectories=4, trajectory_length=5))(keys)
     values = np.asarray(batch.velocities).ravel()  # 5,000 draws; mean ± 4 standard errors
     assert abs(values.mean()) < 4 * 0.15 / np.sqrt(3 * values.size)
     assert np.var(values) == pytest.approx(0.15**2 / 3, rel=0.05)

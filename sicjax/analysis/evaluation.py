@@ -6,6 +6,7 @@ is decided on those of the 3 m box.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import jax
@@ -126,17 +127,12 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         recorded_path: a walk with leaves [T, 2], or none.
         torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict.
     """
-    long = {box: _mapped(run, box, WALK_STEPS) for box in BOXES_M}
-    short = {box: _mapped(run, box, SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
+    long, short, units = _map_and_analyze(run)
     first = long[BOXES_M[0]]
     active = active_units(first.maps.ratemaps)
     lattice = lattice_kinds(first.scores, active)
     constant = constant_units(first.maps.ratemaps) & active
-    verdict = long[VERDICT_BOX_M].maps
-    units = analyze_ratemaps(
-        verdict.ratemaps, verdict.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
-    )
-    modules = find_modules(units)
+    modules, maps = find_modules(units), long[VERDICT_BOX_M].maps.ratemaps
     path = None
     if recorded_path is not None:
         path = _along(run, recorded_path, long, lattice != "")
@@ -149,7 +145,7 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         constant_share=_share_of_mean(first.maps.ratemaps, constant),
         units=units,
         modules=modules,
-        tori=tuple(_torus(verdict.ratemaps[members], torus_rolls) for members in modules.members),
+        tori=tuple(_torus(maps[members], torus_rolls) for members in modules.members),
         path_integration=_path_integration(run, short[SHORT_BOXES_M[0]].maps),
         path=path,
         training_range_m=_training_range(run),
@@ -217,9 +213,41 @@ def median(values: np.ndarray) -> float:
     return float(np.median(finite)) if finite.size else np.nan
 
 
-def _mapped(run: Run, box_m: float, walk_steps: int) -> Mapped:
-    maps = run.ratemaps(box_m, walk_steps=walk_steps)
-    return Mapped(maps, score_ratemaps(maps.ratemaps, box_m), walk_steps)
+def _map_and_analyze(
+    run: Run,
+) -> tuple[dict[float, Mapped], dict[float, Mapped], UnitAnalysis]:
+    """Return long-walk and short-walk maps by box, and the units of the 3 m box.
+
+    A second thread scores one set of maps while the network draws the next; the longest work, the
+    nulls of the 3 m box, begins first.
+    """
+    plan = [(box, WALK_STEPS) for box in BOXES_M]
+    plan += [(box, SHORT_WALK_STEPS) for box in SHORT_BOXES_M]
+    plan.sort(key=lambda kind: kind != (VERDICT_BOX_M, WALK_STEPS))
+    scorer = ThreadPoolExecutor(1)
+    try:
+        drawn = {}
+        for box, steps in plan:
+            maps = run.ratemaps(box, walk_steps=steps)
+            drawn[box, steps] = maps, scorer.submit(score_ratemaps, maps.ratemaps, box)
+            if (box, steps) == (VERDICT_BOX_M, WALK_STEPS):
+                analyzed = scorer.submit(
+                    analyze_ratemaps,
+                    maps.ratemaps,
+                    box,
+                    num_shuffles=SHUFFLES,
+                    key=jax.random.key(0),
+                )
+        mapped = {
+            (box, steps): Mapped(maps, scores.result(), steps)
+            for (box, steps), (maps, scores) in drawn.items()
+        }
+        units = analyzed.result()
+    finally:  # an interrupted report doesn't wait for what has not begun
+        scorer.shutdown(wait=False, cancel_futures=True)
+    long = {box: mapped[box, WALK_STEPS] for box in BOXES_M}
+    short = {box: mapped[box, SHORT_WALK_STEPS] for box in SHORT_BOXES_M}
+    return long, short, units
 
 
 def _torus(ratemaps: np.ndarray, rolls: int) -> TorusTest:
