@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from sicjax import config as config_module
 from sicjax import parallel
-from sicjax.analysis.report import write_report
+from sicjax.analysis.report import write_index, write_report
 from sicjax.checkpoint import Checkpoints
 from sicjax.compilation import use_cache
 from sicjax.config import ConfigError
@@ -102,6 +102,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
                 recorded_note=note,
             )
             print(f"report: {page}", flush=True)
+        if len(runs) > 1:
+            print(f"all networks: {write_index(folder / 'report')}", flush=True)
     return runs[0]
 
 
