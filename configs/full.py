@@ -2,7 +2,7 @@
 
     python -m sicjax.main --config=configs/full.py
 
-Cost: about 0.6 to 0.8 s a step on one CPU core, so some six hours; it has not yet been run to the
+Cost: about 0.6 s a step on one core of an AMD EPYC, so some five hours; it has not yet been run to the
 end at this size. `quick.py` is the same recipe at B 16 and does grow lattices.
 
 What differs from the published settings (see `paper.py`), each ours: means over pairs instead of
