@@ -2,8 +2,9 @@
 
     python -m sicjax.main --config=configs/full.py
 
-Cost: about 0.6 s a step on one core of an AMD EPYC, so some five hours; it has not yet been run to the
-end at this size. `quick.py` is the same recipe at B 16 and does grow lattices.
+Cost: about 0.6 s a step on one core of an AMD EPYC, so some five hours; it has not yet been run
+to the end at this size. `quick.py` is the same recipe at B 16; for two seeds of five it grows grid
+cells in most of its units.
 
 What differs from the published settings (see `paper.py`), each ours: means over pairs instead of
 sums, AdamW at 2e-3 with a warm-up and a cosine to zero instead of 2e-5 with ReduceLROnPlateau, one
