@@ -144,16 +144,16 @@ def recorded_walk(positions: ArrayLike, *, every: int = 1) -> Walk:
         raise ValueError(
             f"recorded path: shape {path.shape}, {path.dtype}; must be numbers [samples, 2]"
         )
-    if every < 1 or len(path) <= every:
-        raise ValueError(
-            f"recorded path: {len(path)} samples, every={every}; need every >= 1 and at least"
-            " every + 1 samples"
-        )
     if not np.isfinite(path).all():
         bad = int(np.flatnonzero(~np.isfinite(path).all(axis=1))[0])
         raise ValueError(
             f"recorded path: sample {bad} is {path[bad].tolist()}; every position must be finite"
             " (interpolate tracking losses first)"
+        )
+    if every < 1 or len(path) <= every:
+        raise ValueError(
+            f"recorded path: {len(path)} samples, every={every}; need every >= 1 and at least"
+            " every + 1 samples"
         )
     kept = path[::every].astype(np.float64)
     steps = np.diff(kept, axis=0)
