@@ -7,7 +7,7 @@ Cost: 4,000 steps, two to three minutes on one CPU core, and about two minutes f
 Result, from the long-walk map of the 2 m box: the share of active units with a lattice was 0.38,
 0.00, 0.96, 0.71 and 0.03 for seeds 0 to 4 (one core each of an AMD EPYC, jax 0.10.1), so half or
 more for two seeds of five. The seed below is the best of the five. Training is chaotic: another
-processor or number of cores gives another network.
+processor or library version can give another network (one and two cores here gave the same).
 
 B 16 instead of 130, H 64, and the open choices as in `full.py`.
 """

@@ -13,8 +13,7 @@ from ml_collections import ConfigDict
 
 from sicjax.losses import capacity_loss, conformal_isometry_loss
 from sicjax.model import PRECISION, norm_relu
-from sicjax.training import Loss, Metrics, Parameters, Settings, make_transition
-from sicjax.trajectories import sample_batch
+from sicjax.training import Loss, Metrics, Parameters, Settings, draw_batch, make_transition
 
 CHUNK = 600
 
@@ -24,13 +23,7 @@ def make_naive_loss(config: ConfigDict) -> Loss:
     transition = make_transition(config)
 
     def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
-        batch = sample_batch(
-            key,
-            num_trajectories=config.data.num_trajectories,
-            trajectory_length=config.data.trajectory_length,
-            max_velocity=config.data.max_velocity,
-            permute=settings.permute,
-        )
+        batch = draw_batch(config, key, settings)
         initial_state = norm_relu(parameters.initial_direction)
         transitions = transition(parameters, batch.steps)  # [B, T, N, N]
 

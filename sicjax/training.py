@@ -19,7 +19,7 @@ from optax.contrib import reduce_on_plateau
 from sicjax import parallel
 from sicjax.losses import LossSettings, neural_speeds, sic_loss
 from sicjax.model import Hypernetwork, initial_direction, norm_relu, rollout_permuted
-from sicjax.trajectories import sample_batch
+from sicjax.trajectories import Batch, sample_batch
 
 # What can go non-finite, in the order in which it is looked for; index -1 means nothing has.
 FAILURES = (
@@ -151,18 +151,23 @@ def make_init(config: ConfigDict) -> Callable[[Array], TrainState]:
     return init
 
 
+def draw_batch(config: ConfigDict, key: Array, settings: Settings) -> Batch:
+    """The batch that a key stands for."""
+    return sample_batch(
+        key,
+        num_trajectories=config.data.num_trajectories,
+        trajectory_length=config.data.trajectory_length,
+        max_velocity=config.data.max_velocity,
+        permute=settings.permute,
+    )
+
+
 def make_loss(config: ConfigDict, *, branch: bool = True) -> Loss:
     """The loss of one batch. `branch` as in `pairs.pair_losses`."""
     transition = make_transition(config)
 
     def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
-        batch = sample_batch(
-            key,
-            num_trajectories=config.data.num_trajectories,
-            trajectory_length=config.data.trajectory_length,
-            max_velocity=config.data.max_velocity,
-            permute=settings.permute,
-        )
+        batch = draw_batch(config, key, settings)
         initial_state = norm_relu(parameters.initial_direction)
         transitions = transition(parameters, batch.velocities)
         states = rollout_permuted(transitions, batch.order, initial_state)
