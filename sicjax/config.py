@@ -4,6 +4,7 @@ A source is "paper" (Schaeffer et al. 2023 state it), "inferred" (the paper impl
 "ours" (the paper leaves it open, or it is no part of the method).
 """
 
+import copy
 import dataclasses
 import difflib
 import json
@@ -11,7 +12,7 @@ import math
 import runpy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -31,6 +32,11 @@ class Rule:
 def at_least(smallest: int) -> Rule:
     """Integers from `smallest`."""
     return Rule(lambda value: value >= smallest, f"at least {smallest}")
+
+
+def within(smallest: int, largest: int) -> Rule:
+    """Integers in a closed range."""
+    return Rule(lambda value: smallest <= value <= largest, f"from {smallest} to {largest}")
 
 
 def one_of(*choices: str) -> Rule:
@@ -56,11 +62,24 @@ class Field:
     changes_numbers: bool = True  # False: a run may be continued with another value
 
 
+# What the networks of one program may differ in: traced scalars, see `training.Settings`.
+VARIED = (
+    "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
+    "loss.sigma_x", "loss.sigma_g", "data.permute", "optimizer.learning_rate",
+)  # fmt: skip
+
 FIELDS: Mapping[str, Field] = {
-    "seed": Field(0, "network k uses seed + k", rule=at_least(0)),
-    "num_networks": Field(1, "networks trained side by side", rule=at_least(1)),
+    "seed": Field(0, "network k of every variant uses seed + k", rule=within(0, 2**32 - 1)),
+    "num_networks": Field(
+        1, "networks (seeds) trained side by side, of every variant", rule=within(1, 2**31)
+    ),
+    "variants": Field(
+        {}, "named settings, each trained from every seed: a table from a name to fields of this"
+        " list and their values, as JSON on the command line; fields that may vary: "
+        + ", ".join(VARIED),
+    ),
     "num_steps": Field(
-        2_000_000, "optimiser updates", "paper", at_least(1), changes_numbers=False
+        2_000_000, "optimiser updates", "paper", within(1, 2**31 - 1), changes_numbers=False
     ),
     "steps_per_dispatch": Field(
         10, "steps that the device takes between two words with the host (at most)",
@@ -160,26 +179,61 @@ def default() -> ConfigDict:
         >>> config = sicjax.default_config()
         >>> config.loss.capacity = 3.0
     """
-    config = ConfigDict()
+    config = ConfigDict(convert_dict=False)  # `variants` stays a plain table, in its order
     for name, field in FIELDS.items():
         section, _, leaf = name.rpartition(".")
         if section and section not in config:
             config[section] = ConfigDict()
-        (config[section] if section else config)[leaf] = field.default
+        (config[section] if section else config)[leaf] = copy.deepcopy(field.default)
     return config.lock()
 
 
-def flatten(config: ConfigDict) -> dict[str, Any]:
-    """Dotted names to plain values, in the config's order."""
+def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names to plain values, in the config's order; `variants` is one value."""
 
     def walk(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         for key, value in node.items():
-            if isinstance(value, (Mapping, ConfigDict)):
-                yield from walk(value, f"{prefix}{key}.")
+            name = f"{prefix}{key}"
+            if isinstance(value, (Mapping, ConfigDict)) and name not in FIELDS:
+                yield from walk(value, f"{name}.")
             else:
-                yield f"{prefix}{key}", value
+                yield name, value
 
     return dict(walk(config, ""))
+
+
+class Member(NamedTuple):
+    """One network of a population."""
+
+    variant: str
+    seed: int
+
+
+def members(config: ConfigDict) -> list[Member]:
+    """The networks of a population by their index: variant by variant, seed by seed.
+
+    A config without variants has one, called "default".
+    """
+    return [
+        Member(variant, config.seed + k)
+        for variant in (config.variants or ["default"])
+        for k in range(config.num_networks)
+    ]
+
+
+def of_variant(config: ConfigDict, variant: str) -> ConfigDict:
+    """The config that trains one variant alone.
+
+    Raises:
+        KeyError: there is no such variant.
+    """
+    alone = config.copy_and_resolve_references()
+    alone.variants = {}
+    if config.variants or variant != "default":
+        for name, value in flatten(config.variants[variant]).items():
+            section, _, leaf = name.rpartition(".")
+            alone[section][leaf] = value
+    return alone
 
 
 def validate(config: ConfigDict) -> None:
@@ -192,15 +246,42 @@ def validate(config: ConfigDict) -> None:
     for name in values:
         if name not in FIELDS:
             raise ConfigError(_unknown(name))
-    for name, field in FIELDS.items():
+    for name in FIELDS:
         if name not in values:
             raise ConfigError(f"{name}: missing; start from sicjax.default_config()")
-        value = values[name]
-        wanted = type(field.default)
-        if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
-            raise ConfigError(f"{name}={value!r}: must be {_type_name(wanted)}")
-        if not field.rule.holds(value):
-            raise ConfigError(f"{name}={value!r}: must be {field.rule.says}")
+        _check(name, values[name])
+    if config.seed + config.num_networks > 2**32:
+        raise ConfigError(f"seed={config.seed}: must leave room for {config.num_networks} seeds")
+    _check_variants(config.variants)
+
+
+def _check(name: str, value: Any, shown: str | None = None) -> None:
+    """Check one value's type and range."""
+    field, shown = FIELDS[name], shown or name
+    wanted = type(field.default)
+    if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
+        raise ConfigError(f"{shown}={_brief(value)}: must be {_type_name(wanted)}")
+    if not field.rule.holds(value):
+        raise ConfigError(f"{shown}={_brief(value)}: must be {field.rule.says}")
+
+
+def _check_variants(variants: dict[Any, Any]) -> None:
+    for variant, settings in variants.items():
+        if not (isinstance(variant, str) and variant and variant.isprintable()):
+            raise ConfigError(f"variants: {_brief(variant)} can't be a name; give printable text")
+        shown = f"variants[{_brief(variant)}]"
+        if not isinstance(settings, dict):
+            raise ConfigError(f"{shown}={_brief(settings)}: must be a table of fields and values")
+        for name, value in flatten(settings).items():
+            if name not in FIELDS:
+                raise ConfigError(f"{shown}: {_unknown(name)}")
+            if name not in VARIED:
+                raise ConfigError(
+                    f"{shown}: {name} can't differ between variants; only {', '.join(VARIED)} can"
+                )
+            if isinstance(FIELDS[name].default, float) and type(value) is int:
+                value = float(value) if abs(value) < 1e38 else math.inf
+            _check(name, value, f"{shown}[{name!r}]")
 
 
 def set_field(config: ConfigDict, name: str, text: str) -> None:
@@ -215,7 +296,8 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
     try:
         value = _PARSERS[wanted](text)
     except ValueError:
-        raise ConfigError(f"{name}={text}: must be {_type_name(wanted)}") from None
+        shown = " ".join(text.split())
+        raise ConfigError(f"{name}={shown}: must be {_type_name(wanted)}") from None
     section, _, leaf = name.rpartition(".")
     (config[section] if section else config)[leaf] = value
 
@@ -254,7 +336,7 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """The config that `to_json` wrote; fields younger than the text take their defaults."""
     config = default()
-    for name, value in flatten(ConfigDict(json.loads(text))).items():
+    for name, value in flatten(json.loads(text)).items():
         if name not in FIELDS:
             raise ConfigError(_unknown(name))
         section, _, leaf = name.rpartition(".")
@@ -278,13 +360,31 @@ def _parse_bool(text: str) -> bool:
     return choices[text.lower()]
 
 
+def _parse_table(text: str) -> dict[str, Any]:
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise ValueError(text)
+    return table
+
+
 _PARSERS: Mapping[type, Callable[[str], Any]] = {
-    bool: _parse_bool, int: int, float: float, str: str,
+    bool: _parse_bool, int: int, float: float, str: str, dict: _parse_table,
+}  # fmt: skip
+
+_TYPE_NAMES: Mapping[type, str] = {
+    bool: "true or false", int: "an integer", float: "a number", str: "text",
+    dict: 'a table, as {"NAME": {"FIELD": VALUE}}',
 }  # fmt: skip
 
 
 def _type_name(kind: type) -> str:
-    return {bool: "true or false", int: "an integer", float: "a number", str: "text"}[kind]
+    return _TYPE_NAMES[kind]
+
+
+def _brief(value: Any) -> str:
+    """A value on one line of bounded length."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}..."
 
 
 def _unknown(name: str) -> str:

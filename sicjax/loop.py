@@ -26,7 +26,13 @@ from sicjax.compilation import use_cache
 from sicjax.config import ConfigError
 from sicjax.monitor import Monitor, duration, read_metrics
 from sicjax.run import Run, failure_of, state_shapes
-from sicjax.training import TrainState, make_dispatch, make_init, make_settings
+from sicjax.training import (
+    TrainState,
+    make_dispatch,
+    make_init,
+    population_seeds,
+    population_settings,
+)
 from sicjax.trajectories import Walk, load_recorded_walk
 
 SHOWN = ("loss", "separation", "invariance", "capacity", "conformal_isometry")
@@ -100,6 +106,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
                 metrics=read_metrics(folder / "metrics.jsonl", network=run.network),
                 recorded_path=recorded,
                 recorded_note=note,
+                variant=run.variant,
             )
             print(f"report: {page}", flush=True)
         if len(runs) > 1:
@@ -155,8 +162,7 @@ def _start_or_resume(config: ConfigDict, checkpoints: Checkpoints | None) -> tup
         states = checkpoints.restore(step, state_shapes(config))
         print(f"resumed at step {step}", flush=True)
         return states, step
-    seeds = np.arange(config.seed, config.seed + config.num_networks, dtype=np.uint32)
-    return jax.jit(jax.vmap(make_init(config)))(seeds), 0
+    return jax.jit(jax.vmap(make_init(config)))(population_seeds(config)), 0
 
 
 def _run_steps(
@@ -168,12 +174,10 @@ def _run_steps(
 ) -> TrainState:
     """Train to the end; returns states [P, ...] on the host."""
     per_dispatch = _steps_per_dispatch(config)
-    devices = parallel.num_devices(config.num_networks)
+    settings = population_settings(config)
+    number = len(settings.permute)
+    devices = parallel.num_devices(number)
     _say_cost(config, states, step, devices)
-    settings = jax.tree.map(
-        lambda leaf: np.broadcast_to(leaf, (config.num_networks, *leaf.shape)),
-        make_settings(config),
-    )
     rows, settings_rows = parallel.spread(states, devices), parallel.spread(settings, devices)
     began = time.monotonic()
     dispatch = make_dispatch(config, devices).lower(rows, settings_rows, per_dispatch).compile()
@@ -186,7 +190,7 @@ def _run_steps(
         while step < config.num_steps:
             rows, metrics_rows = dispatch(rows, settings_rows)
             step += per_dispatch
-            metrics = parallel.gather(metrics_rows, config.num_networks)
+            metrics = parallel.gather(metrics_rows, number)
             if compiled:
                 rest = (time.monotonic() - compiled) * (config.num_steps - step) / per_dispatch
                 monitor.say(
@@ -197,25 +201,23 @@ def _run_steps(
             monitor.progress(step, metrics)
             if step % config.log_every == 0 or step == config.num_steps:
                 monitor.log(step, metrics)
-            broken = parallel.gather(rows.failed_step, config.num_networks) >= 0
+            broken = parallel.gather(rows.failed_step, number) >= 0
             ends = step == config.num_steps or bool(received) or broken.all()
             if checkpoints is not None and (step % config.checkpoint_every == 0 or ends):
                 monitor.flush()
-                checkpoints.save(step, parallel.gather(rows, config.num_networks))
+                checkpoints.save(step, parallel.gather(rows, number))
             if set(np.flatnonzero(broken)) - reported:
-                _report_broken(monitor, config, rows, reported)
+                _report_broken(monitor, number, rows, reported)
             if broken.all():
-                states = parallel.gather(rows, config.num_networks)
+                states = parallel.gather(rows, number)
                 raise NonFiniteError(failure_of(jax.tree.map(lambda leaf: leaf[0], states), 0))
             if received and step < config.num_steps:
                 raise RunInterruptedError(received[0], step)
-    return parallel.gather(rows, config.num_networks)
+    return parallel.gather(rows, number)
 
 
-def _report_broken(
-    monitor: Monitor, config: ConfigDict, rows: TrainState, reported: set[int]
-) -> None:
-    states = parallel.gather(rows, config.num_networks)
+def _report_broken(monitor: Monitor, number: int, rows: TrainState, reported: set[int]) -> None:
+    states = parallel.gather(rows, number)
     for network in np.flatnonzero(states.failed_step >= 0):
         if network not in reported:
             reported.add(int(network))
@@ -236,7 +238,7 @@ def _say_cost(config: ConfigDict, states: TrainState, step: int, devices: int) -
     megabytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) / 1e6
     device = jax.local_devices()[0]
     print(
-        f"{config.num_networks} network(s) on {devices} {device.device_kind} device(s): steps"
+        f"{len(states.step)} network(s) on {devices} {device.device_kind} device(s): steps"
         f" {step} to {config.num_steps}, {config.optimizer.accumulation} batch(es) of"
         f" {config.data.num_trajectories} x {config.data.trajectory_length} states each;"
         f" checkpoints take up to {megabytes * config.keep_checkpoints:.0f} MB of disk",
@@ -247,7 +249,7 @@ def _say_cost(config: ConfigDict, states: TrainState, step: int, devices: int) -
 def _as_runs(config: ConfigDict, states: TrainState) -> list[Run]:
     return [
         Run.from_state(config, jax.tree.map(lambda leaf, k=k: leaf[k], states), k)
-        for k in range(config.num_networks)
+        for k in range(len(states.step))
     ]
 
 

@@ -1,7 +1,7 @@
 """The command: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -41,9 +41,13 @@ def main(arguments: Sequence[str]) -> int:
     if arguments in (["--help"], ["-h"]):
         print(f"{USAGE}\n\nfields and their defaults:\n{config_module.describe()}")
         return 0
+    return guarded(lambda given: train(*parse(given)), arguments)
+
+
+def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
+    """Run a command on its arguments; what it raises becomes one line and the exit code."""
     try:
-        config, workdir = parse(arguments)
-        train(config, workdir)
+        command(arguments)
     except ConfigError as error:
         print(f"sicjax: {error}", file=sys.stderr)
         return 2

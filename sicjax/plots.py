@@ -500,6 +500,60 @@ def permuted_batch(positions: ArrayLike, *, ax: Axes | None = None) -> Axes:
     return dress(ax, x="x (m)", y="y (m)")
 
 
+def phase_diagram(
+    values: ArrayLike, xs: Sequence[float], ys: Sequence[float], *, x: str, y: str, label: str,
+    cmap: str = CMAP, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """One number for each pair of two settings, as colour and text.
+
+    Args:
+        values: [Y, X], NaN (grey) where there is none.
+        xs: [X] values of the setting along x.
+        ys: [Y] values of the setting along y, the first one at the bottom.
+        x: name of the setting along x.
+        y: name of the setting along y.
+        label: what the numbers are.
+        cmap: any matplotlib colour map.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    table = np.asarray(values, dtype=float)
+    colours = mpl.colormaps[cmap].with_extremes(bad=UNVISITED)
+    image = ax.imshow(np.ma.masked_invalid(table), cmap=colours, origin="lower", aspect="auto")
+    middle = np.mean(image.get_clim())
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            ink = "white" if value < middle else INK
+            ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=8)
+    ax.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
+    ax.set_yticks(range(len(ys)), [f"{value:g}" for value in ys])
+    ax.figure.colorbar(image, ax=ax, label=label)
+    dress(ax, x=x, y=y)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def by_setting(groups: Mapping[str, ArrayLike], *, label: str, ax: Axes | None = None) -> Axes:
+    """One dot per network for each of several settings, with their median.
+
+    Args:
+        groups: name of the settings to values [networks]; NaN is left out, and counted.
+        label: what the numbers are.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    for row, values in enumerate(groups.values()):
+        finite = _finite(values)
+        nudge = np.linspace(-0.2, 0.2, len(finite)) if len(finite) > 1 else np.zeros(len(finite))
+        ax.scatter(finite, row + nudge, s=16, color=COLOURS[0], alpha=0.7, lw=0)
+        if finite.size:
+            ax.plot([np.median(finite)] * 2, [row - 0.3, row + 0.3], color=INK, lw=1.6)
+    counts = [f"{name} (n = {len(_finite(values))})" for name, values in groups.items()]
+    ax.set_yticks(range(len(groups)), counts)
+    ax.set_ylim(len(groups) - 0.5, -0.5)
+    return dress(ax, x=f"{label} (line: median)")
+
+
 def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     """Give a panel the look that all panels share."""
     ax.spines[["top", "right"]].set_visible(False)

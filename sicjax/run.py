@@ -48,21 +48,26 @@ class RateMaps(NamedTuple):
 class Run:
     """A trained network, its config and where it comes from."""
 
-    config: ConfigDict
+    config: ConfigDict  # of its variant
     parameters: Parameters
     network: int = 0  # index in its population
     step: int = 0  # updates done
     failure: str | None = None  # what went non-finite, if anything did
+    variant: str = "default"  # name of the settings it was trained with
 
     @classmethod
     def from_state(cls, config: ConfigDict, state: TrainState, network: int) -> "Run":
-        """The network that a training state holds."""
-        return cls(config, state.parameters, network, int(state.step), failure_of(state, network))
+        """The network of a population's config that a training state holds."""
+        variant = config_module.members(config)[network].variant
+        return cls(
+            config_module.of_variant(config, variant), state.parameters, network,
+            int(state.step), failure_of(state, network), variant,
+        )  # fmt: skip
 
     @property
     def seed(self) -> int:
         """The seed that the network was initialised and fed with."""
-        return self.config.seed + self.network
+        return self.config.seed + self.network % self.config.num_networks
 
     @property
     def initial_state(self) -> Array:
@@ -182,8 +187,9 @@ def load_run(workdir: str | os.PathLike, network: int = 0) -> Run:
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"workdir={folder}: no config.json, so no run")
     config = config_module.from_json((folder / "config.json").read_text())
-    if not 0 <= network < config.num_networks:
-        raise IndexError(f"network={network}: {folder} has networks 0 to {config.num_networks - 1}")
+    last = len(config_module.members(config)) - 1
+    if not 0 <= network <= last:
+        raise IndexError(f"network={network}: {folder} has networks 0 to {last}")
     if not (folder / "checkpoints").is_dir():
         raise FileNotFoundError(f"workdir={folder}: no checkpoint yet")
     with Checkpoints(folder / "checkpoints") as checkpoints:
@@ -195,7 +201,7 @@ def load_run(workdir: str | os.PathLike, network: int = 0) -> Run:
 
 def state_shapes(config: ConfigDict) -> TrainState:
     """Shapes and types [P, ...] of a population's training state."""
-    seeds = jax.ShapeDtypeStruct((config.num_networks,), jnp.uint32)
+    seeds = jax.ShapeDtypeStruct((len(config_module.members(config)),), jnp.uint32)
     return jax.eval_shape(jax.vmap(make_init(config)), seeds)
 
 

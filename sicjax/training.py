@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 from ml_collections import ConfigDict
 from optax.contrib import reduce_on_plateau
 
+from sicjax import config as config_module
 from sicjax import parallel
 from sicjax.losses import LossSettings, neural_speeds, sic_loss
 from sicjax.model import Hypernetwork, initial_direction, norm_relu, rollout_permuted
@@ -91,6 +93,21 @@ def make_settings(config: ConfigDict) -> Settings:
         permute=jnp.asarray(config.data.permute),
         learning_rate=jnp.float32(config.optimizer.learning_rate),
     )
+
+
+def population_settings(config: ConfigDict) -> Settings:
+    """The settings of every network, leaves [P]."""
+    apart = {
+        variant: make_settings(config_module.of_variant(config, variant))
+        for variant in config.variants or ["default"]
+    }
+    networks = [apart[member.variant] for member in config_module.members(config)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *networks)
+
+
+def population_seeds(config: ConfigDict) -> np.ndarray:
+    """The seed of every network, uint32 [P]."""
+    return np.array([member.seed for member in config_module.members(config)], np.uint32)
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:

@@ -39,6 +39,53 @@ def test_json_round_trip():
     assert C.difference(config, again) is None
 
 
+def test_variants_are_crossed_with_seeds():
+    config = C.default()
+    config.seed, config.num_networks = 7, 2
+    config.variants = {"b": {"loss.capacity": 0}, "a": {"data.permute": False}}
+    C.validate(config)
+    assert C.members(config) == [("b", 7), ("b", 8), ("a", 7), ("a", 8)]
+    assert C.of_variant(config, "b").loss.capacity == 0
+    assert C.of_variant(config, "a").loss.capacity == 0.5
+    assert not C.of_variant(config, "a").data.permute
+    assert C.of_variant(config, "a").variants == {}
+    again = C.from_json(C.to_json(config))
+    assert list(again.variants) == ["b", "a"]
+    assert C.difference(config, again) is None
+    again.variants = {"b": {"loss.capacity": 1}, "a": {"data.permute": False}}
+    assert C.difference(config, again).startswith("variants was")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('{"a": {"loss.capasity": 1}}', "did you mean loss.capacity"),
+        ('{"a": {"model.num_units": 8}}', "model.num_units can't differ"),
+        ('{"a": {"loss.capacity": "much"}}', "'loss.capacity']='much': must be a number"),
+        ('{"a": {"loss.sigma_g": 0}}', "'loss.sigma_g']=0.0: must be positive"),
+        ('{"a": {"loss.capacity": 1' + 400 * "0" + "}}", "must be finite"),
+        ('{"a": {"data.permute": 1}}', "must be true or false"),
+        ('{"a": 3}', "must be a table"),
+        ('{"": {}}', "can't be a name"),
+        ('{"a\\nb": {}}', "can't be a name"),
+        ("[]", "must be a table"),
+        ("{", "must be a table"),
+    ],
+)
+def test_variants_that_cannot_be_used(table, message):
+    config = C.default()
+
+    def use():
+        C.set_field(config, "variants", table)
+        C.validate(config)
+
+    with pytest.raises(ConfigError) as error:
+        use()
+    assert message in str(error.value)
+    assert str(error.value).startswith("variants")
+    assert "\n" not in str(error.value)
+
+
 def test_difference_names_the_first_field_that_changes_numbers():
     old, new = C.default(), C.default()
     new.num_steps, new.log_every, new.report = 3, 7, False

@@ -222,3 +222,24 @@ def test_batch_shows_that_all_end_at_one_point():
     steps = np.random.default_rng(0).normal(size=(3, 5, 2))
     ax = drawn(plots.permuted_batch, np.cumsum(steps, axis=1))
     assert {"start", "end of all"} <= set(texts(ax.figure))
+
+
+def test_phase_diagram():
+    values = np.array([[0.0, 1.0, np.nan], [2.0, 3.0, 4.0]])
+    axes = {"x": "loss.capacity", "y": "loss.sigma_g", "label": "modules"}
+    ax = drawn(plots.phase_diagram, values, [0.5, 1, 3], [0.2, 0.4], **axes)
+    found = texts(ax.figure)
+    assert {"0.5", "1", "3", "0.2", "0.4", "2", "loss.capacity", "loss.sigma_g", "modules"} <= set(
+        found
+    )
+    assert "nan" not in found
+    # The first row of values is at the bottom.
+    (bottom,) = [text for text in ax.texts if text.get_text() == "0"]
+    assert bottom.get_position() == (0, 0)
+
+
+def test_by_setting():
+    ax = drawn(plots.by_setting, {"full": [1.0, 2.0, 3.0], "ablated": [np.nan]}, label="score")
+    assert {"full (n = 3)", "ablated (n = 0)", "score (line: median)"} <= set(texts(ax.figure))
+    (line,) = ax.lines
+    assert list(line.get_xdata()) == [2.0, 2.0]

@@ -1,0 +1,227 @@
+"""Train a population of settings x seeds; one table and one figure of what came out.
+
+    python -m experiments.sweep --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
+        [--x=FIELD:V1,V2,...] [--y=FIELD:V1,V2,...] [--show=COLUMN]
+
+    python -m experiments.sweep --config=configs/pod.py --config.num_networks=64
+    python -m experiments.sweep --config=configs/quick.py --config.num_networks=3
+        --x=loss.capacity:0.5,1,3 --y=loss.sigma_g:0.3,0.4
+
+--x and --y span a grid of settings, each trained from every seed: a phase diagram. Without them the
+config's own variants are trained. Writes sweep.csv, one row per network (its settings, its last
+metrics, the numbers of its summary.json), and sweep.png, the column --show (by default `loss`)
+against the settings, into the workdir. It can be stopped and started again at any time; a finished
+sweep only gets its table and figure anew.
+
+Other experiments use `grid`, `run` and `collect`.
+"""
+
+import csv
+import itertools
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from sicjax import config as config_module
+from sicjax import plots
+from sicjax.config import ConfigError
+from sicjax.loop import train
+from sicjax.main import guarded, parse
+from sicjax.monitor import read_metrics
+
+Row = dict[str, Any]
+Axes = Mapping[str, Sequence[Any]]
+
+
+def grid(axes: Axes) -> dict[str, dict[str, Any]]:
+    """Variants for every combination of values, the last field varying fastest.
+
+    Args:
+        axes: field, as `loss.capacity`, to its values.
+
+    Returns:
+        A table for `config.variants`; names are like "capacity=0.5 sigma_g=0.4".
+    """
+    return {
+        " ".join(
+            f"{name.rpartition('.')[2]}={value}" for name, value in zip(axes, values, strict=True)
+        ): dict(zip(axes, values, strict=True))
+        for values in itertools.product(*axes.values())
+    }
+
+
+def run(config: ConfigDict, workdir: Path) -> list[Row]:
+    """Train the population of a config, or go on with it, and collect its rows.
+
+    Raises:
+        As `sicjax.train` does.
+    """
+    if not is_finished(config, workdir):
+        train(config, workdir)
+    return collect(workdir)
+
+
+def is_finished(config: ConfigDict, workdir: Path) -> bool:
+    """Whether all is done that this very config asks for, reports included."""
+    try:
+        found = config_module.from_json((workdir / "config.json").read_text())
+    except FileNotFoundError:
+        return False
+    if config_module.difference(found, config) or found.num_steps != config.num_steps:
+        return False
+    rows = collect(workdir)
+    wanted = "report_step" if config.report else "step"
+    return all(row.get(wanted) == config.num_steps for row in rows)
+
+
+def collect(workdir: Path) -> list[Row]:
+    """One row per network of a run: who it is, its settings, last metrics and summary.
+
+    Keys: network, variant, seed; the fields that differ between the variants; step and the metrics
+    of the last logged step; and from summary.json, if there is a report: report_step, failure,
+    num_modules, periods_m, and every scalar by its dotted name.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+    """
+    config = config_module.from_json((workdir / "config.json").read_text())
+    varied = sorted(
+        {name for settings in config.variants.values() for name in config_module.flatten(settings)},
+        key=config_module.VARIED.index,
+    )
+    values = {
+        member.variant: config_module.flatten(config_module.of_variant(config, member.variant))
+        for member in config_module.members(config)
+    }
+    last = {row["network"]: row for row in read_metrics(workdir / "metrics.jsonl")}
+    rows = []
+    for network, (variant, seed) in enumerate(config_module.members(config)):
+        row: Row = {"network": network, "variant": variant, "seed": seed}
+        row |= {name: values[variant][name] for name in varied}
+        row |= {key: value for key, value in last.get(network, {}).items() if key != "timing"}
+        path = workdir / "report" / f"network_{network:03d}" / "summary.json"
+        if path.exists():
+            row |= _from_summary(json.loads(path.read_text()))
+        rows.append(row)
+    return rows
+
+
+def _from_summary(summary: Mapping[str, Any]) -> Row:
+    row = {"report_step": summary["step"], "failure": summary["failure"]}
+    modules = summary["modules"]
+    row |= {
+        "num_modules": len(modules),
+        "periods_m": " ".join(f"{module['period_m']:.3f}" for module in modules),
+    }
+    known = {"step", "network", "variant", "seed"}
+    return row | {
+        name: value
+        for name, value in config_module.flatten(summary).items()
+        if name not in known and not isinstance(value, list)
+    }
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as CSV; a missing value is an empty cell."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def median_over_seeds(rows: Sequence[Row], column: str, axes: Axes) -> np.ndarray:
+    """The median of a column over the seeds of each setting.
+
+    Returns:
+        [Y, X], axes being {y: values, x: values}; NaN where no network has a number.
+    """
+    table = np.full([len(values) for values in axes.values()], np.nan)
+    for index in np.ndindex(*table.shape):
+        wanted = {name: axes[name][k] for name, k in zip(axes, index, strict=True)}
+        found = [
+            number(row.get(column))
+            for row in rows
+            if all(row[name] == value for name, value in wanted.items())
+        ]
+        finite = [value for value in found if math.isfinite(value)]
+        table[index] = np.median(finite) if finite else np.nan
+    return table
+
+
+def number(value: Any) -> float:
+    """A cell as a number, NaN if it is none."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def draw(rows: Sequence[Row], column: str, axes: Axes) -> Figure:
+    """A column against the settings: a phase diagram of two, else a strip for each variant."""
+    if len(axes) == 2:
+        (y, ys), (x, xs) = axes.items()
+        figure = plots.blank_figure(2.2 + 0.7 * len(xs), 1.4 + 0.5 * len(ys))
+        label = f"{column} (median over seeds)"
+        table = median_over_seeds(rows, column, axes)
+        plots.phase_diagram(table, xs, ys, x=x, y=y, label=label, ax=figure.subplots())
+        return figure
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        groups.setdefault(row["variant"], []).append(number(row.get(column)))
+    figure = plots.blank_figure(5.2, 1.0 + 0.4 * len(groups))
+    plots.by_setting(groups, label=column, ax=figure.subplots())
+    return figure
+
+
+def _axis(text: str, flag: str) -> tuple[str, list[Any]]:
+    """FIELD:V1,V2 -> field and values.
+
+    Raises:
+        ConfigError: no such field, one that can't vary, or a value of the wrong type.
+    """
+    name, colon, values = text.partition(":")
+    if not (colon and values):
+        raise ConfigError(f"--{flag}={text}: must be FIELD:V1,V2,...")
+    scratch, parsed = config_module.default(), []
+    for value in values.split(","):
+        config_module.set_field(scratch, name, value)
+        parsed.append(config_module.flatten(scratch)[name])
+    if len(set(parsed)) < len(parsed):
+        raise ConfigError(f"--{flag}={text}: a value comes twice")
+    return name, parsed
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train, then write the table and the figure."""
+    own = {"x": "", "y": "", "show": "loss"}
+    rest = []
+    for argument in arguments:
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and equals and name in own:
+            own[name] = text
+        else:
+            rest.append(argument)
+    config, workdir = parse(rest)
+    axes = dict(_axis(own[flag], flag) for flag in ("y", "x") if own[flag])
+    if axes and config.variants:
+        raise ConfigError("--x and --y: the config has variants of its own; give one or the other")
+    if axes:
+        config.variants = grid(axes)
+    rows = run(config, workdir)
+    if not any(own["show"] in row for row in rows):
+        columns = ", ".join(dict.fromkeys(name for row in rows for name in row))
+        raise ConfigError(f"--show={own['show']}: no such column; there are {columns}")
+    write_table(rows, workdir / "sweep.csv")
+    draw(rows, own["show"], axes).savefig(workdir / "sweep.png", dpi=150)
+    print(f"table: {workdir / 'sweep.csv'}\nfigure: {workdir / 'sweep.png'}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""Sweeps: settings crossed with seeds, a row for each network, a table and a figure."""
+
+import csv
+
+import jax
+import numpy as np
+import pytest
+
+import sicjax
+from experiments import sweep
+from sicjax.config import of_variant
+from sicjax.main import guarded
+from sicjax.monitor import read_metrics
+
+TINY = (
+    "from sicjax.config import default\n"
+    "def get_config():\n"
+    "    c = default()\n"
+    "    c.num_networks, c.num_steps, c.log_every, c.checkpoint_every = 2, 4, 2, 2\n"
+    "    c.steps_per_dispatch, c.report, c.seed = 2, False, 5\n"
+    "    c.data.num_trajectories, c.data.trajectory_length = 4, 6\n"
+    "    c.model.num_units, c.model.hidden_width = 8, 4\n"
+    "    c.optimizer.accumulation, c.optimizer.learning_rate = 1, 1e-3\n"
+    "    c.optimizer.schedule = 'constant'\n"
+    "    return c\n"
+)
+GRID = ["--x=loss.capacity:0.5,3", "--y=loss.sigma_g:0.3,0.4"]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished sweep of 2 x 2 settings and two seeds: its config file and workdir."""
+    folder = tmp_path_factory.mktemp("sweep")
+    path, workdir = folder / "tiny.py", folder / "run"
+    path.write_text(TINY)
+    arguments = [f"--config={path}", f"--workdir={workdir}", *GRID, "--show=separation"]
+    assert guarded(sweep.main, arguments) == 0
+    return path, workdir
+
+
+def test_table_and_figure(swept):
+    _, workdir = swept
+    with (workdir / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["network"]) for row in rows] == list(range(8))
+    assert [int(row["seed"]) for row in rows] == [5, 6] * 4
+    assert [float(row["loss.sigma_g"]) for row in rows] == [0.3] * 4 + [0.4] * 4
+    assert [float(row["loss.capacity"]) for row in rows] == [0.5, 0.5, 3, 3] * 2
+    assert rows[2]["variant"] == "sigma_g=0.3 capacity=3.0"
+    assert {row["step"] for row in rows} == {"4"}
+    logged = [row for row in read_metrics(workdir / "metrics.jsonl") if row["step"] == 4]
+    assert [float(row["separation"]) for row in rows] == [row["separation"] for row in logged]
+    assert (workdir / "sweep.png").stat().st_size > 5000
+
+
+def test_a_network_of_a_sweep_is_the_one_trained_alone(swept):
+    """On a CPU to the bit: variant 2, seed 6, whatever trains beside it."""
+    _, workdir = swept
+    swept_run = sicjax.load_run(workdir, network=5)
+    assert (swept_run.variant, swept_run.seed) == ("sigma_g=0.4 capacity=0.5", 6)
+    assert swept_run.config.loss.sigma_g == 0.4
+    config = of_variant(swept_run.config, "default")
+    config.seed, config.num_networks = 6, 1
+    alone = sicjax.train(config)
+    jax.tree.map(np.testing.assert_array_equal, alone.parameters, swept_run.parameters)
+
+
+def test_a_finished_sweep_is_not_trained_again(swept, monkeypatch):
+    path, workdir = swept
+    monkeypatch.setattr(sweep, "train", None)
+    before = (workdir / "sweep.csv").read_text()
+    assert guarded(sweep.main, [f"--config={path}", f"--workdir={workdir}", *GRID]) == 0
+    assert (workdir / "sweep.csv").read_text() == before
+
+
+def test_median_over_seeds():
+    rows = [
+        {"loss.capacity": 1.0, "modules": value} for value in (1, 2, 4, None)
+    ] + [{"loss.capacity": 2.0, "modules": None}]  # fmt: skip
+    found = sweep.median_over_seeds(rows, "modules", {"loss.capacity": [1.0, 2.0]})
+    np.testing.assert_array_equal(found, [2, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--x=loss.capasity:1,2"], "did you mean loss.capacity"),
+        (["--x=loss.capacity:"], "must be FIELD:V1,V2"),
+        (["--x=loss.capacity"], "must be FIELD:V1,V2"),
+        (["--x=loss.capacity:1,much"], "must be a number"),
+        (["--x=loss.capacity:1,1.0"], "a value comes twice"),
+        (["--x=model.num_units:8,16"], "can't differ between variants"),
+        (["--x=loss.sigma_g:0.4", '--config.variants={"a": {}}'], "variants of its own"),
+        ([*GRID, "--show=beauty"], "--show=beauty: no such column"),
+    ],
+)
+def test_bad_sweeps_are_refused_in_one_line(swept, capsys, arguments, message):
+    path, workdir = swept
+    given = [f"--config={path}", f"--workdir={workdir}", *arguments]
+    assert guarded(sweep.main, given) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_grid_needs_no_second_axis():
+    assert sweep.grid({"data.permute": [True, False]}) == {
+        "permute=True": {"data.permute": True},
+        "permute=False": {"data.permute": False},
+    }
