@@ -13,9 +13,11 @@ from sicjax.losses import (
 )
 from sicjax.model import norm_relu
 from sicjax.run import Run, load_run
+from sicjax.training import Method
 from sicjax.trajectories import sample_batch
 
 __all__ = [
+    "Method",
     "Run",
     "capacity_loss",
     "conformal_isometry_loss",

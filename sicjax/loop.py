@@ -4,6 +4,7 @@ Letters: P networks, D devices, K networks per device.
 """
 
 import contextlib
+import json
 import math
 import os
 import signal
@@ -25,9 +26,12 @@ from sicjax.checkpoint import Checkpoints
 from sicjax.compilation import use_cache
 from sicjax.config import ConfigError
 from sicjax.monitor import Monitor, duration, read_metrics
-from sicjax.run import Run, failure_of, state_shapes
+from sicjax.run import Run, check_recorded_method, failure_of, state_shapes
 from sicjax.training import (
+    PAPER,
+    Method,
     TrainState,
+    check_method,
     make_dispatch,
     make_init,
     population_seeds,
@@ -50,7 +54,9 @@ class NonFiniteError(ArithmeticError):
     """Every network went non-finite; the message names network, step and term."""
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
+def train(
+    config: ConfigDict, workdir: str | os.PathLike | None = None, *, method: Method = PAPER
+) -> Run:
     """Train a population of networks, or take an interrupted training up again.
 
     Args:
@@ -58,6 +64,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
         workdir: folder of the run: config.json, checkpoints/, metrics.jsonl, TensorBoard events
             and report/. A folder that holds a run of the same config is resumed from its last
             checkpoint; one that is finished only gets its report anew. None keeps all in memory.
+        method: parts of your own: transition, velocities, terms of the loss.
 
     Returns:
         The first network, as a `Run`; `load_run(workdir, network=k)` gives the others.
@@ -79,6 +86,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
     """
     config = config.copy_and_resolve_references()
     config_module.validate(config)
+    check_method(config, method)
     if config.compilation_cache:
         use_cache()
     folder = None if workdir is None else Path(workdir)
@@ -88,16 +96,16 @@ def train(config: ConfigDict, workdir: str | os.PathLike | None = None) -> Run:
     with contextlib.ExitStack() as stack:
         checkpoints = None
         if folder is not None:
-            _claim(folder, config)
+            _claim(folder, config, method)
             checkpoints = stack.enter_context(
                 Checkpoints(folder / "checkpoints", keep=config.keep_checkpoints, create=True)
             )
-        states, step = _start_or_resume(config, checkpoints)
+        states, step = _start_or_resume(config, checkpoints, method)
         if step < config.num_steps:
-            states = _run_steps(config, folder, checkpoints, states, step)
+            states = _run_steps(config, folder, checkpoints, states, step, method)
         else:
             print(f"finished: all {step} steps are done; only the report is made anew")
-    runs = _as_runs(config, states)
+    runs = _as_runs(config, states, method)
     if config.report and folder is not None:
         for run in runs:
             page = write_report(
@@ -125,7 +133,7 @@ def _recorded_walk(config: ConfigDict) -> tuple[Walk | None, str]:
         raise ConfigError(f"evaluation.recorded_path={name}: {error}") from None
 
 
-def _claim(folder: Path, config: ConfigDict) -> None:
+def _claim(folder: Path, config: ConfigDict, method: Method) -> None:
     """Make the folder this experiment's, or see that it is."""
     path = folder / "config.json"
     try:
@@ -133,6 +141,7 @@ def _claim(folder: Path, config: ConfigDict) -> None:
             found = config_module.from_json(path.read_text())
             if difference := config_module.difference(found, config):
                 raise ConfigError(f"workdir={folder} belongs to another experiment: {difference}")
+            check_recorded_method(folder, method)
             reached = _step_reached(folder)
             if config.num_steps < reached:
                 raise ConfigError(
@@ -142,6 +151,8 @@ def _claim(folder: Path, config: ConfigDict) -> None:
         elif (folder / "checkpoints").exists():
             raise ConfigError(f"workdir={folder}: has checkpoints but no config.json; not a run")
         folder.mkdir(parents=True, exist_ok=True)
+        if names := method.describe():
+            (folder / "method.json").write_text(json.dumps(names, indent=2) + "\n")
         temporary = path.with_suffix(".tmp")
         temporary.write_text(config_module.to_json(config))
         temporary.replace(path)
@@ -156,13 +167,15 @@ def _step_reached(folder: Path) -> int:
         return checkpoints.latest_step or 0
 
 
-def _start_or_resume(config: ConfigDict, checkpoints: Checkpoints | None) -> tuple[TrainState, int]:
+def _start_or_resume(
+    config: ConfigDict, checkpoints: Checkpoints | None, method: Method
+) -> tuple[TrainState, int]:
     """States [P, ...] and the step they have reached."""
     if checkpoints is not None and (step := checkpoints.latest_step) is not None:
-        states = checkpoints.restore(step, state_shapes(config))
+        states = checkpoints.restore(step, state_shapes(config, method))
         print(f"resumed at step {step}", flush=True)
         return states, step
-    return jax.jit(jax.vmap(make_init(config)))(population_seeds(config)), 0
+    return jax.jit(jax.vmap(make_init(config, method)))(population_seeds(config)), 0
 
 
 def _run_steps(
@@ -171,6 +184,7 @@ def _run_steps(
     checkpoints: Checkpoints | None,
     states: TrainState,
     step: int,
+    method: Method,
 ) -> TrainState:
     """Train to the end; returns states [P, ...] on the host."""
     per_dispatch = _steps_per_dispatch(config)
@@ -180,7 +194,9 @@ def _run_steps(
     _say_cost(config, states, step, devices)
     rows, settings_rows = parallel.spread(states, devices), parallel.spread(settings, devices)
     began = time.monotonic()
-    dispatch = make_dispatch(config, devices).lower(rows, settings_rows, per_dispatch).compile()
+    dispatch = (
+        make_dispatch(config, devices, method).lower(rows, settings_rows, per_dispatch).compile()
+    )
     compiled = time.monotonic()
     with (
         _signals() as received,
@@ -246,9 +262,9 @@ def _say_cost(config: ConfigDict, states: TrainState, step: int, devices: int) -
     )
 
 
-def _as_runs(config: ConfigDict, states: TrainState) -> list[Run]:
+def _as_runs(config: ConfigDict, states: TrainState, method: Method) -> list[Run]:
     return [
-        Run.from_state(config, jax.tree.map(lambda leaf, k=k: leaf[k], states), k)
+        Run.from_state(config, jax.tree.map(lambda leaf, k=k: leaf[k], states), k, method)
         for k in range(len(states.step))
     ]
 

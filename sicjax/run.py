@@ -5,6 +5,7 @@ Letters: N units, T steps, W walks. Lengths in metres; maps [N, y, x] as describ
 
 import dataclasses
 import itertools
+import json
 import os
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -20,8 +21,17 @@ from ml_collections import ConfigDict
 
 from sicjax import config as config_module
 from sicjax.checkpoint import Checkpoints
+from sicjax.config import ConfigError
 from sicjax.model import PRECISION, norm_relu, rollout
-from sicjax.training import FAILURES, Parameters, TrainState, make_init, make_transition
+from sicjax.training import (
+    FAILURES,
+    PAPER,
+    Method,
+    Parameters,
+    TrainState,
+    make_init,
+    make_transition,
+)
 from sicjax.trajectories import Walk, smooth_walks
 
 BIN_M = 0.04  # side of a bin in every box
@@ -54,14 +64,17 @@ class Run:
     step: int = 0  # updates done
     failure: str | None = None  # what went non-finite, if anything did
     variant: str = "default"  # name of the settings it was trained with
+    method: Method = PAPER  # parts of one's own
 
     @classmethod
-    def from_state(cls, config: ConfigDict, state: TrainState, network: int) -> "Run":
+    def from_state(
+        cls, config: ConfigDict, state: TrainState, network: int, method: Method = PAPER
+    ) -> "Run":
         """The network of a population's config that a training state holds."""
         variant = config_module.members(config)[network].variant
         return cls(
             config_module.of_variant(config, variant), state.parameters, network,
-            int(state.step), failure_of(state, network), variant,
+            int(state.step), failure_of(state, network), variant, method,
         )  # fmt: skip
 
     @property
@@ -76,11 +89,11 @@ class Run:
 
     def transition(self, velocities: Array) -> Array:
         """W(v): [..., 2] metres per step -> [..., N, N]."""
-        return make_transition(self.config)(self.parameters, velocities)
+        return make_transition(self.config, self.method)(self.parameters, velocities)
 
     @cached_property
     def _rollout(self):
-        transition = make_transition(self.config)
+        transition = make_transition(self.config, self.method)
 
         @jax.jit
         def run(parameters: Parameters, velocities: Array) -> Array:
@@ -157,7 +170,7 @@ class Run:
 
     @cached_property
     def _step(self):
-        transition = make_transition(self.config)
+        transition = make_transition(self.config, self.method)
 
         def step(parameters: Parameters, states: Array, velocities: Array) -> Array:
             transitions = transition(parameters, velocities)
@@ -166,16 +179,18 @@ class Run:
         return step
 
 
-def load_run(workdir: str | os.PathLike, network: int = 0) -> Run:
+def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = PAPER) -> Run:
     """Load a network from the latest checkpoint of a run.
 
     Args:
         workdir: the run's folder.
         network: index in its population.
+        method: the parts of your own that it was trained with.
 
     Raises:
         FileNotFoundError: the folder holds no run, or one without a checkpoint yet.
         IndexError: no such network.
+        ConfigError: the run was trained with another method.
 
     Example:
         >>> import sicjax
@@ -190,19 +205,42 @@ def load_run(workdir: str | os.PathLike, network: int = 0) -> Run:
     last = len(config_module.members(config)) - 1
     if not 0 <= network <= last:
         raise IndexError(f"network={network}: {folder} has networks 0 to {last}")
+    check_recorded_method(folder, method, "transition")
     if not (folder / "checkpoints").is_dir():
         raise FileNotFoundError(f"workdir={folder}: no checkpoint yet")
     with Checkpoints(folder / "checkpoints") as checkpoints:
         if (step := checkpoints.latest_step) is None:
             raise FileNotFoundError(f"workdir={folder}: no checkpoint yet")
-        states = checkpoints.restore(step, state_shapes(config))
-    return Run.from_state(config, jax.tree.map(lambda leaf: leaf[network], states), network)
+        states = checkpoints.restore(step, state_shapes(config, method))
+    return Run.from_state(config, jax.tree.map(lambda leaf: leaf[network], states), network, method)
 
 
-def state_shapes(config: ConfigDict) -> TrainState:
+def check_recorded_method(folder: Path, method: Method, *parts: str) -> None:
+    """See that the method.json of a run with a method of one's own names this method.
+
+    Args:
+        folder: the workdir.
+        method: the method given now.
+        parts: names of the parts that must agree; all when none is named.
+
+    Raises:
+        ConfigError: a part differs.
+    """
+    path = folder / "method.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    now = method.describe()
+    for part in parts or before | now:
+        if before.get(part) != now.get(part):
+            raise ConfigError(
+                f"workdir={folder} belongs to another experiment: method.{part} was"
+                f" {before.get(part, 'not given')}, now {now.get(part, 'not given')}"
+            )
+
+
+def state_shapes(config: ConfigDict, method: Method = PAPER) -> TrainState:
     """Shapes and types [P, ...] of a population's training state."""
     seeds = jax.ShapeDtypeStruct((len(config_module.members(config)),), jnp.uint32)
-    return jax.eval_shape(jax.vmap(make_init(config)), seeds)
+    return jax.eval_shape(jax.vmap(make_init(config, method)), seeds)
 
 
 def failure_of(state: TrainState, network: int) -> str | None:

@@ -6,8 +6,10 @@ lax.scan(..., length=n)                       n steps per dispatch
 pmap                                          the same on every device
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +21,19 @@ from optax.contrib import reduce_on_plateau
 
 from sicjax import config as config_module
 from sicjax import parallel
+from sicjax.config import ConfigError
 from sicjax.losses import LossSettings, neural_speeds, sic_loss
 from sicjax.model import Hypernetwork, initial_direction, norm_relu, rollout_permuted
-from sicjax.trajectories import Batch, sample_batch
+from sicjax.trajectories import Batch, permuted_batch, sample_batch
 
 # What can go non-finite, in the order in which it is looked for; index -1 means nothing has.
 FAILURES = (
     "separation", "invariance", "capacity", "conformal_isometry", "gradient", "weights"
+)  # fmt: skip
+# What is logged beside the four terms and their weighted values.
+LOGGED = (
+    "loss", "num_far", "num_near", "neural_speed", "dead_states", "dead_units", "learning_rate",
+    "gradient_norm", "step", "network", "timing",
 )  # fmt: skip
 
 
@@ -60,8 +68,102 @@ Loss = Callable[[Parameters, Array, Settings], tuple[Array, Metrics]]
 Step = Callable[[TrainState, Settings], tuple[TrainState, Metrics]]
 
 
-def make_hypernetwork(config: ConfigDict) -> Hypernetwork:
-    """The hypernetwork that a config describes."""
+class TransitionNetwork(Protocol):
+    """What gives W(v): a Flax module, or anything with the same two functions."""
+
+    def init(self, key: Array, velocity: Array, /) -> Any:
+        """Parameters, from a key and a velocity [2]."""
+
+    def apply(self, parameters: Any, velocities: Array, /) -> Any:
+        """Velocities [..., 2] metres per step -> matrices [..., N, N]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Parts of the method to replace by your own; those not given are the paper's.
+
+    Args:
+        transition: gives W(v) instead of the MLP: a Flax module (or any object with `init` and
+            `apply`) from velocities [..., 2] metres per step to matrices [..., N, N], N being
+            `config.model.num_units`.
+        velocities: from a key to T velocities [T, 2] metres per step, T being
+            `config.data.trajectory_length`; each batch holds B permutations of them. Set
+            `config.data.max_velocity` to the largest component: evaluation walks stay below it.
+        terms: further terms of the loss, weight included, by name: functions of the states
+            [B, T, N], the initial state [N] and the `Batch`, each giving a scalar. They are
+            added to the loss and logged under their names.
+
+    Raises:
+        ConfigError: by `train`, for a part that gives another shape, or a name that is taken.
+
+    Source: ours; what it replaces is in Schaeffer et al. 2023, section 3.
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> def sparsity(states, initial_state, batch):
+        ...     return 0.01 * jnp.mean(jnp.sum(states, axis=-1))
+        >>> method = sicjax.Method(terms={"sparsity": sparsity})
+        >>> config = sicjax.default_config()
+        >>> config.num_steps, config.data.num_trajectories, config.model.hidden_width = 2, 4, 8
+        >>> run = sicjax.train(config, method=method)  # doctest: +ELLIPSIS
+        1 network(s) on ...
+    """
+
+    transition: TransitionNetwork | None = None
+    velocities: Callable[[Array], Array] | None = None
+    terms: Mapping[str, Callable[[Array, Array, Batch], Array]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def describe(self) -> dict[str, str]:
+        """Which parts are replaced, and by what: names, without the code behind them."""
+        parts: dict[str, Any] = {"transition": self.transition, "velocities": self.velocities}
+        parts |= {f"terms.{name}": term for name, term in self.terms.items()}
+        return {name: _name(part) for name, part in parts.items() if part is not None}
+
+
+def _name(part: Any) -> str:
+    """What a part is called, without the addresses that differ between processes."""
+    name = getattr(part, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+    return " ".join(name.split())
+
+
+PAPER = Method()
+
+
+def check_method(config: ConfigDict, method: Method) -> None:
+    """See that the parts fit the config.
+
+    Raises:
+        ConfigError: naming the part, the shape that it gives and the one that would be right.
+    """
+    data, units = config.data, config.model.num_units
+    key, length = jax.random.key(0), data.trajectory_length
+    if method.velocities is not None:
+        _check_shape("velocities", (length, 2), method.velocities, key)
+    batch = jax.eval_shape(lambda: draw_batch(config, key, make_settings(config), method))
+    if method.transition is not None:
+        weights = jax.eval_shape(method.transition.init, key, jnp.zeros(2))
+        right = (length, units, units)
+        _check_shape("transition", right, method.transition.apply, weights, batch.velocities)
+    states = jax.ShapeDtypeStruct((data.num_trajectories, length, units), jnp.float32)
+    start = jax.ShapeDtypeStruct((units,), jnp.float32)
+    for name, term in method.terms.items():
+        if name in LOGGED or name in FAILURES:
+            raise ConfigError(f"method.terms.{name}: this name is taken; choose another")
+        _check_shape(f"terms.{name}", (), term, states, start, batch)
+
+
+def _check_shape(name: str, right: tuple, function: Callable, *arguments: Any) -> None:
+    given = jnp.shape(jax.eval_shape(function, *arguments))
+    if given != right:
+        raise ConfigError(f"method.{name}: gives shape {given}; must be {right}")
+
+
+def make_hypernetwork(config: ConfigDict, method: Method = PAPER) -> TransitionNetwork:
+    """The network that gives W: the method's own, or the hypernetwork that a config describes."""
+    if method.transition is not None:
+        return method.transition
     model = config.model
     return Hypernetwork(
         num_units=model.num_units,
@@ -74,9 +176,11 @@ def make_hypernetwork(config: ConfigDict) -> Hypernetwork:
     )
 
 
-def make_transition(config: ConfigDict) -> Callable[[Parameters, Array], Array]:
+def make_transition(
+    config: ConfigDict, method: Method = PAPER
+) -> Callable[[Parameters, Array], Array]:
     """W: (parameters, velocities [..., 2] metres per step) -> matrices [..., N, N]."""
-    hypernetwork = make_hypernetwork(config)
+    hypernetwork = make_hypernetwork(config, method)
 
     def transition(parameters: Parameters, velocities: Array) -> Array:
         return jnp.asarray(hypernetwork.apply(parameters.hypernetwork, velocities))
@@ -144,9 +248,9 @@ def make_schedule(config: ConfigDict) -> optax.Schedule:
     return optax.join_schedules([warmup, after], [options.warmup_steps])
 
 
-def make_init(config: ConfigDict) -> Callable[[Array], TrainState]:
+def make_init(config: ConfigDict, method: Method = PAPER) -> Callable[[Array], TrainState]:
     """A function seed -> TrainState."""
-    hypernetwork, optimizer = make_hypernetwork(config), make_optimizer(config)
+    hypernetwork, optimizer = make_hypernetwork(config, method), make_optimizer(config)
 
     def init(seed: Array) -> TrainState:
         weights_key, direction_key = jax.random.split(_keys(seed)[0])
@@ -168,8 +272,16 @@ def make_init(config: ConfigDict) -> Callable[[Array], TrainState]:
     return init
 
 
-def draw_batch(config: ConfigDict, key: Array, settings: Settings) -> Batch:
+def draw_batch(config: ConfigDict, key: Array, settings: Settings, method: Method = PAPER) -> Batch:
     """The batch that a key stands for."""
+    if method.velocities is not None:
+        velocity_key, order_key = jax.random.split(key)
+        return permuted_batch(
+            order_key,
+            method.velocities(velocity_key),
+            num_trajectories=config.data.num_trajectories,
+            permute=settings.permute,
+        )
     return sample_batch(
         key,
         num_trajectories=config.data.num_trajectories,
@@ -179,12 +291,12 @@ def draw_batch(config: ConfigDict, key: Array, settings: Settings) -> Batch:
     )
 
 
-def make_loss(config: ConfigDict, *, branch: bool = True) -> Loss:
+def make_loss(config: ConfigDict, method: Method = PAPER, *, branch: bool = True) -> Loss:
     """The loss of one batch. `branch` as in `pairs.pair_losses`."""
-    transition = make_transition(config)
+    transition = make_transition(config, method)
 
     def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
-        batch = draw_batch(config, key, settings)
+        batch = draw_batch(config, key, settings, method)
         initial_state = norm_relu(parameters.initial_direction)
         transitions = transition(parameters, batch.velocities)
         states = rollout_permuted(transitions, batch.order, initial_state)
@@ -192,6 +304,8 @@ def make_loss(config: ConfigDict, *, branch: bool = True) -> Loss:
             states, initial_state, batch, settings.loss,
             reduction=config.loss.reduction, branch=branch,
         )  # fmt: skip
+        own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
+        total = sum(own.values(), total)
         speeds, counted = neural_speeds(
             states, initial_state, batch.steps, max_step=settings.loss.sigma_x
         )
@@ -199,6 +313,7 @@ def make_loss(config: ConfigDict, *, branch: bool = True) -> Loss:
         return total, {
             "loss": total,
             **terms._asdict(),
+            **own,
             "neural_speed": jnp.sum(speeds) / jnp.maximum(jnp.sum(counted), 1),
             "dead_states": jnp.sum(~alive.any(axis=-1)).astype(jnp.float32),
             "dead_units": jnp.sum(~alive.any(axis=(0, 1))).astype(jnp.float32),
@@ -260,7 +375,7 @@ def _keep_if_finite(state: TrainState, updated: TrainState, metrics: Metrics) ->
     )
 
 
-def make_dispatch(config: ConfigDict, devices: int) -> Any:
+def make_dispatch(config: ConfigDict, devices: int, method: Method = PAPER) -> Any:
     """n steps of a population: `(states, settings, n) -> (states, metrics of the last step)`.
 
     Leaves are [D, K, ...]; the states are donated. On a CPU the networks of a device take their
@@ -268,7 +383,7 @@ def make_dispatch(config: ConfigDict, devices: int) -> Any:
     depend on its neighbours; elsewhere they run batched.
     """
     one_by_one = jax.default_backend() == "cpu"
-    step = make_step(config, make_loss(config, branch=one_by_one))
+    step = make_step(config, make_loss(config, method, branch=one_by_one))
 
     def step_all(states: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
         if one_by_one:

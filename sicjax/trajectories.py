@@ -65,10 +65,16 @@ def sample_batch(
     velocities = jax.random.uniform(
         velocity_key, (trajectory_length, 2), minval=-jnp.asarray(max_velocity), maxval=max_velocity
     )
-    drawn = jnp.broadcast_to(
-        jnp.arange(trajectory_length, dtype=jnp.int32), (num_trajectories, trajectory_length)
-    )
-    permuted = jax.random.permutation(order_key, drawn, axis=1, independent=True)
+    return permuted_batch(order_key, velocities, num_trajectories=num_trajectories, permute=permute)
+
+
+def permuted_batch(
+    key: Array, velocities: Array, *, num_trajectories: int, permute: ArrayLike = True
+) -> Batch:
+    """B independent permutations of given velocities [T, 2], as `sample_batch` makes them."""
+    length = velocities.shape[0]
+    drawn = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (num_trajectories, length))
+    permuted = jax.random.permutation(key, drawn, axis=1, independent=True)
     order = jnp.where(permute, permuted, drawn)
     steps = velocities[order]
     return Batch(velocities, order, steps, jnp.cumsum(steps, axis=1))

@@ -13,7 +13,9 @@ import sicjax
 README = Path(__file__).parent.parent / "README.md"
 
 
-@pytest.mark.parametrize("name", ["config", "loop", "losses", "model", "run", "trajectories"])
+@pytest.mark.parametrize(
+    "name", ["config", "loop", "losses", "model", "run", "training", "trajectories"]
+)
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(f"sicjax.{name}"))
     assert result.attempted > 0

@@ -333,5 +333,10 @@ def _training_range(run: Run) -> float:
     """Return the radius in metres that 99 % of the training positions stay within."""
     data = run.config.data
     shape, largest = (2000, data.trajectory_length, 2), data.max_velocity
-    positions = np.random.default_rng(0).uniform(-largest, largest, shape).cumsum(axis=1)
+    if run.method.velocities is None:
+        velocities = np.random.default_rng(0).uniform(-largest, largest, shape)
+    else:
+        keys = jax.random.split(jax.random.key(0), shape[0])
+        velocities = np.asarray(jax.vmap(run.method.velocities)(keys))
+    positions = velocities.cumsum(axis=1)
     return float(np.quantile(np.linalg.norm(positions, axis=-1), 0.99))

@@ -40,7 +40,8 @@ from sicjax.analysis.evaluation import (
 from sicjax.analysis.lattice import orientation_deg
 from sicjax.analysis.units import KINDS
 from sicjax.run import BIN_M, SHORT_WALK_STEPS, WALK_STEPS, RateMaps, Run
-from sicjax.trajectories import Walk, sample_batch
+from sicjax.training import draw_batch, make_settings
+from sicjax.trajectories import Walk
 
 SHOWN = 8  # units in the figures that compare maps
 PERMUTATIONS = 6  # trajectories in the figure of a batch
@@ -430,14 +431,9 @@ def _path_figure(evaluation: Evaluation, path: PathMapped, units: np.ndarray) ->
 
 
 def _batch_figure(run: Run) -> Figure:
-    data = run.config.data
-    batch = sample_batch(
-        jax.random.key(run.seed),
-        num_trajectories=PERMUTATIONS,
-        trajectory_length=data.trajectory_length,
-        max_velocity=data.max_velocity,
-        permute=data.permute,
-    )
+    config = run.config.copy_and_resolve_references()
+    config.data.num_trajectories = PERMUTATIONS
+    batch = draw_batch(config, jax.random.key(run.seed), make_settings(config), run.method)
     figure = plots.blank_figure()
     plots.permuted_batch(np.asarray(batch.positions), ax=figure.subplots())
     return figure

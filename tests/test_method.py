@@ -1,0 +1,129 @@
+"""Parts of one's own: loss terms, transitions and velocities, without touching the package."""
+
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sicjax
+from sicjax.config import ConfigError
+from sicjax.loop import NonFiniteError
+from sicjax.monitor import read_metrics
+from sicjax.training import draw_batch, make_loss, make_settings
+
+
+class Turning(nn.Module):
+    """W(v) = I + v_x A + v_y B."""
+
+    num_units: int
+
+    @nn.compact
+    def __call__(self, velocities):
+        """[..., 2] -> [..., N, N]."""
+        shape = (2, self.num_units, self.num_units)
+        generators = self.param("generators", nn.initializers.normal(0.5), shape)
+        turn = jnp.einsum("...k,kij->...ij", velocities, generators)
+        return jnp.eye(self.num_units) + turn
+
+
+def gaussian(key):
+    return jnp.clip(0.06 * jax.random.normal(key, (6, 2)), -0.15, 0.15)
+
+
+def crowding(states, initial_state, batch):
+    return 0.5 * jnp.mean(jnp.sum(states, axis=-1)) + 0 * initial_state.sum() * batch.steps.sum()
+
+
+def test_a_term_adds_to_the_loss_and_its_gradient(tiny_config):
+    settings, key = make_settings(tiny_config), jax.random.key(1)
+    parameters = sicjax.train(tiny_config).parameters
+    method = sicjax.Method(terms={"crowding": crowding})
+    plain, _ = make_loss(tiny_config)(parameters, key, settings)
+    total, metrics = make_loss(tiny_config, method)(parameters, key, settings)
+    assert metrics["crowding"] > 0.5  # a unit vector's entries sum to at least its length
+    np.testing.assert_allclose(total, plain + metrics["crowding"], rtol=1e-6)
+    assert metrics["loss"] == total
+    before, after = (
+        jax.grad(lambda p, loss=loss: loss(p, key, settings)[0])(parameters).initial_direction
+        for loss in (make_loss(tiny_config), make_loss(tiny_config, method))
+    )
+    assert not np.allclose(before, after)
+
+
+def test_training_with_all_three_parts_resumes_and_is_evaluated(tiny_config, tmp_path):
+    method = sicjax.Method(Turning(8), gaussian, {"crowding": crowding})
+    tiny_config.num_steps = 2
+    sicjax.train(tiny_config, tmp_path, method=method)
+    tiny_config.num_steps = 6
+    resumed = sicjax.train(tiny_config, tmp_path, method=method)
+    whole = sicjax.train(tiny_config, method=method)
+    jax.tree.map(np.testing.assert_array_equal, resumed.parameters, whole.parameters)
+    assert all("crowding" in row for row in read_metrics(tmp_path / "metrics.jsonl"))
+
+    run = sicjax.load_run(tmp_path, method=method)
+    velocities = 0.1 * np.ones((3, 2))
+    generators = run.parameters.hypernetwork["params"]["generators"]
+    state = run.initial_state
+    for velocity in velocities:
+        state = sicjax.norm_relu(state + jnp.einsum("k,kij,j->i", velocity, generators, state))
+    np.testing.assert_allclose(run.rollout(velocities)[-1], state, atol=1e-6)
+    maps = run.ratemaps(0.4)
+    assert maps.ratemaps.shape == (8, 10, 10)
+    assert np.isfinite(maps.ratemaps).all()
+
+
+def test_velocities_are_permuted(tiny_config):
+    method = sicjax.Method(velocities=gaussian)
+    batch = draw_batch(tiny_config, jax.random.key(3), make_settings(tiny_config), method)
+    assert batch.steps.shape == (4, 6, 2)
+    np.testing.assert_array_equal(batch.steps, batch.velocities[batch.order])
+    np.testing.assert_allclose(
+        batch.positions[:, -1], batch.positions[:1, -1].repeat(4, 0), atol=1e-6
+    )
+    assert not np.array_equal(batch.order[0], batch.order[1])
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (sicjax.Method(transition=Turning(7)), r"method.transition: gives shape \(6, 7, 7\)"),
+        (sicjax.Method(velocities=lambda key: jnp.zeros((5, 2))), r"must be \(6, 2\)"),
+        (sicjax.Method(terms={"wide": lambda s, g, b: s}), r"method.terms.wide: gives shape"),
+        (sicjax.Method(terms={"capacity": crowding}), "capacity: this name is taken"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_named(tiny_config, tmp_path, method, message):
+    with pytest.raises(ConfigError, match=message):
+        sicjax.train(tiny_config, tmp_path / "run", method=method)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_belongs_to_one_method(tiny_config, tmp_path):
+    method = sicjax.Method(Turning(8), terms={"crowding": crowding})
+    sicjax.train(tiny_config, tmp_path, method=method)
+    assert json.loads((tmp_path / "method.json").read_text())["terms.crowding"] == "crowding"
+    with pytest.raises(ConfigError, match=r"method\.transition was Turning"):
+        sicjax.train(tiny_config, tmp_path)
+    with pytest.raises(ConfigError, match=r"method\.transition was Turning"):
+        sicjax.load_run(tmp_path)
+    assert sicjax.load_run(tmp_path, method=sicjax.Method(Turning(8))).step == 6
+
+
+def test_a_term_that_goes_non_finite_stops_the_run(tiny_config):
+    def broken(states, initial_state, batch):
+        return jnp.sum(states) / 0.0
+
+    with pytest.raises(NonFiniteError, match="gradient is not finite at step 0"):
+        sicjax.train(tiny_config, method=sicjax.Method(terms={"broken": broken}))
+
+
+def test_every_logged_name_is_known(tiny_config, tmp_path):
+    """A term can't take a name that the log uses already."""
+    from sicjax.training import FAILURES, LOGGED
+
+    sicjax.train(tiny_config, tmp_path)
+    (row, *_) = read_metrics(tmp_path / "metrics.jsonl")
+    assert {name.removeprefix("weighted_") for name in row} == {*LOGGED, *FAILURES[:4]}
