@@ -3,6 +3,8 @@
 Lengths are in metres, angles in degrees, velocities in metres per step.
 """
 
+__version__ = "0.1.0"
+
 from sicjax.config import default as default_config
 from sicjax.loop import train
 from sicjax.losses import (
@@ -15,6 +17,7 @@ from sicjax.model import norm_relu
 from sicjax.run import Run, load_run
 from sicjax.training import Method
 from sicjax.trajectories import sample_batch
+from sicjax.weights import load_pretrained
 
 __all__ = [
     "Method",
@@ -23,6 +26,7 @@ __all__ = [
     "conformal_isometry_loss",
     "default_config",
     "invariance_loss",
+    "load_pretrained",
     "load_run",
     "norm_relu",
     "sample_batch",

@@ -4,6 +4,7 @@ A source is "paper" (Schaeffer et al. 2023 state it), "inferred" (the paper impl
 "ours" (the paper leaves it open, or it is no part of the method).
 """
 
+import ast
 import copy
 import dataclasses
 import difflib
@@ -155,8 +156,8 @@ FIELDS: Mapping[str, Field] = {
     "optimizer.b2": Field(0.999, "Adam's second moment", "inferred", FRACTION),
     "evaluation.recorded_path": Field(
         "sargolini",
-        "rat path that drives the network in the report: sargolini (needs the test extra), a .npz"
-        " or .npy file of positions [samples, 2] in metres, or nothing",
+        "rat path that drives the network in the report: sargolini (comes with the package"
+        " ratinabox), a .npz or .npy file of positions [samples, 2] in metres, or nothing",
         changes_numbers=False,
     ),
     "evaluation.recorded_path_every": Field(
@@ -302,17 +303,38 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
     (config[section] if section else config)[leaf] = value
 
 
+def bundled_configs() -> dict[str, Path]:
+    """The config files that come with sicjax: "configs/quick.py" -> where it lies."""
+    inside = Path(__file__).parent / "configs"  # in an installed package; in a clone, beside it
+    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+    return {f"configs/{path.name}": path for path in sorted(folder.glob("*.py"))}
+
+
+def find_file(path: str | Path) -> Path:
+    """A config file where the path says, else the one of that path that comes with sicjax.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    bundled = bundled_configs()
+    if Path(path).is_file():
+        return Path(path)
+    if (found := bundled.get(Path(path).as_posix())) is None:
+        raise ConfigError(
+            f"--config={path}: no such file; those that come with sicjax: {', '.join(bundled)}"
+        )
+    return found
+
+
 def load_file(path: str | Path) -> ConfigDict:
-    """Run a config file and return what its `get_config()` gives.
+    """Run a config file, found by `find_file`, and return what its `get_config()` gives.
 
     Raises:
         ConfigError: the file can't be read or run, or gives no config.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"--config={path}: no such file")
+    found = find_file(path)
     try:
-        config = runpy.run_path(str(path))["get_config"]()
+        config = runpy.run_path(str(found))["get_config"]()
     except Exception as error:  # a config is user code: whatever it raises is bad input
         raise ConfigError(f"--config={path}: {type(error).__name__}: {_one_line(error)}") from None
     if not isinstance(config, ConfigDict):
@@ -320,12 +342,24 @@ def load_file(path: str | Path) -> ConfigDict:
     return config
 
 
+def describe_configs() -> str:
+    """Every bundled config on a line: its path and the first line of its docstring."""
+    lines = []
+    for name, path in bundled_configs().items():
+        about = ast.get_docstring(ast.parse(path.read_text())) or ""
+        lines.append(f"  {name}  {about.partition(chr(10))[0]}")
+    return "\n".join(lines)
+
+
 def describe() -> str:
-    """Every field on a line: its name, default, meaning and source."""
-    return "\n".join(
-        f"  {name}={json.dumps(field.default)}  {field.meaning} [{field.source}]"
-        for name, field in FIELDS.items()
-    )
+    """Every field on a line: its name, default, meaning, what is right, and source."""
+    lines = []
+    for name, field in FIELDS.items():
+        right = f"; {field.rule.says}" if field.rule.says else ""
+        lines.append(
+            f"  {name}={json.dumps(field.default)}  {field.meaning}{right} [{field.source}]"
+        )
+    return "\n".join(lines)
 
 
 def to_json(config: ConfigDict) -> str:

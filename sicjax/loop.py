@@ -192,6 +192,8 @@ def _run_steps(
     number = len(settings.permute)
     devices = parallel.num_devices(number)
     _say_cost(config, states, step, devices)
+    if hint := parallel.unseen_accelerator():
+        print(f"hint: {hint}", file=sys.stderr, flush=True)
     rows, settings_rows = parallel.spread(states, devices), parallel.spread(settings, devices)
     began = time.monotonic()
     dispatch = (

@@ -11,6 +11,15 @@ from sicjax.config import ConfigError
 from sicjax.loop import NonFiniteError, RunInterruptedError, train
 
 USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
+HELP = f"""{USAGE}
+
+FILE is a config of yours, or one that comes with sicjax:
+{{}}
+
+DIR is runs/<name of the config> unless given; one that holds a run is resumed.
+
+FIELD, its default, meaning, range and source (the paper, inferred from it, or ours):
+{{}}"""
 
 
 def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
@@ -29,6 +38,8 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
     if not path:
         raise ConfigError(f"--config is missing; {USAGE}")
     config = config_module.load_file(path)
+    if not Path(path).is_file():
+        print(f"{path}: the one that comes with sicjax")
     for name, text in flags.items():
         if not name.startswith("config."):
             raise ConfigError(f"--{name}: no such flag; {USAGE}")
@@ -39,7 +50,7 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
 def main(arguments: Sequence[str]) -> int:
     """Train, resume or report; returns the exit code."""
     if arguments in (["--help"], ["-h"]):
-        print(f"{USAGE}\n\nfields and their defaults:\n{config_module.describe()}")
+        print(HELP.format(config_module.describe_configs(), config_module.describe()))
         return 0
     return guarded(lambda given: train(*parse(given)), arguments)
 

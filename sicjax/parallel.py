@@ -3,7 +3,9 @@
 Letters: P networks, D devices, K = ceil(P / D) networks per device.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -47,3 +49,25 @@ def on_devices(function: Callable, devices: int, *, static_argnums: tuple[int, .
         donate_argnums=(0,),
         static_broadcasted_argnums=static_argnums,
     )
+
+
+def unseen_accelerator(
+    devices: Path = Path("/dev"), environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """One line on a GPU or TPU of this machine that JAX doesn't use; None if all is well.
+
+    Args:
+        devices: folder of the device files.
+        environment: variables; one that keeps JAX off the device on purpose is respected.
+    """
+    chosen = environment.get("JAX_PLATFORMS") or jax.config.values.get("jax_platforms")
+    if jax.default_backend() != "cpu" or chosen:
+        return None
+    install = 'JAX runs on the CPU; to use it: python -m pip install "jax[{}]=={}"'
+    if any(devices.glob("nvidia[0-9]*")) and environment.get("CUDA_VISIBLE_DEVICES", "0") not in (
+        "", "-1",
+    ):  # fmt: skip
+        return "there is an NVIDIA GPU, but " + install.format("cuda13", jax.__version__)
+    if any(devices.glob("accel[0-9]*")) or "TPU_ACCELERATOR_TYPE" in environment:
+        return "there is a TPU, but " + install.format("tpu", jax.__version__)
+    return None

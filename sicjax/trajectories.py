@@ -196,6 +196,6 @@ def _sargolini_file() -> Path:
     found = importlib.util.find_spec("ratinabox")  # not imported: only its data is wanted
     if found is None or found.origin is None:
         raise ModuleNotFoundError(
-            "the recorded rat path comes with the package ratinabox: pip install 'sicjax[test]'"
+            "the recorded rat path comes with a package: python -m pip install ratinabox"
         )
     return Path(found.origin).parent / "data" / "sargolini.npz"

@@ -191,3 +191,13 @@ def test_every_field_is_described():
         assert f"{name}=" in text
         assert field.source in ("paper", "inferred", "ours")
         assert field.meaning
+
+
+def test_help_lists_configs_and_what_is_right():
+    text = C.describe_configs()
+    for path in CONFIGS:
+        assert f"configs/{path.name}  " in text
+    assert "Grid cells in minutes" in text
+    assert (
+        "loss.sigma_x=0.05  spatial scale of near and far, m; positive and finite" in C.describe()
+    )

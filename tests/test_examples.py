@@ -14,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.parametrize(
-    "name", ["config", "loop", "losses", "model", "run", "training", "trajectories"]
+    "name", ["config", "loop", "losses", "model", "run", "training", "trajectories", "weights"]
 )
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(f"sicjax.{name}"))

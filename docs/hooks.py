@@ -1,0 +1,81 @@
+"""What the site has beyond Markdown: equations as MathML, the table of fields, the notebooks.
+
+All is made when the site is built; a page needs no script and nothing from elsewhere to show it.
+"""
+
+import base64
+import html
+import json
+import re
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File
+
+from sicjax.config import FIELDS, bundled_configs, describe_configs
+
+NOTEBOOKS = Path(__file__).parent.parent / "experiments" / "notebooks"
+EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_page_content(content, **_):
+    """Equations, as `arithmatex` marks them, become MathML."""
+
+    def to_mathml(match):
+        display = "block" if match[1] == "div" else "inline"
+        return convert(html.unescape(match[2]), display=display)
+
+    return EQUATION.sub(to_mathml, content)
+
+
+def on_page_markdown(markdown, **_):
+    """The placeholders {{ fields }} and {{ configs }} become tables."""
+    return markdown.replace("{{ fields }}", _fields()).replace("{{ configs }}", _configs())
+
+
+def _fields():
+    rows = ["| field | default | meaning | source |", "|---|---|---|---|"]
+    for name, field in FIELDS.items():
+        right = f" ({field.rule.says})" if field.rule.says else ""
+        default = json.dumps(field.default)
+        rows.append(f"| `{name}` | `{default}` | {field.meaning}{right} | {field.source} |")
+    return "\n".join(rows)
+
+
+def _configs():
+    lines = describe_configs().splitlines()
+    rows = ["| config | what it is |", "|---|---|"]
+    for name, line in zip(bundled_configs(), lines, strict=True):
+        rows.append(f"| `{name}` | {line.strip().removeprefix(name).strip()} |")
+    return "\n".join(rows)
+
+
+def on_files(files, config):
+    """Every notebook becomes a page, with its figures beside it."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        page, figures = _notebook(path)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        for name, picture in figures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
+    return files
+
+
+def _notebook(path):
+    """Its Markdown, and its figures by name."""
+    parts, figures = [], {}
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{path.stem}_{len(figures)}.png"
+                figures[name] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![figure of the cell above]({name})")
+            elif text := "".join(output.get("text", data.get("text/plain", ""))):
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    note = f"*This page is `experiments/notebooks/{path.name}` as it was run.*"
+    return "\n\n".join([parts[0], note, *parts[1:]]) + "\n", figures

@@ -1,0 +1,101 @@
+"""Trained networks as plain NumPy archives: parameters only, float16, readable without JAX.
+
+A folder holds `weights.npz` (`Dense_0.kernel` [2, H], `Dense_0.bias` [H], ... of the hypernetwork,
+each kernel input by output, and `initial_direction` [N]), `config.json`, `provenance.json` and, of
+the networks that come with the package, `summary.json`: the report on these very weights.
+"""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sicjax import __version__
+from sicjax import config as config_module
+from sicjax.run import Run
+from sicjax.training import Parameters
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def load_pretrained(name: str) -> Run:
+    """Load a trained network that comes with the package.
+
+    Args:
+        name: a folder of sicjax/pretrained/.
+
+    Returns:
+        A `Run`, ready to roll out and map. Its parameters have been rounded to float16 and are
+        float32; `summary.json` in its folder says what they measure.
+
+    Raises:
+        ValueError: no such network; the message lists those that exist.
+
+    Source: ours; provenance.json in its folder says which config, seed and versions made it.
+
+    Example:
+        >>> import sicjax
+        >>> run = sicjax.load_pretrained("quick")
+        >>> run.rollout([[0.1, 0.0], [0.0, 0.1]]).shape
+        (2, 128)
+    """
+    names = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
+    if name not in names:
+        raise ValueError(f"load_pretrained({name!r}): must be one of {', '.join(names)}")
+    return load_weights(PRETRAINED / name)
+
+
+def load_weights(folder: Path) -> Run:
+    """The network that `save_weights` wrote."""
+    config = config_module.from_json((folder / "config.json").read_text())
+    origin = json.loads((folder / "provenance.json").read_text())
+    layers: dict[str, dict[str, Any]] = {}
+    with np.load(folder / "weights.npz") as arrays:
+        direction = jnp.asarray(arrays["initial_direction"], jnp.float32)
+        for name in set(arrays) - {"initial_direction"}:
+            layer, _, leaf = name.partition(".")
+            layers.setdefault(layer, {})[leaf] = jnp.asarray(arrays[name], jnp.float32)
+    parameters = Parameters({"params": layers}, direction)
+    return Run(config, parameters, origin["network"], origin["step"], variant=origin["variant"])
+
+
+def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
+    """Write a network's parameters, config and provenance.
+
+    Args:
+        run: the network; its transition must be the package's own hypernetwork.
+        folder: made if need be.
+        origin: a line on where it comes from: the command, the hardware, the time it took.
+
+    Raises:
+        ValueError: a transition of the user's own, a network that went non-finite, or a parameter
+            beyond the range of float16.
+    """
+    if run.method.transition is not None or run.failure is not None:
+        raise ValueError("only finite networks with the package's own hypernetwork can be exported")
+    arrays = {"initial_direction": run.parameters.initial_direction}
+    for layer, leaves in run.parameters.hypernetwork["params"].items():
+        arrays |= {f"{layer}.{leaf}": array for leaf, array in leaves.items()}
+    with np.errstate(over="ignore"):
+        halves = {name: np.asarray(array).astype(np.float16) for name, array in arrays.items()}
+    for name, half in halves.items():
+        if not np.isfinite(half).all():
+            raise ValueError(f"{name}: has entries beyond 65504, the largest of float16")
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "weights.npz", allow_pickle=False, **halves)
+    (folder / "config.json").write_text(config_module.to_json(run.config))
+    provenance = {
+        "origin": origin,
+        "seed": run.seed,
+        "network": run.network,
+        "step": run.step,
+        "variant": run.variant,
+        "parameters": int(sum(half.size for half in halves.values())),
+        "exported_with": f"sicjax {__version__}, jax {jax.__version__}",
+        "exported_on": f"{platform.machine()}, {jax.devices()[0].device_kind}",
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
