@@ -5,6 +5,9 @@ Lengths are in metres, angles in degrees, velocities in metres per step.
 
 __version__ = "0.1.0"
 
+from sicjax.analysis.modules import find_modules
+from sicjax.analysis.torus import torus_test
+from sicjax.analysis.units import analyze_ratemaps
 from sicjax.config import default as default_config
 from sicjax.loop import train
 from sicjax.losses import (
@@ -22,14 +25,17 @@ from sicjax.weights import load_pretrained
 __all__ = [
     "Method",
     "Run",
+    "analyze_ratemaps",
     "capacity_loss",
     "conformal_isometry_loss",
     "default_config",
+    "find_modules",
     "invariance_loss",
     "load_pretrained",
     "load_run",
     "norm_relu",
     "sample_batch",
     "separation_loss",
+    "torus_test",
     "train",
 ]

@@ -1,15 +1,17 @@
 """The network of Schaeffer et al. 2023, section 3: g_t = Norm(ReLU(W(v_t) g_{t-1})), W = MLP.
 
-Letters: B trajectories, T steps, N units, H hidden width. Velocities in metres per step.
+Letters: B trajectories, W walks, T steps, N units, H hidden width. Velocities in metres per step.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 # Float32 products of states run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
 PRECISION = lax.Precision.HIGHEST
@@ -80,8 +82,11 @@ class Hypernetwork(nn.Module):
     identity_start: bool
 
     @nn.compact
-    def __call__(self, velocities: Array) -> Array:
-        """[..., 2] metres per step -> [..., N, N], acting on column vectors."""
+    def __call__(self, velocities: Array, *, hidden_only: bool = False) -> Array:
+        """[..., 2] metres per step -> [..., N, N], acting on column vectors.
+
+        With `hidden_only`, what the last linear layer is fed with, [..., H].
+        """
         activation = getattr(jax.nn, self.activation)
         hidden = velocities / self.max_velocity
         for _ in range(self.num_layers - 1):
@@ -89,6 +94,8 @@ class Hypernetwork(nn.Module):
             hidden = activation(
                 nn.Dense(self.hidden_width, kernel_init=init, bias_init=init)(hidden)
             )
+        if hidden_only:
+            return hidden
         last_init = _torch_uniform(hidden.shape[-1], self.last_layer_scale)
         entries = nn.Dense(
             self.num_units**2,
@@ -99,6 +106,48 @@ class Hypernetwork(nn.Module):
 
     def _flat_identity(self, key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
         return jnp.eye(self.num_units, dtype=dtype).reshape(shape)
+
+
+class Factors(NamedTuple):
+    """W(v) = sum_r a_r(v) M_r with few matrices: as many as a set of velocities needs."""
+
+    projection: Array  # [H + 1, R] takes (hidden features of v, 1) to a(v)
+    matrices: Array  # [R * N, N], M_r transposed: row r * N + j, column i
+
+
+def factorise(
+    hypernetwork: Hypernetwork, parameters: Any, velocities: ArrayLike, *, tolerance: float
+) -> Factors:
+    """Write W as a sum of R <= H + 1 matrices, R the least that keeps a tolerance.
+
+    The last layer is linear, so W(v) = sum_h f_h(v) K_h + bias; but velocities fill only a plane,
+    and smooth features of a plane are nearly dependent: their principal components (by what they
+    do to W) fall off fast. R is rounded up to a multiple of 4, so that few programs are compiled.
+
+    Args:
+        hypernetwork: the network.
+        parameters: its Flax parameters.
+        velocities: [S, 2] metres per step, a sample of those that will be used.
+        tolerance: what is left out of W, root of its summed squares over the sample, relative.
+    """
+    hidden = np.asarray(hypernetwork.apply(parameters, velocities, hidden_only=True), np.float64)
+    layers = parameters["params"]
+    last = layers[f"Dense_{hypernetwork.num_layers - 1}"]
+    kernel = np.concatenate([last["kernel"], last["bias"][None]]).astype(np.float64)
+    # kernel = mixing @ basis with orthonormal rows of the basis, so that |W| = |features @ mixing|.
+    values, vectors = np.linalg.eigh(kernel @ kernel.T)
+    scales = np.sqrt(np.maximum(values, 1e-14 * max(values[-1], 1e-300)))
+    features = np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)
+    values, directions = np.linalg.svd(features @ (vectors * scales), full_matrices=False)[1:]
+    left_out = np.append(np.cumsum((values**2)[::-1])[::-1], 0)
+    rank = int(np.argmax(left_out <= tolerance**2 * left_out[0]))
+    kept = directions[: -(-max(rank, 1) // 4) * 4]
+    units = hypernetwork.num_units
+    matrices = ((kept / scales) @ (vectors.T @ kernel)).reshape(-1, units, units)
+    return Factors(
+        jnp.asarray((vectors * scales) @ kept.T, jnp.float32),
+        jnp.asarray(matrices.transpose(0, 2, 1).reshape(-1, units), jnp.float32),
+    )
 
 
 def initial_direction(key: Array, num_units: int, *, positive: bool) -> Array:
@@ -130,6 +179,36 @@ def rollout(transition: Callable[[Array], Array], initial_state: Array, velociti
     start = jnp.broadcast_to(initial_state, (*velocities.shape[:-2], initial_state.shape[-1]))
     states = lax.scan(advance, start, jnp.moveaxis(velocities, -2, 0))[1]
     return jnp.moveaxis(states, 0, -2)
+
+
+def rollout_factorised(
+    factors: Factors, hidden: Callable[[Array], Array], initial_state: Array, velocities: Array
+) -> Array:
+    """Run the recurrence along any velocities without forming W: by R N^2 products, not H N^2.
+
+    Args:
+        factors: of W.
+        hidden: [..., 2] metres per step -> [..., H], the features that the last layer is fed with.
+        initial_state: [N], g_0.
+        velocities: [W, T, 2] metres per step.
+
+    Returns:
+        States [W, T, N].
+    """
+
+    def advance(states: Array, velocity: Array) -> tuple[Array, Array]:
+        features = hidden(velocity)
+        one = jnp.ones_like(features[:, :1])
+        amounts = jnp.matmul(
+            jnp.concatenate([features, one], axis=1), factors.projection, precision=PRECISION
+        )
+        pairs = (amounts[:, :, None] * states[:, None, :]).reshape(len(states), -1)
+        states = norm_relu(jnp.matmul(pairs, factors.matrices, precision=PRECISION))
+        return states, states
+
+    start = jnp.broadcast_to(initial_state, (velocities.shape[0], initial_state.shape[-1]))
+    states = lax.scan(advance, start, jnp.moveaxis(velocities, 1, 0))[1]
+    return jnp.moveaxis(states, 0, 1)
 
 
 @jax.custom_vjp

@@ -1,34 +1,41 @@
 """A trained network: load it, roll it out, map it.
 
-Letters: N units, T steps, W walks. Lengths in metres; maps [N, y, x] as described at `RateMaps`.
+Letters: N units, T steps, W walks. Lengths in metres; maps [N, y, x] as in `analysis.ratemaps`.
 """
 
 import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from sicjax import config as config_module
+from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
 from sicjax.checkpoint import Checkpoints
 from sicjax.config import ConfigError
-from sicjax.model import PRECISION, norm_relu, rollout
+from sicjax.model import (
+    Factors,
+    Hypernetwork,
+    factorise,
+    norm_relu,
+    rollout,
+    rollout_factorised,
+)
 from sicjax.training import (
     FAILURES,
     PAPER,
     Method,
     Parameters,
     TrainState,
+    make_hypernetwork,
     make_init,
     make_transition,
 )
@@ -39,19 +46,10 @@ WALK_STEPS = 2000  # of the long walks
 SHORT_WALK_STEPS = 120
 DROPPED_STEPS = 10  # of each walk: some units fire only there, and carry g_0 rather than a place
 MIN_VISITS = 20  # of every bin
-
-
-class RateMaps(NamedTuple):
-    """Mean activity per position bin.
-
-    Axis 0 of a map is y, axis 1 is x, both increasing; the box is centred on the walks' start;
-    bin i is centred on (i + 1/2) * box_m / bins - box_m / 2. NaN marks unvisited bins.
-    """
-
-    ratemaps: np.ndarray  # [N, bins, bins]
-    occupancy: np.ndarray  # [bins, bins] number of visits
-    box_m: float  # side of the box, metres
-    variance_explained: np.ndarray  # [N] share of a unit's variance that is between bins; NaN: none
+BATCH_STEPS = 128_000  # of the walks that are drawn and run at once
+MEAN_SPEED = 0.4  # of smooth walks, relative to the largest velocity component
+TOLERANCE = 1e-5  # of W in evaluation rollouts, relative; a step of the state is off by as much
+GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,22 +89,14 @@ class Run:
         """W(v): [..., 2] metres per step -> [..., N, N]."""
         return make_transition(self.config, self.method)(self.parameters, velocities)
 
-    @cached_property
-    def _rollout(self):
-        transition = make_transition(self.config, self.method)
-
-        @jax.jit
-        def run(parameters: Parameters, velocities: Array) -> Array:
-            start = norm_relu(parameters.initial_direction)
-            return rollout(partial(transition, parameters), start, velocities)
-
-        return run
-
-    def rollout(self, velocities: ArrayLike) -> Array:
+    def rollout(self, velocities: ArrayLike, *, exact: bool = True) -> Array:
         """Run the network along velocities, from its learned initial state.
 
         Args:
             velocities: [..., T, 2] metres per step.
+            exact: False writes W(v) with as few matrices as give it to 1e-5 (see
+                `model.factorise`), which is several times faster on long walks; a transition of
+                one's own is run as it is.
 
         Returns:
             States [..., T, N]; state t is the one after step t.
@@ -119,11 +109,65 @@ class Run:
             raise ValueError(f"velocities {given.shape}: must be [..., T, 2]")
         if not np.isfinite(given).all():
             raise ValueError("velocities: must be finite")
-        return self._rollout(self.parameters, given)
+        if exact or self.method.transition is not None:
+            return self._rollout(self.parameters, given)
+        walks = given.reshape(-1, *given.shape[-2:])
+        states = self._rollout_factorised(self.parameters, self._factors(walks), walks)
+        return states.reshape(*given.shape[:-1], -1)
+
+    @cached_property
+    def _rollout(self):
+        transition = make_transition(self.config, self.method)
+
+        @jax.jit
+        def run(parameters: Parameters, velocities: Array) -> Array:
+            start = norm_relu(parameters.initial_direction)
+            return rollout(partial(transition, parameters), start, velocities)
+
+        return run
+
+    @property
+    def _hypernetwork(self) -> Hypernetwork:
+        network = make_hypernetwork(self.config)
+        assert isinstance(network, Hypernetwork)  # no method is given
+        return network
+
+    @cached_property
+    def _rollout_factorised(self):
+        apply = self._hypernetwork.apply
+
+        @jax.jit
+        def run(parameters: Parameters, factors: Factors, velocities: Array) -> Array:
+            start = norm_relu(parameters.initial_direction)
+
+            def hidden(velocity: Array) -> Array:
+                return jnp.asarray(apply(parameters.hypernetwork, velocity, hidden_only=True))
+
+            return rollout_factorised(factors, hidden, start, velocities)
+
+        return run
+
+    @cached_property
+    def _trained_factors(self) -> Factors:
+        return self._factors_within(self.config.data.max_velocity)
+
+    def _factors(self, velocities: np.ndarray) -> Factors:
+        """Factors of W that hold for velocities [..., 2]."""
+        largest = float(np.abs(velocities).max(initial=0))
+        if largest <= self.config.data.max_velocity:
+            return self._trained_factors
+        return self._factors_within(largest)
+
+    def _factors_within(self, largest: float) -> Factors:
+        side = np.linspace(-largest, largest, GRID, dtype=np.float32)
+        grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+        weights = self.parameters.hypernetwork
+        return factorise(self._hypernetwork, weights, grid, tolerance=TOLERANCE)
 
     def ratemaps(
-        self, box_m: float = 2.0, *, walk_steps: int = WALK_STEPS, key: Array | None = None
-    ) -> RateMaps:
+        self, box_m: float = 2.0, *, walk_steps: int = WALK_STEPS,
+        mean_speed: float | None = None, key: Array | None = None,
+    ) -> RateMaps:  # fmt: skip
         """Rate maps from smooth walks that start at the centre of a square box.
 
         As many walks are drawn as it takes to visit every bin at least 20 times; the first 10
@@ -133,22 +177,26 @@ class Run:
             box_m: side of the box, metres; bins are 4 cm.
             walk_steps: steps of each walk: 2,000 (the default) shows what survives drift,
                 120 the code near the start of a walk.
+            mean_speed: of the walks, metres per step, before components are clipped to the
+                largest one of training; 0.4 of that by default.
             key: for the walks; by default the same for every network.
 
         Returns:
             `RateMaps`, maps [N, bins, bins].
 
         Raises:
-            ValueError: a box smaller than one bin, or walks too short to fill it.
+            ValueError: a box smaller than one bin, no speed, or walks too short to fill it.
         """
         if not (np.isfinite(box_m) and box_m >= BIN_M):
             raise ValueError(f"box_m={box_m}: must be at least {BIN_M} m")
         if walk_steps <= DROPPED_STEPS:
             raise ValueError(f"walk_steps={walk_steps}: must be more than {DROPPED_STEPS}")
-        walks = _walks_that_fill(
-            jax.random.key(0) if key is None else key,
-            box_m, walk_steps, self.config.data.max_velocity,
-        )  # fmt: skip
+        largest = self.config.data.max_velocity
+        mean_speed = MEAN_SPEED * largest if mean_speed is None else mean_speed
+        if not (np.isfinite(mean_speed) and mean_speed > 0):
+            raise ValueError(f"mean_speed={mean_speed}: must be positive, metres per step")
+        key = jax.random.key(0) if key is None else key
+        walks = _walks_that_fill(key, box_m, walk_steps, largest, mean_speed)
         return self.map_walks(walks, box_m)
 
     def map_walks(self, walks: list[Walk], box_m: float) -> RateMaps:
@@ -158,25 +206,11 @@ class Run:
             walks: each with leaves [W, T, 2].
             box_m: side of the box around the walks' start, metres.
         """
-        bins = num_bins(box_m)
-        totals = np.zeros(bins**2 + 1), *np.zeros((2, bins**2 + 1, self.config.model.num_units))
+        sums = ActivitySums(self.config.model.num_units, box_m=box_m, bins=num_bins(box_m))
         for walk in walks:
-            index = bin_index(np.asarray(walk.positions), box_m)
-            index[:, :DROPPED_STEPS] = bins**2
-            parts = _accumulate(self._step, self.parameters, walk.steps, jnp.asarray(index), bins)
-            for total, part in zip(totals, parts, strict=True):
-                total += np.asarray(part)
-        return _to_ratemaps(totals, box_m)
-
-    @cached_property
-    def _step(self):
-        transition = make_transition(self.config, self.method)
-
-        def step(parameters: Parameters, states: Array, velocities: Array) -> Array:
-            transitions = transition(parameters, velocities)
-            return norm_relu(jnp.einsum("wij,wj->wi", transitions, states, precision=PRECISION))
-
-        return step
+            states = np.asarray(self.rollout(walk.steps, exact=False))[:, DROPPED_STEPS:]
+            sums.add(np.asarray(walk.positions)[:, DROPPED_STEPS:], states)
+        return sums.ratemaps()
 
 
 def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = PAPER) -> Run:
@@ -256,80 +290,30 @@ def num_bins(box_m: float) -> int:
     return round(box_m / BIN_M)
 
 
-def bin_index(positions: np.ndarray, box_m: float) -> np.ndarray:
-    """[..., 2] metres from the box's centre -> [...] index y * bins + x; bins^2 outside the box."""
+def _walks_that_fill(
+    key: Array, box_m: float, walk_steps: int, max_velocity: float, mean_speed: float
+) -> list[Walk]:
+    """As few walks as give every bin its visits, drawn in batches."""
     bins = num_bins(box_m)
-    cell = np.floor((positions + box_m / 2) * (bins / box_m)).astype(np.int32)
-    inside = ((cell >= 0) & (cell < bins)).all(axis=-1)
-    return np.where(inside, cell[..., 1] * bins + cell[..., 0], bins**2)
-
-
-def _walks_that_fill(key: Array, box_m: float, walk_steps: int, max_velocity: float) -> list[Walk]:
-    """As few walks as give every bin its visits, drawn in batches of 128,000 steps."""
-    bins = num_bins(box_m)
-    at_once = max(1, 128_000 // walk_steps)
+    at_once = max(1, BATCH_STEPS // walk_steps)
     visits = np.zeros(bins**2 + 1, int)
     walks: list[Walk] = []
     most = 200 * MIN_VISITS * bins**2 // (at_once * (walk_steps - DROPPED_STEPS)) + 20
     for batch in range(most):
         walk = smooth_walks(
             jax.random.fold_in(key, batch), num_walks=at_once, num_steps=walk_steps,
-            box_m=box_m, max_velocity=max_velocity, mean_speed=0.4 * max_velocity,
+            box_m=box_m, max_velocity=max_velocity, mean_speed=mean_speed,
         )  # fmt: skip
-        index = bin_index(np.asarray(walk.positions)[:, DROPPED_STEPS:], box_m)
+        index = bin_index(np.asarray(walk.positions)[:, DROPPED_STEPS:], box_m, bins)
         quarters = np.linspace(0, at_once, 5).astype(int) if at_once >= 4 else np.arange(2)
         for first, last in itertools.pairwise(quarters):
             visits += np.bincount(index[first:last].ravel(), minlength=bins**2 + 1)
             if visits[:-1].min() >= MIN_VISITS:
                 return [*walks, jax.tree.map(lambda leaf, last=last: leaf[:last], walk)]
         walks.append(walk)
+        if batch >= 10 and visits[:-1].min() * most < MIN_VISITS * (batch + 1):
+            break  # at this pace never
     raise ValueError(
         f"box_m={box_m}, walk_steps={walk_steps}: walks this short don't reach every bin; take a"
         " smaller box or longer walks"
-    )
-
-
-@partial(jax.jit, static_argnames=("step", "bins"))
-def _accumulate(step, parameters: Parameters, velocities: Array, index: Array, bins: int):
-    """Visits [bins^2 + 1] and sums of activity and of its square [bins^2 + 1, N] over walks."""
-    start = norm_relu(parameters.initial_direction)
-    num_walks, num_units = velocities.shape[0], start.shape[0]
-
-    def advance(carry, now):
-        states, visits, sums, squares = carry
-        velocity, cell = now
-        states = step(parameters, states, velocity)
-        return (
-            states,
-            visits.at[cell].add(1),
-            sums.at[cell].add(states),
-            squares.at[cell].add(states**2),
-        ), None
-
-    zeros = jnp.zeros((bins**2 + 1, num_units))
-    carry = (
-        jnp.broadcast_to(start, (num_walks, num_units)),
-        jnp.zeros(bins**2 + 1, jnp.int32),
-        zeros,
-        zeros,
-    )
-    return lax.scan(advance, carry, (jnp.moveaxis(velocities, 1, 0), index.T))[0][1:]
-
-
-def _to_ratemaps(totals: Sequence[np.ndarray], box_m: float) -> RateMaps:
-    """From visits [bins^2 + 1] and sums of activity and of its square [bins^2 + 1, N]."""
-    visits, sums, squares = (total[:-1] for total in totals)
-    bins = num_bins(box_m)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums / visits[:, None]
-        number = visits.sum()
-        overall = sums.sum(axis=0) / number
-        variance = squares.sum(axis=0) / number - overall**2
-        between = np.nansum(visits[:, None] * (means - overall) ** 2, axis=0) / number
-        explained = np.where(variance > 1e-12, between / variance, np.nan)
-    return RateMaps(
-        ratemaps=means.T.reshape(-1, bins, bins),
-        occupancy=visits.reshape(bins, bins).astype(int),
-        box_m=float(box_m),
-        variance_explained=explained,
     )

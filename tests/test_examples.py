@@ -14,8 +14,12 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.parametrize(
-    "name", ["config", "loop", "losses", "model", "run", "training", "trajectories", "weights"]
-)
+    "name",
+    [
+        "analysis.modules", "analysis.torus", "analysis.units", "config", "loop", "losses", "model",
+        "run", "training", "trajectories", "weights",
+    ],
+)  # fmt: skip
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(f"sicjax.{name}"))
     assert result.attempted > 0

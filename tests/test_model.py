@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 import sicjax
 from sicjax.model import Hypernetwork, initial_direction, rollout, rollout_permuted
@@ -27,7 +28,7 @@ def test_norm_relu_of_no_positive_entry_is_zero_with_zero_gradient():
 
 def test_norm_relu_gradient(x64):
     x = jax.random.normal(jax.random.key(1), (9,), jnp.float64)
-    jax.test_util.check_grads(sicjax.norm_relu, (x,), order=1, modes=["rev"], rtol=1e-6)
+    check_grads(sicjax.norm_relu, (x,), order=1, modes=["rev"], rtol=1e-6)
 
 
 def make(num_units=6, trajectory_length=8, num_trajectories=5, dtype=jnp.float64):

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from sicjax.analysis import evaluation, report
+from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import default
-from sicjax.run import RateMaps, Run, num_bins
+from sicjax.run import Run, num_bins
 from sicjax.training import make_init
 from sicjax.trajectories import smooth_walks
 
@@ -50,10 +51,11 @@ def known_maps(box_m):
 class KnownRun(Run):
     """A run whose smooth-walk maps are known; walks that are given still drive the network."""
 
-    def ratemaps(self, box_m=2.0, *, walk_steps=2000, key=None):
+    def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, key=None):
         maps = known_maps(box_m)
         occupancy = np.full(maps.shape[1:], 20)
-        return RateMaps(maps, occupancy, box_m, np.linspace(0.1, 0.9, len(maps)))
+        explained = np.linspace(0.1, 0.9, len(maps))
+        return RateMaps(maps, occupancy, box_m, explained, 0 * maps)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,6 +72,7 @@ def small():
 @pytest.fixture(scope="module")
 def run():
     config = default()
+    config.num_networks = 3
     config.model.num_units, config.model.hidden_width = UNITS, 4
     parameters = make_init(config)(jnp.uint32(3)).parameters
     return KnownRun(config=config, parameters=parameters, network=2, step=300)
@@ -125,7 +128,9 @@ def test_units_and_modules_are_listed_with_every_score(written):
 @pytest.mark.parametrize("name", ["2m", "2m_short", "3m", "4m"])
 def test_maps_are_kept(written, name):
     found = np.load(written / f"ratemaps_{name}.npz")
-    assert set(found) == {"ratemaps", "occupancy", "box_m", "variance_explained"}
+    assert set(found) == {
+        "ratemaps", "occupancy", "box_m", "variance_explained", "within_bin_variance"
+    }  # fmt: skip
     expected = known_maps(float(found["box_m"]))
     np.testing.assert_allclose(
         found["ratemaps"], expected, rtol=1e-6, atol=1e-30
@@ -150,7 +155,7 @@ def test_page_holds_its_pictures_and_nothing_from_outside(written):
 
 def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
     class DeadRun(KnownRun):
-        def ratemaps(self, box_m=2.0, *, walk_steps=2000, key=None):
+        def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, key=None):
             return super().ratemaps(box_m)._replace(ratemaps=0 * known_maps(box_m))
 
     dead = DeadRun(run.config, run.parameters, failure="invariance went non-finite at step 7")

@@ -5,8 +5,9 @@ lattice is counted on the long-walk maps of the 2 m box; what is a grid cell, a 
 is decided on those of the 3 m box.
 """
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import jax
@@ -24,14 +25,23 @@ from sicjax.analysis.path_integration import (
     distance_at_same_place,
     drift,
 )
+from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.torus import TorusTest, torus_test
 from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
-from sicjax.run import DROPPED_STEPS, SHORT_WALK_STEPS, WALK_STEPS, RateMaps, Run
+from sicjax.run import (
+    BATCH_STEPS,
+    DROPPED_STEPS,
+    MEAN_SPEED,
+    SHORT_WALK_STEPS,
+    WALK_STEPS,
+    Run,
+)
 from sicjax.trajectories import Walk, smooth_walks
 
 BOXES_M = (2.0, 3.0, 4.0)  # of the long walks
 SHORT_BOXES_M = (2.0, 3.0)
 VERDICT_BOX_M = 3.0
+SPEEDS = {"slow": 0.15, "fast": 0.8}  # mean of other walks in the 2 m box, as `run.MEAN_SPEED`
 ACTIVE_PEAK, ACTIVE_LEVEL, ACTIVE_SHARE = 1e-3, 0.2, 0.03
 HEXAGONAL_SCORE, SQUARE_SCORE, LATTICE_FIELDS = 0.5, 0.7, 3
 CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit carries no place
@@ -52,17 +62,19 @@ class Mapped:
     maps: RateMaps
     scores: Scores
     walk_steps: int
+    mean_speed: float  # metres per step, before velocities are clipped to those of training
+    suffix: str = ""  # of its name: what sets it apart from the long walks in the same box
 
     @property
     def name(self) -> str:
-        """What files call it: 2m, 2m_short."""
-        short = "_short" if self.walk_steps == SHORT_WALK_STEPS else ""
-        return f"{self.maps.box_m:g}m{short}"
+        """What files call it: 2m, 2m_short, 2m_slow."""
+        return f"{self.maps.box_m:g}m{self.suffix and '_' + self.suffix}"
 
     @property
     def title(self) -> str:
         """What people call it."""
-        return f"{self.maps.box_m:g} m box, walks of {self.walk_steps:,} steps"
+        title = f"{self.maps.box_m:g} m box, walks of {self.walk_steps:,} steps"
+        return title + (f" of {self.mean_speed:.3g} m" if self.suffix in SPEEDS else "")
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,7 @@ class Evaluation:
 
     long: Mapping[float, Mapped]  # by side of the box
     short: Mapping[float, Mapped]
+    speeds: Mapping[str, Mapped]  # slow and fast walks in the 2 m box
     active: np.ndarray  # [N] bool
     lattice: np.ndarray  # [N] "hexagonal", "square" or "" (none)
     constant: np.ndarray  # [N] bool
@@ -106,7 +119,7 @@ class Evaluation:
     @property
     def mapped(self) -> list[Mapped]:
         """Every set of maps, long walks first."""
-        return [*self.long.values(), *self.short.values()]
+        return [*self.long.values(), *self.short.values(), *self.speeds.values()]
 
     @property
     def first(self) -> Mapped:
@@ -127,26 +140,46 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         recorded_path: a walk with leaves [T, 2], or none.
         torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict.
     """
-    long, short, units = _map_and_analyze(run)
-    first = long[BOXES_M[0]]
-    active = active_units(first.maps.ratemaps)
-    lattice = lattice_kinds(first.scores, active)
+    with _second_thread() as submit:  # scores maps while this one draws the next
+        verdict = _map(run, submit, VERDICT_BOX_M)
+        judged = submit(_judge, verdict[0], torus_rolls)
+        drawn = {
+            box: verdict if box == VERDICT_BOX_M else _map(run, submit, box) for box in BOXES_M
+        }
+        brief = {box: _map(run, submit, box, steps=SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
+        other = {name: _map(run, submit, BOXES_M[0], speed=SPEEDS[name]) for name in SPEEDS}
+        path_integration = _path_integration(run, brief[SHORT_BOXES_M[0]][0])
+        largest = run.config.data.max_velocity
+        usual = MEAN_SPEED * largest
+        long = {box: Mapped(*_scored(drawn[box]), WALK_STEPS, usual) for box in BOXES_M}
+        short = {
+            box: Mapped(*_scored(pair), SHORT_WALK_STEPS, usual, "short")
+            for box, pair in brief.items()
+        }
+        speeds = {
+            name: Mapped(*_scored(pair), WALK_STEPS, SPEEDS[name] * largest, name)
+            for name, pair in other.items()
+        }
+        first = long[BOXES_M[0]]
+        active = active_units(first.maps.ratemaps)
+        lattice = lattice_kinds(first.scores, active)
+        path = None
+        if recorded_path is not None:
+            path = _along(run, recorded_path, long, lattice != "")
+        units, modules, tori = judged.result()
     constant = constant_units(first.maps.ratemaps) & active
-    modules, maps = find_modules(units), long[VERDICT_BOX_M].maps.ratemaps
-    path = None
-    if recorded_path is not None:
-        path = _along(run, recorded_path, long, lattice != "")
     return Evaluation(
         long=long,
         short=short,
+        speeds=speeds,
         active=active,
         lattice=lattice,
         constant=constant,
         constant_share=_share_of_mean(first.maps.ratemaps, constant),
         units=units,
         modules=modules,
-        tori=tuple(_torus(maps[members], torus_rolls) for members in modules.members),
-        path_integration=_path_integration(run, short[SHORT_BOXES_M[0]].maps),
+        tori=tori,
+        path_integration=path_integration,
         path=path,
         training_range_m=_training_range(run),
     )
@@ -213,41 +246,38 @@ def median(values: np.ndarray) -> float:
     return float(np.median(finite)) if finite.size else np.nan
 
 
-def _map_and_analyze(
-    run: Run,
-) -> tuple[dict[float, Mapped], dict[float, Mapped], UnitAnalysis]:
-    """Return long-walk and short-walk maps by box, and the units of the 3 m box.
-
-    A second thread scores one set of maps while the network draws the next; the longest work, the
-    nulls of the 3 m box, begins first.
-    """
-    plan = [(box, WALK_STEPS) for box in BOXES_M]
-    plan += [(box, SHORT_WALK_STEPS) for box in SHORT_BOXES_M]
-    plan.sort(key=lambda kind: kind != (VERDICT_BOX_M, WALK_STEPS))
-    scorer = ThreadPoolExecutor(1)
+@contextlib.contextmanager
+def _second_thread() -> Iterator[Callable[..., Future]]:
+    """Give a function that has another thread call functions, one after another."""
+    thread = ThreadPoolExecutor(1)
     try:
-        drawn = {}
-        for box, steps in plan:
-            maps = run.ratemaps(box, walk_steps=steps)
-            drawn[box, steps] = maps, scorer.submit(score_ratemaps, maps.ratemaps, box)
-            if (box, steps) == (VERDICT_BOX_M, WALK_STEPS):
-                analyzed = scorer.submit(
-                    analyze_ratemaps,
-                    maps.ratemaps,
-                    box,
-                    num_shuffles=SHUFFLES,
-                    key=jax.random.key(0),
-                )
-        mapped = {
-            (box, steps): Mapped(maps, scores.result(), steps)
-            for (box, steps), (maps, scores) in drawn.items()
-        }
-        units = analyzed.result()
+        yield thread.submit
     finally:  # an interrupted report doesn't wait for what has not begun
-        scorer.shutdown(wait=False, cancel_futures=True)
-    long = {box: mapped[box, WALK_STEPS] for box in BOXES_M}
-    short = {box: mapped[box, SHORT_WALK_STEPS] for box in SHORT_BOXES_M}
-    return long, short, units
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _map(
+    run: Run, submit: Callable[..., Future], box_m: float, *, steps: int = WALK_STEPS,
+    speed: float = MEAN_SPEED,
+) -> tuple[RateMaps, Future]:  # fmt: skip
+    """Return maps, and their scores to come."""
+    maps = run.ratemaps(box_m, walk_steps=steps, mean_speed=speed * run.config.data.max_velocity)
+    return maps, submit(score_ratemaps, maps.ratemaps, box_m)
+
+
+def _scored(pair: tuple[RateMaps, Future]) -> tuple[RateMaps, Scores]:
+    maps, scores = pair
+    return maps, scores.result()
+
+
+def _judge(maps: RateMaps, rolls: int) -> tuple[UnitAnalysis, Modules, tuple[TorusTest, ...]]:
+    """Say what units are, which modules they form, and whether those are tori."""
+    units = analyze_ratemaps(
+        maps.ratemaps, maps.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
+    )
+    modules = find_modules(units)
+    tori = (_torus(maps.ratemaps[members], rolls) for members in modules.members)
+    return units, modules, tuple(tori)
 
 
 def _torus(ratemaps: np.ndarray, rolls: int) -> TorusTest:
@@ -299,7 +329,9 @@ def _path_integration(run: Run, reference: RateMaps) -> PathIntegration:
     """Measure along long walks in the reference maps' box and along short ones in the largest."""
     walk, states = _walks(run, reference.box_m, DRIFT_WALKS, DRIFT_STEPS)
     spans = np.unique(np.geomspace(10, DRIFT_STEPS, 25).astype(int))
-    wide, wide_states = _walks(run, BOXES_M[-1], 64, SHORT_WALK_STEPS)
+    # As many as `Run.ratemaps` runs at once, for which programs are compiled.
+    brief = BATCH_STEPS // SHORT_WALK_STEPS
+    wide, wide_states = _walks(run, BOXES_M[-1], brief, SHORT_WALK_STEPS)
     wide, wide_states = wide[:, DROPPED_STEPS:], wide_states[:, DROPPED_STEPS:]
     some = np.random.default_rng(0).permutation(wide[..., 0].size)[:SAMPLES]
     samples = wide_states.reshape(-1, wide_states.shape[-1])[some], wide.reshape(-1, 2)[some]
@@ -324,9 +356,9 @@ def _walks(run: Run, box_m: float, walks: int, steps: int) -> tuple[np.ndarray, 
     largest = run.config.data.max_velocity
     walk = smooth_walks(
         jax.random.key(1), num_walks=walks, num_steps=steps, box_m=box_m, max_velocity=largest,
-        mean_speed=0.4 * largest,
+        mean_speed=MEAN_SPEED * largest,
     )  # fmt: skip
-    return np.asarray(walk.positions), np.asarray(run.rollout(walk.steps))
+    return np.asarray(walk.positions), np.asarray(run.rollout(walk.steps, exact=False))
 
 
 def _training_range(run: Run) -> float:

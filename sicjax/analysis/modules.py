@@ -62,10 +62,24 @@ def find_modules(analysis: Lattices) -> Modules:
     et al. 2012 cluster the same three; the test against one broad cluster is ours.)
 
     Args:
-        analysis: of N units; those with `is_grid` are grouped.
+        analysis: of N units, as `analyze_ratemaps` gives it; those with `is_grid` are grouped.
+
+    Returns:
+        `Modules` by rising period, in metres; none where fewer than 10 units go together.
 
     Raises:
         ValueError: arrays whose lengths differ.
+
+    Example:
+        >>> import numpy as np, sicjax
+        >>> from types import SimpleNamespace
+        >>> angles = np.deg2rad([0, 60, 120])
+        >>> periods = np.repeat([0.5, 0.85], 12)  # two modules of 12 units
+        >>> axes = periods[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        >>> units = SimpleNamespace(is_grid=periods > 0, lattice=axes, spacing_m=periods)
+        >>> modules = sicjax.find_modules(units)
+        >>> modules.period_m.tolist(), modules.ratios.tolist()
+        ([0.5, 0.85], [1.7])
     """
     num_units = len(analysis.is_grid)
     if analysis.lattice.shape != (num_units, 3, 2):

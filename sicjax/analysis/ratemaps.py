@@ -4,22 +4,25 @@ Letters: N units; S samples; y, x bins of a map. `ratemaps[n, iy, ix]`: axis 0 i
 both increasing; the box is centred on 0; NaN means unvisited.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 
-@dataclass(frozen=True)
-class BinnedActivity:
-    """Mean activity by place, with what is needed to judge it."""
+class RateMaps(NamedTuple):
+    """Mean activity per position bin, with what is needed to judge it.
 
-    ratemaps: np.ndarray  # [N, y, x], NaN where unvisited
-    occupancy: np.ndarray  # [y, x], samples per bin
-    within_bin_variance: np.ndarray  # [N, y, x], variance of one bin's samples, NaN where unvisited
-    variance_explained: np.ndarray  # [N], share of the variance that lies between bins; NaN if none
+    Axis 0 of a map is y, axis 1 is x, both increasing; bin i is centred on
+    (i + 1/2) * box_m / bins - box_m / 2. NaN marks unvisited bins.
+    """
+
+    ratemaps: np.ndarray  # [N, bins, bins]
+    occupancy: np.ndarray  # [bins, bins] samples per bin
     box_m: float  # side of the box, metres
+    variance_explained: np.ndarray  # [N] share of a unit's variance between bins; NaN: it has none
+    within_bin_variance: np.ndarray  # [N, bins, bins] variance of one bin's samples
 
 
 def bin_centres(box_m: float, bins: int) -> np.ndarray:
@@ -54,9 +57,17 @@ def check_ratemaps(ratemaps: ArrayLike) -> np.ndarray:
     return maps
 
 
+def bin_index(positions: ArrayLike, box_m: float, bins: int) -> np.ndarray:
+    """[..., 2] metres from the box's centre -> [...] index y * bins + x; bins^2 outside the box."""
+    places = np.asarray(positions, dtype=np.float64)
+    cell = np.floor((places + box_m / 2) * (bins / box_m)).astype(np.int64)
+    inside = ((cell >= 0) & (cell < bins)).all(axis=-1)
+    return np.where(inside, cell[..., 1] * bins + cell[..., 0], bins**2)
+
+
 def bin_activity(
     positions: ArrayLike, activity: ArrayLike, *, box_m: float, bins: int, min_visits: int = 1
-) -> BinnedActivity:
+) -> RateMaps:
     """Mean and variance of every unit's activity in every bin of a square box.
 
     Args:
@@ -67,54 +78,76 @@ def bin_activity(
         min_visits: a bin with fewer samples counts as unvisited.
 
     Raises:
-        ValueError: leading axes that differ, a non-finite position or activity, `min_visits` below
-            1.
+        ValueError: leading axes that differ, a non-finite position or activity, `min_visits` or
+            `bins` below 1.
     """
-    box_m = check_box(box_m)
-    places = np.asarray(positions, dtype=np.float64)
-    rates = np.asarray(activity, dtype=np.float64)
-    if places.shape[-1:] != (2,) or places.shape[:-1] != rates.shape[:-1]:
-        raise ValueError(
-            f"positions {places.shape} and activity {rates.shape}: must be [..., 2] and [..., N]"
+    sums = ActivitySums(np.shape(activity)[-1], box_m=box_m, bins=bins)
+    sums.add(positions, activity)
+    return sums.ratemaps(min_visits=min_visits)
+
+
+class ActivitySums:
+    """Visits and sums of N units' activity and of its square per bin, over samples in parts."""
+
+    def __init__(self, num_units: int, *, box_m: float, bins: int) -> None:
+        if bins < 1:
+            raise ValueError(f"bins is {bins}; it must be at least 1")
+        self._box_m, self._bins = check_box(box_m), bins
+        self._visits = np.zeros(bins**2)
+        self._sums, self._squares = np.zeros((2, bins**2, num_units))
+        self._centre: np.ndarray | None = None
+
+    def add(self, positions: ArrayLike, activity: ArrayLike) -> None:
+        """Add samples: positions [..., 2] and activity [..., N], as in `bin_activity`."""
+        places, rates = np.asarray(positions, dtype=np.float64), np.asarray(activity)
+        rates = rates.astype(np.result_type(rates, np.float32), copy=False)
+        if places.shape[-1:] != (2,) or places.shape[:-1] != rates.shape[:-1]:
+            raise ValueError(
+                f"positions {places.shape} and activity {rates.shape}: must be [..., 2] and"
+                " [..., N]"
+            )
+        places, rates = places.reshape(-1, 2), rates.reshape(-1, rates.shape[-1])
+        for name, values in (("positions", places), ("activity", rates)):
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} holds {np.sum(~np.isfinite(values))} non-finite values")
+        if self._centre is None and len(rates):
+            # Squares of what is left lose no digits to the mean.
+            self._centre = rates.mean(axis=0, dtype=np.float64).astype(rates.dtype)
+        index = bin_index(places, self._box_m, self._bins)
+        inside = np.flatnonzero(index < self._bins**2)
+        members = sparse.csr_array(
+            (np.ones(len(inside), rates.dtype), (index[inside], inside)),
+            shape=(self._bins**2, len(index)),
         )
-    if min_visits < 1 or bins < 1:
-        raise ValueError(f"min_visits is {min_visits} and bins is {bins}; both must be at least 1")
-    places, rates = places.reshape(-1, 2), rates.reshape(-1, rates.shape[-1])
-    for name, values in (("positions", places), ("activity", rates)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} holds {np.sum(~np.isfinite(values))} non-finite values")
+        centred = rates if self._centre is None else rates - self._centre
+        self._visits += np.bincount(index[inside], minlength=self._bins**2)
+        self._sums += members @ centred
+        self._squares += members @ np.square(centred)
 
-    index = np.floor((places / box_m + 0.5) * bins).astype(int)
-    inside = ((index >= 0) & (index < bins)).all(axis=1)
-    flat = (index[:, 1] * bins + index[:, 0])[inside]
-    return _binned(flat, rates[inside].T, bins, min_visits, box_m)
-
-
-def _binned(
-    flat: np.ndarray, rates: np.ndarray, bins: int, min_visits: int, box_m: float
-) -> BinnedActivity:
-    """Reduce samples `rates` [N, S] in bins `flat` [S]."""
-    count = np.bincount(flat, minlength=bins**2)
-    visited = count >= min_visits
-    kept = visited[flat]
-    flat, rates = flat[kept], rates[:, kept]
-    n = np.where(visited, count, 1)
-    centre = rates.mean(axis=1, keepdims=True) if rates.size else np.zeros((len(rates), 1))
-    centred = rates - centre  # squares of what is left lose no digits to the mean
-    sums = np.array([np.bincount(flat, row, minlength=bins**2) for row in centred])
-    squares = np.array([np.bincount(flat, row**2, minlength=bins**2) for row in centred])
-    sums, squares = sums.reshape(-1, bins**2), squares.reshape(-1, bins**2)
-    within = np.maximum(squares - sums**2 / n, 0.0)
-    total = squares.sum(axis=1)
-    share = 1 - within.sum(axis=1) / np.where(total > 0, total, np.nan)
-    shape = (len(rates), bins, bins)
-    return BinnedActivity(
-        ratemaps=np.where(visited, sums / n + centre, np.nan).reshape(shape),
-        occupancy=count.reshape(bins, bins),
-        within_bin_variance=np.where(visited, within / n, np.nan).reshape(shape),
-        variance_explained=share,
-        box_m=box_m,
-    )
+    def ratemaps(self, *, min_visits: int = 1) -> RateMaps:
+        """Reduce to maps; a bin with fewer samples than `min_visits` counts as unvisited."""
+        if min_visits < 1:
+            raise ValueError(f"min_visits is {min_visits}; it must be at least 1")
+        visited = self._visits >= min_visits
+        n = np.where(visited, self._visits, 1)[:, None]
+        sums, squares = (np.where(visited[:, None], a, 0) for a in (self._sums, self._squares))
+        within = np.maximum(squares - sums**2 / n, 0)
+        number = max(self._visits[visited].sum(), 1)
+        total = np.maximum(squares.sum(axis=0) - sums.sum(axis=0) ** 2 / number, 0)
+        centre = 0 if self._centre is None else self._centre.astype(np.float64)
+        # Rounding leaves a constant unit a variance: below 1e-12 of its square it is none.
+        varies = total / number > 1e-12 * (centre + sums.sum(axis=0) / number) ** 2
+        shape = (-1, self._bins, self._bins)
+        means = np.where(visited[:, None], sums / n + centre, np.nan)
+        return RateMaps(
+            ratemaps=means.T.reshape(shape),
+            occupancy=self._visits.astype(int).reshape(shape[1:]),
+            box_m=self._box_m,
+            variance_explained=np.where(
+                varies, 1 - within.sum(axis=0) / np.where(varies, total, 1), np.nan
+            ),
+            within_bin_variance=np.where(visited[:, None], within / n, np.nan).T.reshape(shape),
+        )
 
 
 def smooth_ratemaps(

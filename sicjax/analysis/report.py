@@ -38,8 +38,9 @@ from sicjax.analysis.evaluation import (
     median,
 )
 from sicjax.analysis.lattice import orientation_deg
+from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.units import KINDS
-from sicjax.run import BIN_M, SHORT_WALK_STEPS, WALK_STEPS, RateMaps, Run
+from sicjax.run import BIN_M, SHORT_WALK_STEPS, WALK_STEPS, Run
 from sicjax.training import draw_batch, make_settings
 from sicjax.trajectories import Walk
 

@@ -45,6 +45,24 @@ def test_variance_explained_by_position():
     assert np.isnan(share[2])
 
 
+def test_samples_may_come_in_parts():
+    rng = np.random.default_rng(2)
+    positions, activity = rng.uniform(-1, 1, (300, 2)), 5 + rng.random((300, 2))
+    sums = ratemaps.ActivitySums(2, box_m=2.0, bins=4)
+    for part in np.split(np.arange(300), [7, 150]):
+        sums.add(positions[part], activity[part])
+    whole = bin_activity(positions, activity, box_m=2.0, bins=4)
+    for found, expected in zip(sums.ratemaps(), whole, strict=True):
+        np.testing.assert_allclose(found, expected)
+
+
+def test_no_sample_leaves_every_bin_unvisited():
+    empty = ratemaps.ActivitySums(2, box_m=2.0, bins=4).ratemaps()
+    assert np.isnan(empty.ratemaps).all()
+    assert np.isnan(empty.variance_explained).all()
+    assert empty.occupancy.sum() == 0
+
+
 def test_smoothing_keeps_constants_and_holes():
     ratemap = np.full((20, 20), 3.0)
     ratemap[5:9, 5:9] = np.nan
@@ -75,6 +93,8 @@ def test_spatial_information_of_known_maps():
         ({"positions": np.full((4, 2), np.inf)}, "positions holds 8 non-finite"),
         ({"min_visits": 0}, "min_visits is 0"),
         ({"box_m": np.nan}, "box_m is nan"),
+        ({"box_m": [2.0, 1.0]}, "the box is square"),
+        ({"bins": 0}, "bins is 0"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

@@ -1,0 +1,132 @@
+"""A network is rolled out and mapped as the slow, obvious way does it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sicjax.model import Hypernetwork, factorise
+from sicjax.run import Run, num_bins
+from sicjax.training import Method, make_hypernetwork, make_init
+from sicjax.trajectories import smooth_walks
+
+UNITS = 12
+
+
+def make_run(config, *, activation="tanh", layers=3):
+    config.model.num_units, config.model.hidden_width = UNITS, 32
+    config.model.activation, config.model.num_layers = activation, layers
+    config.model.last_layer_scale = 1.0
+    return Run(config=config, parameters=make_init(config)(jnp.uint32(5)).parameters)
+
+
+def velocities(*shape):
+    return np.random.default_rng(0).uniform(-0.15, 0.15, (*shape, 2)).astype(np.float32)
+
+
+def test_rollout_equals_the_slow_reference(tiny_config):
+    run, steps = make_run(tiny_config), velocities(2, 3, 5)
+    found = run.rollout(steps)
+    assert found.shape == (2, 3, 5, UNITS)
+    state = np.asarray(run.initial_state)
+    for t in range(5):
+        state = np.maximum(np.asarray(run.transition(steps[1, 2, t])) @ state, 0)
+        state /= np.linalg.norm(state)
+        np.testing.assert_allclose(found[1, 2, t], state, atol=1e-6)  # float32
+
+
+@pytest.mark.parametrize(
+    ("activation", "layers", "faster"),  # than any velocity of the training
+    [("tanh", 3, 1), ("tanh", 3, 2), ("relu", 3, 1), ("tanh", 1, 1)],
+)
+def test_the_factorised_rollout_is_the_same(tiny_config, activation, layers, faster):
+    run = make_run(tiny_config, activation=activation, layers=layers)
+    steps = faster * velocities(20, 60)
+    gap = run.rollout(steps, exact=False) - run.rollout(steps)
+    assert jnp.abs(gap).max() < 60 * 1e-5  # TOLERANCE a step at most
+
+
+def test_smooth_features_need_few_matrices(tiny_config):
+    run = make_run(tiny_config)
+    hypernetwork, parameters = make_hypernetwork(run.config), run.parameters.hypernetwork
+    assert isinstance(hypernetwork, Hypernetwork)
+    grid = velocities(500)
+    exact = np.asarray(run.transition(grid))
+    ranks = []
+    for tolerance in (1e-1, 1e-3, 1e-5):
+        factors = factorise(hypernetwork, parameters, grid, tolerance=tolerance)
+        hidden = hypernetwork.apply(parameters, grid, hidden_only=True)
+        amounts = np.concatenate([hidden, np.ones((500, 1))], axis=1) @ factors.projection
+        matrices = np.asarray(factors.matrices).reshape(-1, UNITS, UNITS).transpose(0, 2, 1)
+        rebuilt = np.tensordot(amounts, matrices, 1)
+        assert np.linalg.norm(rebuilt - exact) < 1.1 * tolerance * np.linalg.norm(exact)
+        ranks.append(len(matrices))
+    assert ranks[0] < ranks[2] < 33  # H + 1
+
+
+def test_a_transition_of_ones_own_is_run_as_it_is(tiny_config):
+    class Turn:
+        def init(self, key, velocity):
+            return {}
+
+        def apply(self, parameters, velocities):
+            return jnp.eye(UNITS) + velocities[..., :1, None] * jnp.ones((UNITS, UNITS))
+
+    run = make_run(tiny_config)
+    own = Run(run.config, run.parameters, method=Method(transition=Turn()))
+    steps = velocities(3, 20)
+    np.testing.assert_array_equal(own.rollout(steps, exact=False), own.rollout(steps))
+
+
+def test_maps_are_means_over_visits_without_the_first_steps(tiny_config):
+    run = make_run(tiny_config)
+    walk = smooth_walks(jax.random.key(1), num_walks=6, num_steps=40, box_m=1.0)
+    halves = [jax.tree.map(lambda leaf, k=k: leaf[k::2], walk) for k in (0, 1)]
+    found = run.map_walks(halves, 0.8)
+    states = np.asarray(run.rollout(walk.steps))[:, 10:]
+    places = np.asarray(walk.positions, np.float64)[:, 10:]
+    bins = num_bins(0.8)
+    assert found.ratemaps.shape == (UNITS, bins, bins)
+    inside = states[(np.abs(places) < 0.4).all(axis=-1)]
+    between = np.zeros(UNITS)
+    for iy, ix in np.ndindex(bins, bins):
+        low = np.array([ix, iy]) * 0.04 - 0.4
+        here = states[((places >= low) & (places < low + 0.04)).all(axis=-1)]
+        assert found.occupancy[iy, ix] == len(here)
+        if len(here):
+            np.testing.assert_allclose(found.ratemaps[:, iy, ix], here.mean(axis=0), atol=4e-4)
+            between += len(here) * (here.mean(axis=0) - inside.mean(axis=0)) ** 2
+        else:
+            assert np.isnan(found.ratemaps[:, iy, ix]).all()
+    assert 0 < found.occupancy.sum() < 180  # steps outside the 0.8 m are left out
+    share = between / np.where(inside.any(axis=0), inside.var(axis=0) * len(inside), np.nan)
+    np.testing.assert_allclose(found.variance_explained, share, rtol=1e-3)  # NaN: a silent unit
+
+
+def test_every_bin_is_visited_and_speeds_differ(tiny_config):
+    run = make_run(tiny_config)
+    usual = run.ratemaps(0.8)
+    assert usual.occupancy.min() >= 20
+    slow = run.ratemaps(0.8, mean_speed=0.02)
+    assert slow.occupancy.min() >= 20
+    assert not np.allclose(slow.ratemaps, usual.ratemaps)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"box_m": 0.0}, "box_m=0.0"),
+        ({"walk_steps": 10}, "walk_steps=10"),
+        ({"mean_speed": 0.0}, r"mean_speed=0\.0"),
+        ({"box_m": 8.0, "walk_steps": 12}, "don't reach every bin"),
+    ],
+)
+def test_bad_maps_are_refused(tiny_config, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_run(tiny_config).ratemaps(**arguments)
+
+
+@pytest.mark.parametrize("steps", [np.zeros(2), np.zeros((4, 3)), np.full((4, 2), np.nan)])
+def test_bad_velocities_are_refused(tiny_config, steps):
+    with pytest.raises(ValueError, match="velocities"):
+        make_run(tiny_config).rollout(steps)
