@@ -66,6 +66,7 @@ def small():
         patch.setattr(evaluation, "LANDMARKS", 60)
         patch.setattr(evaluation, "DRIFT_STEPS", 400)
         patch.setattr(evaluation, "SAMPLES", 500)
+        patch.setattr(evaluation, "BATCH_STEPS", 6000)
         yield
 
 
