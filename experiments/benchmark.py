@@ -187,15 +187,15 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if "--scaling" in arguments:
         rows = scaling(config)
-        print(json.dumps(rows) if "--json" in arguments else _table(rows))
+        print(json.dumps(rows) if "--json" in arguments else as_table(rows))
         return 0
     result = measure(config)
     result["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]
-    print(json.dumps(result) if "--json" in arguments else _table([result]))
+    print(json.dumps(result) if "--json" in arguments else as_table([result]))
     return 0
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
+def as_table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as a Markdown table."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names)]

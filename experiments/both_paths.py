@@ -1,0 +1,135 @@
+"""One training taken by the fast path and by the straightforward one, side by side.
+
+    python -m experiments.both_paths [--config=configs/quick.py] [--steps=200] [--double] [--json]
+
+The same network, batches and optimiser; only the loss is computed differently (`make_loss`, and
+`experiments.naive.make_naive_loss`). The two take turns of a few steps each in one process, so that
+whatever else the machine does slows both. Printed: how far apart the two networks are as training
+goes on (the largest difference of a weight over the largest weight, and of a unit's activity along
+common walks, where a whole state has norm 1), and the time each has taken, compiling included.
+
+Rounding differs between the two, and training amplifies it: AdamW divides a gradient by its own
+size, so that one that is nearly zero may change sign. `--double` trains both in double precision,
+where what is left shows whether they are the same.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.benchmark import as_table, processor
+from experiments.naive import make_naive_loss
+from sicjax import config as config_module
+from sicjax.config import ConfigError
+from sicjax.run import Run
+from sicjax.training import Loss, TrainState, make_init, make_loss, make_settings, make_step
+from sicjax.trajectories import smooth_walks
+
+STEPS_PER_TURN = 20
+WALK_STEPS = 120
+
+
+class Path(NamedTuple):
+    """One way to train, compiled."""
+
+    advance: Callable[[TrainState], TrainState]  # STEPS_PER_TURN steps; the state is donated
+    compile_s: float
+
+
+def compile_path(config: ConfigDict, loss: Loss) -> Path:
+    """STEPS_PER_TURN steps of one network by this loss."""
+    step = make_step(config, loss)
+    settings = jax.tree.map(in_widest_precision, make_settings(config))
+
+    def advance(state: TrainState) -> TrainState:
+        return jax.lax.scan(
+            lambda state, _: (step(state, settings)[0], None), state, length=STEPS_PER_TURN
+        )[0]
+
+    began = time.perf_counter()
+    state = jax.eval_shape(lambda: start(config))
+    compiled = jax.jit(advance, donate_argnums=0).lower(state).compile()
+    return Path(compiled, time.perf_counter() - began)
+
+
+def start(config: ConfigDict) -> TrainState:
+    """The untrained network, in double precision where that is enabled."""
+    state = jax.jit(make_init(config))(jnp.uint32(config.seed))
+    return jax.tree.map(in_widest_precision, state)
+
+
+def in_widest_precision(leaf: Any) -> jax.Array:
+    """float32 -> float64 if `jax_enable_x64` is set."""
+    return leaf.astype(jnp.result_type(float)) if leaf.dtype == jnp.float32 else leaf
+
+
+def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
+    """Train both ways; one row per mark (10 of them, and the start's)."""
+    paths = {
+        "fast": compile_path(config, make_loss(config)),
+        "straightforward": compile_path(config, make_naive_loss(config)),
+    }
+    states = {name: start(config) for name in paths}
+    seconds = {name: path.compile_s for name, path in paths.items()}
+    walk = smooth_walks(jax.random.key(0), num_walks=8, num_steps=WALK_STEPS, box_m=2.0).steps
+    turns = -(-num_steps // STEPS_PER_TURN)
+    rows = []
+    for turn in range(1, turns + 1):
+        for name, path in paths.items():
+            began = time.perf_counter()
+            states[name] = jax.block_until_ready(path.advance(states[name]))
+            seconds[name] += time.perf_counter() - began
+        if turn * 10 % turns < 10:
+            row = {"step": turn * STEPS_PER_TURN, **difference(config, states, walk)}
+            row |= {f"{name}_s": value for name, value in seconds.items()}
+            rows.append(row | {"ratio": seconds["straightforward"] / seconds["fast"]})
+            print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def difference(config: ConfigDict, states: dict[str, TrainState], walk: Any) -> dict[str, float]:
+    """How far apart the two networks are."""
+    runs = [Run.from_state(config, state, 0) for state in states.values()]
+    first, second = (
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(run.parameters)]) for run in runs
+    )
+    walked = [np.asarray(run.rollout(walk)) for run in runs]
+    return {
+        "weights": float(np.abs(first - second).max() / np.abs(first).max()),
+        "activity": float(np.abs(walked[0] - walked[1]).max()),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare and print; returns the exit code."""
+    options = dict(text.removeprefix("--").partition("=")[::2] for text in arguments)
+    try:
+        if unknown := options.keys() - {"config", "steps", "double", "json"}:
+            raise ConfigError(
+                f"unknown: --{sorted(unknown)[0]}; there are --config, --steps, --double, --json"
+            )
+        config = config_module.load_file(options.get("config", "configs/quick.py"))
+        config_module.validate(config)
+        if not (steps := options.get("steps", "200")).isdecimal() or not int(steps):
+            raise ConfigError(f"--steps={steps}: must be a whole number above 0")
+    except ConfigError as error:
+        print(f"both_paths: {error}", file=sys.stderr)
+        return 2
+    jax.config.update("jax_enable_x64", "double" in options)
+    rows = compare(config, int(steps))
+    if "json" in options:
+        print(json.dumps(rows))
+    else:
+        print(f"{processor()}, jax {jax.__version__}\n\n{as_table(rows)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
