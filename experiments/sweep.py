@@ -180,7 +180,7 @@ def draw(rows: Sequence[Row], column: str, axes: Axes) -> Figure:
     return figure
 
 
-def _axis(text: str, flag: str) -> tuple[str, list[Any]]:
+def axis(text: str, flag: str) -> tuple[str, list[Any]]:
     """FIELD:V1,V2 -> field and values.
 
     Raises:
@@ -209,7 +209,7 @@ def main(arguments: Sequence[str]) -> None:
         else:
             rest.append(argument)
     config, workdir = parse(rest)
-    axes = dict(_axis(own[flag], flag) for flag in ("y", "x") if own[flag])
+    axes = dict(axis(own[flag], flag) for flag in ("y", "x") if own[flag])
     if axes and config.variants:
         raise ConfigError("--x and --y: the config has variants of its own; give one or the other")
     if axes:

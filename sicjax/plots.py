@@ -293,9 +293,26 @@ def film_strip(
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
     """
-    rows = [(f"step {step:,}", np.asarray(maps, dtype=float), box_m) for step, maps in frames]
-    figure = _fixed(fig, 1.06 * max(len(titles), 1) + 0.6, 1.06 * len(rows) + 0.3)
-    _rows_of_maps(figure.add_axes((0.0, 0.0, 1.0, 1.0)), rows, titles, cmap)
+    rows = [(f"step {step:,}", maps) for step, maps in frames]
+    return named_rows(rows, box_m, titles=titles, cmap=cmap, fig=fig)
+
+
+def named_rows(
+    rows: Sequence[tuple[str, ArrayLike]], box_m: float, *, titles: Sequence[str],
+    cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw rows of maps with a name each, as of several settings; every map to its own peak.
+
+    Args:
+        rows: pairs of a name and maps [K, y, x].
+        box_m: side of the box, metres.
+        titles: [K], one for each column.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    sized = [(name, np.asarray(maps, dtype=float), box_m) for name, maps in rows]
+    figure = _fixed(fig, 1.06 * max(len(titles), 1) + 0.6, 1.06 * len(sized) + 0.3)
+    _rows_of_maps(figure.add_axes((0.0, 0.0, 1.0, 1.0)), sized, titles, cmap)
     return figure
 
 
@@ -502,7 +519,7 @@ def permuted_batch(positions: ArrayLike, *, ax: Axes | None = None) -> Axes:
 
 def phase_diagram(
     values: ArrayLike, xs: Sequence[float], ys: Sequence[float], *, x: str, y: str, label: str,
-    cmap: str = CMAP, ax: Axes | None = None,
+    text: Sequence[Sequence[str]] | None = None, cmap: str = CMAP, ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """One number for each pair of two settings, as colour and text.
 
@@ -513,6 +530,7 @@ def phase_diagram(
         x: name of the setting along x.
         y: name of the setting along y.
         label: what the numbers are.
+        text: [Y][X], written below the numbers.
         cmap: any matplotlib colour map.
         ax: where to draw.
     """
@@ -524,7 +542,8 @@ def phase_diagram(
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             ink = "white" if value < middle else INK
-            ax.text(column, row, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=8)
+            words = f"{value:.3g}" + (f"\n{text[row][column]}" if text else "")
+            ax.text(column, row, words, ha="center", va="center", color=ink, fontsize=8)
     ax.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
     ax.set_yticks(range(len(ys)), [f"{value:g}" for value in ys])
     ax.figure.colorbar(image, ax=ax, label=label)

@@ -1,0 +1,25 @@
+"""The paper's ablations: the whole method, and the same with one part changed, from matched seeds.
+
+    python -m experiments.ablations
+    python -m experiments.ablations --config.num_networks=8
+
+The recipe of `quick.py` as the whole, six others beside it; network k of each starts from the same
+seed. One population, one compiled program.
+"""
+
+from sicjax.config import load_file
+
+
+def get_config():
+    config = load_file("configs/quick.py")
+    config.num_networks = 4
+    config.variants = {
+        "full": {},
+        "no capacity": {"loss.capacity": 0.0},
+        "no separation": {"loss.separation": 0.0},
+        "no invariance": {"loss.invariance": 0.0},
+        "no conformal isometry": {"loss.conformal_isometry": 0.0},
+        "sigma_g halved": {"loss.sigma_g": config.loss.sigma_g / 2},
+        "no permutations": {"data.permute": False},
+    }
+    return config

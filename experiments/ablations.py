@@ -1,0 +1,142 @@
+"""The paper's ablations in one population: a table and a figure.
+
+    python -m experiments.ablations [--config=configs/ablations.py] [--workdir=DIR]
+        [--config.FIELD=VALUE ...]
+
+Writes ablations.md, ablations.json and ablations.png into the workdir: for each variant the mean
+and the spread over seeds (standard deviation) of what the reports measured, the verdicts from the
+long-walk map of the 3 m box, and rate maps of its most active units. Can be stopped and
+started again; a finished run only gets its table and figure anew.
+"""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments import sweep
+from experiments.sweep import Row
+from sicjax import plots
+from sicjax.main import guarded, parse
+
+# Column of the table -> where a row has it: `sweep.collect`, or `measure` below.
+COLUMNS = {
+    "active units": "active_units",
+    "grid, of active": "grid_fraction",
+    "60° score of grid units": "grid_score",
+    "after undoing the ellipse": "grid_score_corrected",
+    "modules": "num_modules",
+    "spatial information (bits)": "spatial_information",
+    "explained, 2,000 steps": "variance_explained_long",
+    "explained, 120 steps": "variance_explained_short",
+    "decoding error after 100 steps (m)": "path_integration.decoding_error_m_after_100",
+    "neural distance after 10,000 steps": "path_integration.neural_distance_after_10000",
+    "neural speed (per m)": "path_integration.neural_speed_per_m",
+}
+MAPS_SHOWN = 8
+
+
+def measure(report: Path) -> Row:
+    """What units.csv of a report adds to a row: the 3 m box, long walks, active units only."""
+    with (report / "units.csv").open(newline="", encoding="utf-8") as file:
+        units = [unit for unit in csv.DictReader(file) if unit["active"] == "1"]
+    kinds = Counter(unit["kind"] for unit in units)
+    grids = [unit for unit in units if unit["is_grid"] == "1"]
+
+    def median(members: Sequence[Mapping[str, str]], column: str) -> float:
+        values = [float(unit[column]) for unit in members if unit[column] not in ("", "nan")]
+        return float(np.median(values)) if values else np.nan
+
+    return {
+        "grid_fraction": len(grids) / len(units) if units else np.nan,
+        "kind": kinds.most_common(1)[0][0] if kinds else "silent",
+        "grid_score": median(grids, "grid_score_3m"),
+        "grid_score_corrected": median(grids, "grid_score_corrected_3m"),
+        "period_m": median(grids, "spacing_m_3m"),
+        "spatial_information": median(units, "spatial_information"),
+    }
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, dict[str, tuple[float, float, int]]]:
+    """variant -> column -> mean, standard deviation over seeds, and how many had a number."""
+    table: dict[str, dict[str, tuple[float, float, int]]] = {}
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        members = [row for row in rows if row["variant"] == variant]
+        table[variant] = {}
+        for label, column in COLUMNS.items():
+            values = np.array([sweep.number(row.get(column)) for row in members])
+            values = values[np.isfinite(values)]
+            mean, spread = (values.mean(), values.std()) if values.size else (np.nan, np.nan)
+            table[variant][label] = (float(mean), float(spread), int(values.size))
+    return table
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table, and below it every network."""
+    table = summarise(rows)
+    lines = ["| | " + " | ".join(COLUMNS) + " | periods of modules (m) |"]
+    lines.append("|---" * (len(COLUMNS) + 2) + "|")
+    for variant, columns in table.items():
+        periods = "; ".join(
+            row.get("periods_m") or "–" for row in rows if row["variant"] == variant
+        )
+        cells = [
+            f"{mean:.3g} ± {spread:.2g}" if count else "–"
+            for mean, spread, count in columns.values()
+        ]
+        lines.append(f"| {variant} | " + " | ".join(cells) + f" | {periods} |")
+    failed = [f"{row['variant']}, seed {row['seed']}" for row in rows if row.get("failure")]
+    return "\n".join(lines) + (f"\n\nNon-finite: {'; '.join(failed)}.\n" if failed else "\n")
+
+
+def draw(workdir: Path, rows: Sequence[Row]) -> Figure:
+    """For each variant the maps of the most active units of its first network (2 m box)."""
+    firsts: dict[str, Path] = {}
+    for row in rows:
+        firsts.setdefault(row["variant"], report_of(workdir, row))
+    shown = []
+    for variant, report in firsts.items():
+        with np.load(report / "ratemaps_2m.npz") as file:
+            maps, box_m = file["ratemaps"], float(file["box_m"])
+        strongest = np.argsort(-np.nanstd(maps, axis=(1, 2)))[:MAPS_SHOWN]
+        shown.append((variant.replace(" ", "\n", 1), maps[strongest]))
+    titles = [f"unit {k + 1}" for k in range(MAPS_SHOWN)]
+    return plots.named_rows(shown, box_m, titles=titles)
+
+
+def report_of(workdir: Path, row: Row) -> Path:
+    """The report of a network."""
+    return workdir / "report" / f"network_{row['network']:03d}"
+
+
+def run(config: ConfigDict, workdir: Path) -> list[Row]:
+    """Train, report and write the table and the figure.
+
+    Raises:
+        As `sicjax.train` does.
+    """
+    config.report = True
+    rows = sweep.run(config, workdir)
+    rows = [row | measure(report_of(workdir, row)) for row in rows]
+    (workdir / "ablations.json").write_text(json.dumps(rows, indent=1))
+    (workdir / "ablations.md").write_text(as_markdown(rows))
+    draw(workdir, rows).savefig(workdir / "ablations.png", dpi=150)
+    return rows
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run and print the table."""
+    if not any(argument.startswith("--config=") for argument in arguments):
+        arguments = ["--config=configs/ablations.py", *arguments]
+    config, workdir = parse(arguments)
+    print(as_markdown(run(config, workdir)), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))

@@ -1,0 +1,104 @@
+"""Phase diagrams: what kind of code grows, against two settings.
+
+    python -m experiments.phase_diagram [--config=configs/quick.py] [--workdir=DIR]
+        [--x=FIELD:V1,...] [--y=FIELD:V1,...] [--config.FIELD=VALUE ...]
+
+By default the capacity weight against sigma_g, 5 x 5 settings, one seed of each
+(--config.num_networks=4 for more). Writes phase_diagram.json, one row per network, and
+phase_diagram.png: number of modules, period of the grid cells, their share of the active units with
+the most frequent kind (3 m box, long walks), and the variance that position explains on short
+walks. Can be stopped and started again.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments import ablations, sweep
+from experiments.sweep import Axes, Row
+from sicjax import plots
+from sicjax.config import ConfigError
+from sicjax.main import guarded, parse
+
+DEFAULT_X = "loss.capacity:0.1,0.3,1,3,10"
+DEFAULT_Y = "loss.sigma_g:0.2,0.3,0.4,0.5,0.6"
+PANELS = {
+    "num_modules": "modules",
+    "period_m": "period of the grid cells (m)",
+    "grid_fraction": "grid cells, of active units",
+    "variance_explained_short": "explained by position, 120 steps",
+}
+
+
+def run(config: ConfigDict, workdir: Path, axes: Axes) -> list[Row]:
+    """Train a grid of settings, report, write the rows and the figure.
+
+    Raises:
+        As `sicjax.train` does.
+    """
+    config.variants, config.report = sweep.grid(axes), True
+    rows = [
+        row | ablations.measure(ablations.report_of(workdir, row))
+        for row in sweep.run(config, workdir)
+    ]
+    (workdir / "phase_diagram.json").write_text(json.dumps(rows, indent=1))
+    draw(rows, axes).savefig(workdir / "phase_diagram.png", dpi=150)
+    return rows
+
+
+def draw(rows: Sequence[Row], axes: Axes) -> Figure:
+    """The four panels; medians over seeds."""
+    (y, ys), (x, xs) = axes.items()
+    figure = plots.blank_figure(2 * (2.2 + 0.75 * len(xs)), 2 * (1.2 + 0.5 * len(ys)))
+    for panel, (column, label) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        table = sweep.median_over_seeds(rows, column, axes)
+        text = kinds(rows, axes) if column == "grid_fraction" else None
+        plots.phase_diagram(table, xs, ys, x=x, y=y, label=label, text=text, ax=panel)
+    return figure
+
+
+def kinds(rows: Sequence[Row], axes: Axes) -> list[list[str]]:
+    """The kind that most networks of each setting have most units of, [Y][X]."""
+    (y, ys), (x, xs) = axes.items()
+    return [
+        [
+            Counter(
+                row["kind"] for row in rows if row[y] == below and row[x] == beside
+            ).most_common(1)[0][0]
+            for beside in xs
+        ]
+        for below in ys
+    ]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run, then say where the results are."""
+    own, rest = {"x": DEFAULT_X, "y": DEFAULT_Y}, []
+    for argument in arguments:
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if equals and name in own:
+            own[name] = text
+        else:
+            rest.append(argument)
+    if not any(argument.startswith("--config=") for argument in rest):
+        rest.insert(0, "--config=configs/quick.py")
+    config, workdir = parse(rest)
+    if not any(argument.startswith("--workdir=") for argument in rest):
+        workdir = Path("runs") / "phase_diagram"
+    if config.variants:
+        raise ConfigError("variants: the two axes span them; give a config that has none")
+    axes = dict(sweep.axis(own[flag], flag) for flag in ("y", "x"))
+    rows = run(config, workdir, axes)
+    periods = np.array([sweep.number(row["period_m"]) for row in rows])
+    print(f"{np.isfinite(periods).sum()} of {len(rows)} networks have grid cells")
+    print(f"table: {workdir / 'phase_diagram.json'}\nfigure: {workdir / 'phase_diagram.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
