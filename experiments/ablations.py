@@ -49,12 +49,12 @@ def measure(report: Path) -> Row:
     kinds = Counter(unit["kind"] for unit in units)
     grids = [unit for unit in units if unit["is_grid"] == "1"]
 
-    def median(members: Sequence[Mapping[str, str]], column: str) -> float:
-        values = [float(unit[column]) for unit in members if unit[column] not in ("", "nan")]
-        return float(np.median(values)) if values else np.nan
+    def median(members: Sequence[Mapping[str, str]], column: str) -> float | None:
+        values = [float(unit[column]) for unit in members if unit[column]]
+        return float(np.median(values)) if values else None
 
     return {
-        "grid_fraction": len(grids) / len(units) if units else np.nan,
+        "grid_fraction": len(grids) / len(units) if units else None,
         "kind": kinds.most_common(1)[0][0] if kinds else "silent",
         "grid_score": median(grids, "grid_score_3m"),
         "grid_score_corrected": median(grids, "grid_score_corrected_3m"),
@@ -124,7 +124,7 @@ def run(config: ConfigDict, workdir: Path) -> list[Row]:
     config.report = True
     rows = sweep.run(config, workdir)
     rows = [row | measure(report_of(workdir, row)) for row in rows]
-    (workdir / "ablations.json").write_text(json.dumps(rows, indent=1))
+    (workdir / "ablations.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
     (workdir / "ablations.md").write_text(as_markdown(rows))
     draw(workdir, rows).savefig(workdir / "ablations.png", dpi=150)
     return rows

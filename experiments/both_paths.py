@@ -60,7 +60,7 @@ def compile_path(config: ConfigDict, loss: Loss) -> Path:
 
 
 def start(config: ConfigDict) -> TrainState:
-    """The untrained network, in double precision where that is enabled."""
+    """The untrained network, in double precision if `jax_enable_x64` is set."""
     state = jax.jit(make_init(config))(jnp.uint32(config.seed))
     return jax.tree.map(in_widest_precision, state)
 
@@ -122,8 +122,8 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"both_paths: {error}", file=sys.stderr)
         return 2
-    jax.config.update("jax_enable_x64", "double" in options)
-    rows = compare(config, int(steps))
+    with jax.enable_x64("double" in options):
+        rows = compare(config, int(steps))
     if "json" in options:
         print(json.dumps(rows))
     else:

@@ -47,7 +47,7 @@ def run(config: ConfigDict, workdir: Path, axes: Axes) -> list[Row]:
         row | ablations.measure(ablations.report_of(workdir, row))
         for row in sweep.run(config, workdir)
     ]
-    (workdir / "phase_diagram.json").write_text(json.dumps(rows, indent=1))
+    (workdir / "phase_diagram.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
     draw(rows, axes).savefig(workdir / "phase_diagram.png", dpi=150)
     return rows
 

@@ -1,0 +1,152 @@
+"""The ablation table and the phase diagram, from reports whose numbers are known."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from experiments import ablations, both_paths, phase_diagram
+from sicjax.config import flatten, load_file, members, of_variant
+from sicjax.main import guarded
+
+UNITS = """unit,active,kind,is_grid,grid_score_3m,grid_score_corrected_3m,spacing_m_3m,\
+spatial_information
+0,1,grid,1,0.8,1.2,0.70,1.5
+1,1,grid,1,1.0,1.4,0.74,2.5
+2,1,place,0,0.1,,,3.5
+3,0,grid,1,9.0,9.0,9.0,9.0
+"""
+
+
+@pytest.fixture
+def report(tmp_path):
+    """A report folder of a network with two grid cells, a place cell and an inactive unit."""
+    folder = tmp_path / "report" / "network_000"
+    folder.mkdir(parents=True)
+    (folder / "units.csv").write_text(UNITS)
+    ramp = np.linspace(0, 1, 25).reshape(5, 5)
+    maps = np.stack([np.zeros((5, 5)), ramp, 3 * ramp])
+    np.savez(folder / "ratemaps_2m.npz", ratemaps=maps, box_m=2.0, occupancy=np.ones((5, 5)))
+    return folder
+
+
+def test_measure_counts_active_units_only(report):
+    found = ablations.measure(report)
+    assert found["kind"] == "grid"
+    assert found["grid_fraction"] == pytest.approx(2 / 3)
+    assert found["grid_score"] == pytest.approx(0.9)
+    assert found["grid_score_corrected"] == pytest.approx(1.3)
+    assert found["period_m"] == pytest.approx(0.72)
+    assert found["spatial_information"] == pytest.approx(2.5)
+
+
+def test_measure_without_an_active_unit(report):
+    header, *_, silent = UNITS.splitlines()
+    (report / "units.csv").write_text(f"{header}\n{silent}\n")
+    found = ablations.measure(report)
+    assert found["kind"] == "silent"
+    assert found["grid_fraction"] is None
+    assert found["period_m"] is None
+
+
+def test_mean_and_spread_over_seeds():
+    rows = [
+        {"variant": "full", "seed": k, "num_modules": k, "periods_m": f"0.{k}", "failure": None}
+        for k in (1, 3)
+    ] + [{"variant": "none", "seed": 1, "failure": "separation"}]
+    table = ablations.summarise(rows)
+    assert table["full"]["modules"] == (2.0, 1.0, 2)
+    assert table["none"]["modules"][2] == 0
+    lines = ablations.as_markdown(rows).splitlines()
+    assert "| 2 ± 1 |" in lines[2]
+    assert lines[2].endswith("| 0.1; 0.3 |")
+    assert lines[-1] == "Non-finite: none, seed 1."
+
+
+def test_the_figure_shows_the_units_that_vary_most(report):
+    rows = [{"variant": "no capacity", "network": 0}]
+    figure = ablations.draw(report.parents[1], rows)
+    images = figure.axes[0].images
+    assert len(images) == 3
+    assert "no\ncapacity" in [text.get_text() for text in figure.axes[0].texts]
+    plt.close(figure)
+
+
+def test_the_configs_variants_are_the_papers():
+    config = load_file("configs/ablations.py")
+    population = members(config)
+    assert len(population) == 7 * 4
+    changed = {
+        name: {
+            field
+            for field, value in flatten(of_variant(config, name)).items()
+            if value != flatten(of_variant(config, "full"))[field]
+        }
+        for name in config.variants
+    }
+    assert changed == {
+        "full": set(),
+        "no capacity": {"loss.capacity"},
+        "no separation": {"loss.separation"},
+        "no invariance": {"loss.invariance"},
+        "no conformal isometry": {"loss.conformal_isometry"},
+        "sigma_g halved": {"loss.sigma_g"},
+        "no permutations": {"data.permute"},
+    }
+    assert of_variant(config, "sigma_g halved").loss.sigma_g == config.loss.sigma_g / 2
+
+
+def test_a_phase_diagram_shows_numbers_and_kinds():
+    axes = {"loss.sigma_g": [0.2, 0.4], "loss.capacity": [1.0, 3.0]}
+    rows = [
+        {
+            **dict(zip(axes, setting, strict=True)),
+            "num_modules": modules, "period_m": np.nan, "grid_fraction": 0.5, "kind": kind,
+            "variance_explained_short": 0.8,
+        }
+        for setting, modules, kind in [
+            ((0.2, 1.0), 0, "place"), ((0.2, 3.0), 1, "grid"), ((0.4, 1.0), 1, "grid"),
+            ((0.4, 3.0), 2, "band"),
+        ]
+    ]  # fmt: skip
+    assert phase_diagram.kinds(rows, axes) == [["place", "grid"], ["grid", "band"]]
+    figure = phase_diagram.draw(rows, axes)
+    modules, periods, grids = ([text.get_text() for text in ax.texts] for ax in figure.axes[:3])
+    assert modules == ["0", "1", "1", "2"]
+    assert periods == []
+    assert grids == ["0.5\nplace", "0.5\ngrid", "0.5\ngrid", "0.5\nband"]
+    plt.close(figure)
+
+
+def test_phase_diagram_refuses_variants_and_bad_axes(tmp_path, capsys):
+    assert guarded(phase_diagram.main, ["--config=configs/ablations.py"]) == 2
+    assert guarded(phase_diagram.main, ["--x=loss.nonsense:1,2"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "variants" in said[0]
+    assert "nonsense" in said[1]
+
+
+def test_both_paths_train_one_network(tmp_path, capsys):
+    """Double precision, 40 steps of a tiny network: rounding is all that separates them."""
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from sicjax.config import load_file\n"
+        "def get_config():\n"
+        "    c = load_file('configs/quick.py')\n"
+        "    c.data.num_trajectories, c.data.trajectory_length = 4, 10\n"
+        "    c.model.num_units, c.model.hidden_width = 7, 4\n"
+        "    return c\n"
+    )
+    assert both_paths.main([f"--config={path}", "--steps=40", "--double", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in rows] == [20, 40]
+    assert all(0 <= row["weights"] < 1e-6 and 0 <= row["activity"] < 1e-6 for row in rows)
+    assert rows[-1]["fast_s"] > rows[0]["fast_s"]
+
+
+def test_both_paths_refuses_bad_arguments(capsys):
+    for arguments in (["--steps=0"], ["--stpes=3"], ["--config=nowhere.py"]):
+        assert both_paths.main(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
