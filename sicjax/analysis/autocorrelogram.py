@@ -46,10 +46,11 @@ def autocorrelogram(ratemaps: ArrayLike, *, min_overlap: int = 20) -> np.ndarray
         return [fft.irfft2(product, s=padded)[window] for product in products]
 
     (product,) = correlate(values, values)
-    weight = visited.astype(maps.dtype)
     if visited.all():  # sums over rectangles, which a running sum gives at once
-        count, total, square = (_rectangle_sums(a) for a in (weight, values, values**2))
+        one = np.ones(maps.shape[-2:], maps.dtype)  # every map's count is the same
+        count, total, square = (_rectangle_sums(a) for a in (one, values, values**2))
     else:
+        weight = visited.astype(maps.dtype)
         count, total, square = correlate(weight, weight, values, values**2)
     half = _pearson(np.rint(count), total, square, product, min_overlap)
     return np.concatenate([half[..., :0:-1, ::-1], half], axis=-2)
