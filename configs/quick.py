@@ -27,4 +27,5 @@ def get_config():
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 200
     config.optimizer.accumulation = 1
+    config.evaluation.snapshot_every = 1000
     return config

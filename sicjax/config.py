@@ -166,6 +166,18 @@ FIELDS: Mapping[str, Field] = {
         " (0.146 m) is still one that was trained",
         rule=at_least(1), changes_numbers=False,
     ),
+    "evaluation.torus_rolls": Field(
+        0,
+        "rolls in the null of each module's torus test in the report; 20 take a minute or so a"
+        " module; 0 makes no null, and so gives no verdict",
+        rule=at_least(0), changes_numbers=False,
+    ),
+    "evaluation.snapshot_every": Field(
+        0,
+        "steps between two quick looks at each network's maps while it trains, a second or two"
+        " each: film strip, TensorBoard images, progress; 0: never",
+        rule=at_least(0), changes_numbers=False,
+    ),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from sicjax import config as config_module
 from sicjax import parallel
+from sicjax.analysis import snapshots
 from sicjax.analysis.report import write_index, write_report
 from sicjax.checkpoint import Checkpoints
 from sicjax.compilation import use_cache
@@ -90,9 +91,8 @@ def train(
     if config.compilation_cache:
         use_cache()
     folder = None if workdir is None else Path(workdir)
-    recorded, note = None, "the run keeps no report"
     if config.report and folder is not None:
-        recorded, note = _recorded_walk(config)
+        _recorded_walk(config)  # which is refused now rather than after the training
     with contextlib.ExitStack() as stack:
         checkpoints = None
         if folder is not None:
@@ -107,19 +107,36 @@ def train(
             print(f"finished: all {step} steps are done; only the report is made anew")
     runs = _as_runs(config, states, method)
     if config.report and folder is not None:
-        for run in runs:
-            page = write_report(
-                run,
-                folder / "report" / f"network_{run.network:03d}",
-                metrics=read_metrics(folder / "metrics.jsonl", network=run.network),
-                recorded_path=recorded,
-                recorded_note=note,
-                variant=run.variant,
-            )
-            print(f"report: {page}", flush=True)
-        if len(runs) > 1:
-            print(f"all networks: {write_index(folder / 'report')}", flush=True)
+        write_reports(runs, folder)
     return runs[0]
+
+
+def write_reports(runs: Sequence[Run], workdir: Path) -> None:
+    """Evaluate networks of a run, write their reports, and the index of all that are reported.
+
+    Args:
+        runs: some of the workdir's networks.
+        workdir: folder of the run.
+
+    Raises:
+        ConfigError: a recorded path that can't be used.
+        OSError: the folder can't be written.
+    """
+    for run in runs:
+        recorded, note = _recorded_walk(run.config)
+        page = write_report(
+            run,
+            workdir / "report" / f"network_{run.network:03d}",
+            metrics=read_metrics(workdir / "metrics.jsonl", network=run.network),
+            frames=snapshots.load(workdir, run.network),
+            recorded_path=recorded,
+            recorded_note=note,
+            variant=run.variant,
+            torus_rolls=run.config.evaluation.torus_rolls,
+        )
+        print(f"report: {page}", flush=True)
+    if len(list((workdir / "report").glob("network_*"))) > 1:
+        print(f"all networks: {write_index(workdir / 'report')}", flush=True)
 
 
 def _recorded_walk(config: ConfigDict) -> tuple[Walk | None, str]:
@@ -200,6 +217,8 @@ def _run_steps(
         make_dispatch(config, devices, method).lower(rows, settings_rows, per_dispatch).compile()
     )
     compiled = time.monotonic()
+    if folder is not None:
+        snapshots.cut_after(folder, step)
     with (
         _signals() as received,
         Monitor(folder, first_step=step, num_steps=config.num_steps, shown=SHOWN) as monitor,
@@ -219,6 +238,9 @@ def _run_steps(
             monitor.progress(step, metrics)
             if step % config.log_every == 0 or step == config.num_steps:
                 monitor.log(step, metrics)
+            looks = config.evaluation.snapshot_every
+            if looks and (step % looks == 0 or step == config.num_steps):
+                _look(_as_runs(config, parallel.gather(rows, number), method), folder, monitor)
             broken = parallel.gather(rows.failed_step, number) >= 0
             ends = step == config.num_steps or bool(received) or broken.all()
             if checkpoints is not None and (step % config.checkpoint_every == 0 or ends):
@@ -234,6 +256,20 @@ def _run_steps(
     return parallel.gather(rows, number)
 
 
+def _look(runs: Sequence[Run], folder: Path | None, monitor: Monitor) -> None:
+    """Take a snapshot of every network; show their mean."""
+    taken = []
+    for run in runs:
+        snapshot, picture = snapshots.take(run)
+        found = {"lattice_fraction": snapshot.lattice_fraction, "modules": snapshot.modules}
+        monitor.look(snapshot.step, run.network, picture, found)
+        if folder is not None:
+            snapshots.save(folder, run.network, snapshot)
+        taken.append([np.nan_to_num(snapshot.lattice_fraction), snapshot.modules])
+    fraction, modules = np.mean(taken, axis=0)
+    monitor.note(f"lattice {fraction:.2f} modules {modules:.3g}")
+
+
 def _report_broken(monitor: Monitor, number: int, rows: TrainState, reported: set[int]) -> None:
     states = parallel.gather(rows, number)
     for network in np.flatnonzero(states.failed_step >= 0):
@@ -246,8 +282,9 @@ def _report_broken(monitor: Monitor, number: int, rows: TrainState, reported: se
 def _steps_per_dispatch(config: ConfigDict) -> int:
     """The largest number that hits every log line, checkpoint and the end, up to the wish."""
     return math.gcd(
-        config.steps_per_dispatch, config.log_every, config.checkpoint_every, config.num_steps
-    )
+        config.steps_per_dispatch, config.log_every, config.checkpoint_every, config.num_steps,
+        config.evaluation.snapshot_every,  # the greatest common divisor with 0 is the other number
+    )  # fmt: skip
 
 
 def _say_cost(config: ConfigDict, states: TrainState, step: int, devices: int) -> None:

@@ -58,6 +58,7 @@ class Monitor:
     ) -> None:
         self._stream = stream or sys.stderr
         self._first_step, self._num_steps, self._shown = first_step, num_steps, shown
+        self._note = ""
         self._file: TextIO | None = None
         self._events: SummaryWriter | None = None
         if workdir is not None:
@@ -77,6 +78,7 @@ class Monitor:
     def progress(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
         """Show that `step` is done, with the mean over networks of metrics [P]."""
         text = " ".join(f"{name} {_finite_mean(metrics[name]):.3g}" for name in self._shown)
+        text = f"{text}  {self._note}" if self._note else text
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -108,6 +110,21 @@ class Monitor:
             for name, value in values.items():
                 self._events.add_scalar(f"network_{network:03d}/{name}", value, step)
         self._file.flush()
+
+    def look(
+        self, step: int, network: int, picture: np.ndarray, found: Mapping[str, float]
+    ) -> None:
+        """Write a picture [height, width, 3] and what was found on it to TensorBoard."""
+        if self._events is None:
+            return
+        place = f"network_{network:03d}"
+        self._events.add_image(f"{place}/maps", picture, step, dataformats="HWC")
+        for name, value in found.items():
+            self._events.add_scalar(f"{place}/{name}", value, step)
+
+    def note(self, text: str) -> None:
+        """Show this at the end of the progress, until the next note."""
+        self._note = text
 
     def flush(self) -> None:
         """Put all that was logged on disk, before a checkpoint that stands for it."""

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
@@ -48,6 +49,14 @@ _TERMS = ("separation", "invariance", "capacity", "conformal_isometry")
 def blank_figure(width: float = 5.2, height: float = 3.4) -> Figure:
     """Make an empty figure, inches, that pyplot and so a notebook knows nothing of."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def as_picture(figure: Figure, *, dpi: float = 100) -> np.ndarray:
+    """Draw a figure into bytes [height, width, 3]."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def ratemap_sheet(
@@ -278,6 +287,32 @@ def generalisation(
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     _rows_of_maps(ax, rows, titles, cmap, circle_m=training_range_m)
     return figure
+
+
+def compared(
+    reference: ArrayLike, others: Mapping[str, ArrayLike], *, quantity: str, of: str,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw each unit's value under other conditions against its value under one; equal on the line.
+
+    Args:
+        reference: [N] values under the one condition.
+        others: name of a condition to values [N]; a pair with NaN is left out.
+        quantity: what is compared, with its unit.
+        of: name of the one condition.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    x = np.asarray(reference, dtype=float)
+    for colour, (name, values) in zip(COLOURS, others.items(), strict=False):
+        y = np.asarray(values, dtype=float)
+        known = np.isfinite(x) & np.isfinite(y)
+        label = f"{name} (n = {known.sum()})"
+        ax.scatter(x[known], y[known], 16, color=colour, alpha=0.6, lw=0, label=label)
+    if np.isfinite(x).any():
+        ax.axline((np.nanmedian(x),) * 2, slope=1, color=FAINT, lw=1, ls="--")
+    ax.legend(fontsize=8, frameon=False)
+    return dress(ax, x=f"{quantity}, {of}", y=f"{quantity}, elsewhere")
 
 
 def film_strip(

@@ -161,6 +161,23 @@ def test_generalisation_draws_boxes_to_one_scale(maps):
     assert widths[-1] == pytest.approx(2 * widths[0], rel=0.02)
 
 
+def test_compared_values_lie_on_the_line_where_equal():
+    others = {"4 m box": [0.5, 0.7, np.nan], "slow walks": [0.4, 0.7, 0.2]}
+    ax = drawn(plots.compared, [0.5, 0.6, np.nan], others, quantity="period (m)", of="2 m box")
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.5, 0.5], [0.6, 0.7]])
+    assert {"4 m box (n = 2)", "period (m), 2 m box"} <= set(texts(ax.figure))
+    drawn(plots.compared, [], {"4 m box": []}, quantity="score", of="2 m box")
+
+
+def test_a_figure_becomes_a_picture(maps):
+    figure = plots.ratemap_sheet(maps, 2.0, fig=plots.blank_figure())
+    picture = plots.as_picture(figure, dpi=50)
+    width, height = figure.get_size_inches()
+    assert picture.dtype == np.uint8
+    np.testing.assert_allclose(picture.shape, [50 * height, 50 * width, 3], atol=1)
+    assert picture.std() > 0
+
+
 def test_film_strip_names_its_frames(maps):
     frames = [(1000, maps), (20_000, maps)]
     figure = plots.film_strip(frames, 2.0, titles=list("abc"), fig=plots.blank_figure())

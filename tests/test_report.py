@@ -17,6 +17,7 @@ from PIL import Image
 
 from sicjax.analysis import evaluation, report
 from sicjax.analysis.ratemaps import RateMaps
+from sicjax.analysis.snapshots import Snapshot
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import default
 from sicjax.run import Run, num_bins
@@ -84,7 +85,10 @@ def written(run, tmp_path_factory):
     walks = smooth_walks(jax.random.key(0), num_walks=1, num_steps=200, box_m=1.0)
     path = jax.tree.map(lambda leaf: leaf[0], walks)
     folder = tmp_path_factory.mktemp("run") / "report" / "network_002"
-    page = report.write_report(run, folder, metrics=METRICS, recorded_path=path, recorded_note=NOTE)
+    frames = [Snapshot(step, known_maps(2.0), 0.5, 1) for step in (100, 200)]
+    page = report.write_report(
+        run, folder, metrics=METRICS, frames=frames, recorded_path=path, recorded_note=NOTE
+    )
     assert page == folder / "report.html"
     return folder
 
@@ -112,12 +116,21 @@ def test_counts_are_those_of_the_known_maps(written):
     assert summary["path_integration"]["neural_distance_after_100"] >= 0
 
 
+def test_boxes_and_speeds_are_compared(written):
+    by_map = json.loads((written / "summary.json").read_text())["by_map"]
+    assert by_map["2m_slow"]["mean_speed_m"] < by_map["2m"]["mean_speed_m"]
+    assert by_map["2m"]["mean_speed_m"] < by_map["2m_fast"]["mean_speed_m"]
+    assert by_map["4m"]["median_period_change"] < 0.03
+    for name in ("compared_periods", "compared_scores", "film_strip"):
+        assert (written / f"{name}.png").exists()
+
+
 def test_units_and_modules_are_listed_with_every_score(written):
     rows = list(csv.DictReader((written / "units.csv").read_text().splitlines()))
     assert [row["unit"] for row in rows] == [str(n) for n in range(UNITS)]
     assert [row["lattice"] for row in rows] == ["hexagonal"] * MODULE + ["square"] + [""] * 4
     assert [row["kind"] for row in rows[:MODULE]] == ["grid"] * MODULE
-    for name in ("2m", "3m", "4m", "2m_short", "3m_short"):
+    for name in ("2m", "3m", "4m", "2m_short", "3m_short", "2m_slow", "2m_fast"):
         assert float(rows[0][f"grid_score_{name}"]) > 0.9
         assert 0 <= float(rows[0][f"variance_explained_{name}"]) <= 1
     assert rows[MODULE + 3]["grid_score_2m"] == ""  # a silent unit has no score

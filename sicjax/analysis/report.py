@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax import plots
+from sicjax.analysis import snapshots
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.evaluation import (
     ACTIVE_PEAK,
@@ -39,26 +40,28 @@ from sicjax.analysis.evaluation import (
 )
 from sicjax.analysis.lattice import orientation_deg
 from sicjax.analysis.ratemaps import RateMaps
+from sicjax.analysis.snapshots import Snapshot
 from sicjax.analysis.units import KINDS
 from sicjax.run import BIN_M, SHORT_WALK_STEPS, WALK_STEPS, Run
 from sicjax.training import draw_batch, make_settings
 from sicjax.trajectories import Walk
 
 SHOWN = 8  # units in the figures that compare maps
+FRAMES = 8  # of the film strip, at most
 PERMUTATIONS = 6  # trajectories in the figure of a batch
 DPI = 120
-SHEETS = ("ratemaps", "autocorrelograms", "generalisation")
+SHEETS = ("ratemaps", "autocorrelograms", "generalisation", "film_strip")
 WIDE = (*SHEETS, "torus", "recorded_path", "conformality", "losses")
 SECTIONS = (
     ("Rate maps", ("ratemaps_2m", "ratemaps_2m_short", "ratemaps_3m")),
     ("Grid cells and modules", (
         "autocorrelograms_3m", "scores", "scores_null", "periods", "period_orientation",
     )),
-    ("Larger boxes", ("generalisation",)),
+    ("Other boxes and speeds", ("generalisation", "compared_periods", "compared_scores")),
     ("Path integration", (
         "neural_distance", "drift", "decoding", "conformality", "recorded_path",
     )),
-    ("Training", ("losses", "batch")),
+    ("Training", ("film_strip", "losses", "batch")),
 )  # fmt: skip
 MODULE_COLUMNS = (
     "module", "units", "period_m", "period_low_m", "period_high_m", "ratio", "orientation_deg",
@@ -72,6 +75,7 @@ def write_report(
     folder: str | os.PathLike,
     *,
     metrics: Sequence[Mapping[str, Any]],
+    frames: Sequence[Snapshot] = (),
     recorded_path: Walk | None = None,
     recorded_note: str | None = None,
     variant: str = "default",
@@ -86,6 +90,7 @@ def write_report(
         run: the network.
         folder: of the report; what it holds is replaced.
         metrics: the network's rows of metrics.jsonl, for the training curves.
+        frames: the network's snapshots, for the film strip.
         recorded_path: a walk with leaves [T, 2] to drive the network along.
         recorded_note: one line: which path that is, or why there is none.
         variant: name of the settings that the network was trained with.
@@ -101,7 +106,7 @@ def write_report(
     folder = Path(folder)
     evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls)
     summary = summarise(run, evaluation, variant)
-    figures = draw(run, evaluation, metrics)
+    figures = draw(run, evaluation, metrics, frames)
     with replacing(folder) as place:
         for mapped in evaluation.mapped:
             _write_maps(place / f"ratemaps_{mapped.name}.npz", mapped.maps)
@@ -164,18 +169,24 @@ def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
         "recorded_path_correlation": np.nan if path is None else path.correlation,
         "recorded_path_pieces_correlation": np.nan if path is None else path.pieces_correlation,
         "training_range_m": evaluation.training_range_m,
-        "by_map": {mapped.name: _summary_of_maps(mapped, active) for mapped in evaluation.mapped},
+        "by_map": {
+            mapped.name: _summary_of_maps(mapped, evaluation) for mapped in evaluation.mapped
+        },
     }
 
 
-def _summary_of_maps(mapped: Mapped, active: np.ndarray) -> dict[str, Any]:
+def _summary_of_maps(mapped: Mapped, evaluation: Evaluation) -> dict[str, Any]:
+    active, lattice = evaluation.active, evaluation.lattice != ""
     kinds = lattice_kinds(mapped.scores, active_units(mapped.maps.ratemaps))
+    change = mapped.scores.spacing_m / evaluation.first.scores.spacing_m - 1
     return {
         "hexagonal_units": np.sum(kinds == "hexagonal"),
         "square_units": np.sum(kinds == "square"),
         "median_grid_score": median(mapped.scores.grid_score[active]),
         "median_square_score": median(mapped.scores.square_score[active]),
         "variance_explained": median(mapped.maps.variance_explained[active]),
+        "mean_speed_m": mapped.mean_speed,
+        "median_period_change": median(np.abs(change[lattice])),  # to the long walks' 2 m box
     }
 
 
@@ -247,7 +258,10 @@ def module_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def draw(
-    run: Run, evaluation: Evaluation, metrics: Sequence[Mapping[str, Any]]
+    run: Run,
+    evaluation: Evaluation,
+    metrics: Sequence[Mapping[str, Any]],
+    frames: Sequence[Snapshot] = (),
 ) -> dict[str, Figure]:
     """Draw every figure of the report, by the name of its file."""
     order = display_order(evaluation)
@@ -268,10 +282,19 @@ def draw(
             training_range_m=evaluation.training_range_m,
             fig=plots.blank_figure(),
         ),
+        **_comparison_figures(evaluation),
         **_path_integration_figures(evaluation),
     }
     if evaluation.path is not None:
         figures["recorded_path"] = _path_figure(evaluation, evaluation.path, best)
+    if frames:
+        shown = sorted({*np.linspace(0, len(frames) - 1, FRAMES).astype(int)})
+        figures["film_strip"] = plots.film_strip(
+            [(frames[k].step, frames[k].ratemaps[best]) for k in shown],
+            snapshots.BOX_M,
+            titles=[f"u{n}" for n in best],
+            fig=plots.blank_figure(),
+        )
     if metrics:
         figures["losses"] = plots.losses(metrics, fig=plots.blank_figure())
     figures["batch"] = _batch_figure(run)
@@ -387,6 +410,25 @@ def _module_figures(evaluation: Evaluation) -> dict[str, Figure]:
             torus.ring_phases,
             torus.diagrams,
             fig=plots.blank_figure(),
+        )
+    return figures
+
+
+def _comparison_figures(evaluation: Evaluation) -> dict[str, Figure]:
+    """Draw each lattice unit's period and score in other boxes and at other speeds."""
+    first, shown = evaluation.first, evaluation.lattice != ""
+    others = [m for m in evaluation.mapped if m is not first and m.walk_steps == WALK_STEPS]
+    names = [f"{m.suffix} walks" if m.suffix else f"{m.maps.box_m:g} m box" for m in others]
+    figures = {name: plots.blank_figure() for name in ("compared_periods", "compared_scores")}
+    for figure, quantity, score in zip(
+        figures.values(), ("period (m)", "60° score"), ("spacing_m", "grid_score"), strict=True
+    ):
+        plots.compared(
+            getattr(first.scores, score)[shown],
+            {n: getattr(m.scores, score)[shown] for n, m in zip(names, others, strict=True)},
+            quantity=quantity,
+            of="2 m box",
+            ax=figure.subplots(),
         )
     return figures
 
@@ -616,6 +658,8 @@ def _captions(evaluation: Evaluation, recorded_note: str | None) -> dict[str, st
 
 def _map_captions(evaluation: Evaluation) -> dict[str, str]:
     first, verdict = evaluation.first.title, evaluation.verdict.title
+    usual = evaluation.first.mean_speed
+    speeds = " and ".join(f"{m.mean_speed:.3g} m" for m in evaluation.speeds.values()) + " a step"
     sheet = "Mean activity by place, each unit on its own scale from 0 to its peak. "
     letters = " g is the 60° score, s the 90° score of a square unit, of the map shown."
     ranked = "Hexagonal units first, then square ones, other active ones"
@@ -636,6 +680,12 @@ def _map_captions(evaluation: Evaluation) -> dict[str, str]:
         "generalisation": "The same units in three boxes, to one scale. In training, 99 % of the"
         " positions are nearer to the start than the dashed circle"
         f" ({evaluation.training_range_m:.2f} m); beyond is outside the training range.",
+        "compared_periods": "Period of each unit that carries a lattice, in other boxes and on"
+        f" slower and faster walks in the 2 m box ({speeds}; usually {usual:.3g} m), against that"
+        " on the long walks in the 2 m box.",
+        "compared_scores": "The 60° scores of the same maps.",
+        "film_strip": "The same units during training, each map on its own scale (2 m box,"
+        f" quick maps from {snapshots.WALKS} walks of {snapshots.STEPS} steps).",
         "losses": "One batch per logged step. Conformal isometry and neural speed are over steps"
         " shorter than σx; silent units fire nowhere in a batch.",
         "batch": "Six trajectories of one training batch: the same steps in different orders, so"

@@ -14,12 +14,17 @@ from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import bin_activity, bin_positions
 from sicjax.analysis.units import analyze_ratemaps
 
+REASONS = {
+    "spatial_maps": "220 MB with what it needs, so not in the test extra: pip install spatial-maps",
+    "ratinabox": "comes with the test extra: pip install 'sicjax[test]'",
+}
+
 
 def import_oracle(name):
     """Import a package that may warn about its own dependencies; skip where it is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip(name)
+        return pytest.importorskip(name, reason=REASONS[name])
 
 
 def clean_map(basis):

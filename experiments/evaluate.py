@@ -1,0 +1,70 @@
+"""Rebuild the reports of a run from its latest checkpoint.
+
+    python -m experiments.evaluate --workdir=DIR [--network=K] [--torus_rolls=N]
+
+Without --network, of all its networks. --torus_rolls gives each module's torus test a null of that
+many rolls (20 take a minute or so a module), and so a verdict. Exit codes: 0 done, 2 bad input.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sicjax import config as config_module
+from sicjax.config import ConfigError
+from sicjax.loop import write_reports
+from sicjax.main import guarded
+from sicjax.run import Run, load_run
+
+USAGE = "usage: python -m experiments.evaluate --workdir=DIR [--network=K] [--torus_rolls=N]"
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Read the flags and write the reports.
+
+    Raises:
+        ConfigError: an unknown flag, a bad value, or a folder that holds no such network.
+    """
+    flags: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if not (argument.startswith("--") and equals):
+            raise ConfigError(f"{argument}: must be --NAME=VALUE; {USAGE}")
+        flags[name] = text
+    workdir, network, rolls = (
+        flags.pop(name, "") for name in ("workdir", "network", "torus_rolls")
+    )
+    if flags:
+        raise ConfigError(f"--{min(flags)}: no such flag; {USAGE}")
+    if not workdir:
+        raise ConfigError(f"--workdir is missing; {USAGE}")
+    if network and not network.isdecimal():
+        raise ConfigError(f"--network={network}: must be an index from 0")
+    runs = [_load(workdir, int(network or 0))]
+    if not network:
+        config = config_module.from_json((Path(workdir) / "config.json").read_text())
+        runs += [_load(workdir, other) for other in range(1, len(config_module.members(config)))]
+    for run in runs:
+        if rolls:
+            config_module.set_field(run.config, "evaluation.torus_rolls", rolls)
+            config_module.validate(run.config)
+    write_reports(runs, Path(workdir))
+
+
+def _load(workdir: str, network: int) -> Run:
+    try:
+        return load_run(workdir, network)
+    except (FileNotFoundError, IndexError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return the exit code."""
+    if arguments in (["--help"], ["-h"]):
+        print(USAGE)
+        return 0
+    return guarded(evaluate, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""Quick looks at a network's maps while it trains, kept for the film strip.
+
+Letters: N units. The maps are of the 2 m box, from a few walks of 250 steps, so that a look takes
+a second or two; what is counted on them shows where a training is heading, and is no verdict.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+
+from sicjax import plots
+from sicjax.analysis.autocorrelogram import autocorrelogram
+from sicjax.analysis.evaluation import active_units, lattice_kinds
+from sicjax.analysis.grid_score import Scores, score_ratemaps
+from sicjax.analysis.modules import find_modules
+from sicjax.run import BIN_M, MEAN_SPEED, Run
+from sicjax.trajectories import smooth_walks
+
+BOX_M = 2.0
+WALKS, STEPS = 64, 250  # six visits of a bin
+SHOWN = 24  # units in the picture
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The maps of one network at one step of its training, and what is counted on them."""
+
+    step: int
+    ratemaps: np.ndarray  # [N, 50, 50], NaN where unvisited; half precision when read from disk
+    lattice_fraction: float  # share of active units with a lattice; NaN where none is active
+    modules: int  # groups of at least 10 hexagonal units
+
+
+def take(run: Run) -> tuple[Snapshot, np.ndarray]:
+    """Look at a network.
+
+    Returns:
+        The snapshot, and a picture [height, width, 3] of the best units' maps with their 60-degree
+        scores, and of their autocorrelograms.
+    """
+    largest = run.config.data.max_velocity
+    walk = smooth_walks(
+        jax.random.key(0), num_walks=WALKS, num_steps=STEPS, box_m=BOX_M, max_velocity=largest,
+        mean_speed=MEAN_SPEED * largest,
+    )  # fmt: skip
+    maps = run.map_walks([walk], BOX_M).ratemaps
+    active = np.flatnonzero(active_units(maps))
+    scores = score_ratemaps(maps[active], BOX_M)
+    kinds = lattice_kinds(scores, np.ones(len(active), dtype=bool))
+    hexagonal = SimpleNamespace(
+        is_grid=kinds == "hexagonal", lattice=scores.axes_m, spacing_m=scores.spacing_m
+    )
+    snapshot = Snapshot(
+        step=run.step,
+        ratemaps=maps,
+        lattice_fraction=float(np.mean(kinds != "")) if active.size else np.nan,
+        modules=len(find_modules(hexagonal).members),
+    )
+    return snapshot, _picture(maps, scores, active)
+
+
+def save(workdir: Path, network: int, snapshot: Snapshot) -> None:
+    """Keep a snapshot in a run's folder; whole, or not at all."""
+    path = _folder(workdir, network) / f"{snapshot.step:09d}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        np.savez_compressed(
+            file, step=snapshot.step, ratemaps=snapshot.ratemaps.astype(np.float16),
+            lattice_fraction=snapshot.lattice_fraction, modules=snapshot.modules,
+        )  # fmt: skip
+    unfinished.replace(path)
+
+
+def load(workdir: Path, network: int) -> list[Snapshot]:
+    """Read a network's snapshots, by rising step; none where none were taken."""
+    snapshots = []
+    for path in sorted(_folder(workdir, network).glob("*.npz")):
+        with np.load(path) as found:
+            snapshots.append(
+                Snapshot(
+                    int(found["step"]), found["ratemaps"], float(found["lattice_fraction"]),
+                    int(found["modules"]),
+                )
+            )  # fmt: skip
+    return snapshots
+
+
+def cut_after(workdir: Path, step: int) -> None:
+    """Remove what was kept after a step, which a run that resumes there takes again."""
+    for path in workdir.glob("snapshots/network_*/*"):
+        if path.suffix == ".tmp" or int(path.stem) > step:
+            path.unlink()
+
+
+def _folder(workdir: Path, network: int) -> Path:
+    return workdir / "snapshots" / f"network_{network:03d}"
+
+
+def _picture(maps: np.ndarray, scores: Scores, active: np.ndarray) -> np.ndarray:
+    if not active.size:  # then what little there is
+        active, scores = np.arange(len(maps)), score_ratemaps(maps, BOX_M)
+    best = np.argsort(-np.nan_to_num(scores.grid_score, nan=-9), kind="stable")[:SHOWN]
+    titles = [f"u{active[n]} {scores.grid_score[n]:.2f}" for n in best]
+    shown = maps[active[best]]
+    correlograms = autocorrelogram(shown.astype(np.float32))
+    quarter = correlograms.shape[-1] // 4
+    sheets = [
+        plots.ratemap_sheet(shown, BOX_M, titles=titles, fig=plots.blank_figure()),
+        plots.autocorrelogram_sheet(
+            correlograms[:, quarter:-quarter, quarter:-quarter], BIN_M,
+            axes_m=scores.axes_m[best], fig=plots.blank_figure(),
+        ),
+    ]  # fmt: skip
+    pictures = [plots.as_picture(sheet) for sheet in sheets]
+    widest = max(picture.shape[1] for picture in pictures)
+    padded = [
+        np.pad(p, ((0, 0), (0, widest - p.shape[1]), (0, 0)), constant_values=255) for p in pictures
+    ]
+    return np.concatenate(padded)
