@@ -181,6 +181,7 @@ def score_histogram(
         if name in thresholds:
             ax.axvline(thresholds[name], color=colour, ls="--", lw=1.2)
     ax.legend(fontsize=8, frameon=False)
+    ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
     return dress(ax, x="score (dashed: threshold)", y="units")
 
@@ -206,6 +207,7 @@ def period_histogram(
         ax.bar(edges[:-1], counts, 0.05, below, align="edge", color=colour, label=name)
         below += counts
     _legend(ax, groups)
+    ax.set_ylim(top=max(1.0, below.max()) * (1.1 + 0.1 * len(groups)))  # room for the legend
     ax.set_xlim(0, edges[-1])
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
     return dress(ax, x="period (m)", y="units")
@@ -251,7 +253,7 @@ def recorded_path(
     path = np.asarray(positions, dtype=float)
     tile, left = 1.22, 3.8
     columns = max(len(titles), 1)
-    width, height = left + 0.9 + columns * tile * 1.06, len(rows) * tile * 1.06 + 0.35
+    width, height = left + 0.9 + columns * tile * 1.06, len(rows) * tile * 1.06 + 0.5
     figure = _fixed(fig, width, height)
     side = min(height - 0.9, left - 0.9)
     ax = figure.add_axes((0.65 / width, 0.55 / height, side / width, side / height))
@@ -281,7 +283,7 @@ def generalisation(
     """
     widest = max(box for box, _ in boxes)
     per_m = 1.45 / widest
-    height = sum(box * per_m + 0.087 for box, _ in boxes) + 0.35
+    height = sum(box * per_m + 0.087 for box, _ in boxes) + 0.52
     figure = _fixed(fig, 1.537 * max(len(titles), 1) + 0.7, height)
     rows = [(f"{box:g} m box", np.asarray(maps, dtype=float), box) for box, maps in boxes]
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -304,11 +306,13 @@ def compared(
     """
     ax = _axes(ax)
     x = np.asarray(reference, dtype=float)
-    for colour, (name, values) in zip(COLOURS, others.items(), strict=False):
+    for colour, marker, (name, values) in zip(COLOURS, "os^vD", others.items(), strict=False):
         y = np.asarray(values, dtype=float)
         known = np.isfinite(x) & np.isfinite(y)
-        label = f"{name} (n = {known.sum()})"
-        ax.scatter(x[known], y[known], 16, color=colour, alpha=0.6, lw=0, label=label)
+        ax.scatter(
+            x[known], y[known], 22, edgecolors=colour, facecolors="none", marker=marker, lw=0.9,
+            label=f"{name} (n = {known.sum()})",
+        )  # fmt: skip
     if np.isfinite(x).any():
         ax.axline((np.nanmedian(x),) * 2, slope=1, color=FAINT, lw=1, ls="--")
     ax.legend(fontsize=8, frameon=False)
@@ -746,10 +750,13 @@ def _rows_of_maps(
         top -= box + 0.06 * widest
     for column, title in enumerate(titles):
         ax.text(column * pitch, 0.03 * widest, title, fontsize=8, color=INK, ha="center")
+    left, bar = -rows[-1][2] / 2, top - 0.03 * widest
+    ax.plot([left, left + 1], [bar, bar], color=INK, lw=2, solid_capstyle="butt")
+    ax.text(left + 1.06, bar, "1 m", fontsize=8, color=INK, va="center")
     ax.set_axis_off()
     ax.set_aspect("equal", anchor="SE")
     ax.set_xlim(-0.95 * widest, (max(len(titles), 1) - 0.5) * pitch)
-    ax.set_ylim(top, 0.2 * widest)
+    ax.set_ylim(top - 0.12 * widest, 0.2 * widest)
 
 
 def _barcode(ax: Axes, diagrams: Sequence[ArrayLike]) -> None:

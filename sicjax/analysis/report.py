@@ -542,7 +542,7 @@ def _index_row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         "modules": len(modules),
         "periods (m)": ", ".join(f"{module['period_m']:.2f}" for module in modules),
         "60° score": summary["by_map"]["3m"]["median_grid_score"],
-        "Betti": "; ".join(_betti_text(module) for module in modules),
+        "Betti": _betti_texts(modules),
         "place explains, long": summary["variance_explained_long"],
         "place explains, short": summary["variance_explained_short"],
         "drift at 1,000 steps": drift["neural_distance_after_1000"],
@@ -550,10 +550,12 @@ def _index_row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _betti_text(module: Mapping[str, Any]) -> str:
-    """Return (1, 2, 1), or a dash for a torus test without its null."""
-    numbers = [module[f"betti_{k}"] for k in range(3)]
-    return "–" if None in numbers else f"({', '.join(map(str, numbers))})"
+def _betti_texts(modules: Sequence[Mapping[str, Any]]) -> str:
+    """Return (1, 2, 1) for each module, or one dash for torus tests without their null."""
+    numbers = [[module[f"betti_{k}"] for k in range(3)] for module in modules]
+    if any(None in three for three in numbers):
+        return "–"
+    return "; ".join(f"({', '.join(map(str, three))})" for three in numbers)
 
 
 def _template(name: str) -> jinja2.Template:
@@ -598,7 +600,7 @@ def _facts(summary: Mapping[str, Any], evaluation: Evaluation) -> list[tuple[str
          ", ".join(f"{count} {kind}" for kind, count in kinds), verdict),
         ("Modules", _modules_text(summary["modules"]), verdict),
         ("Torus: Betti numbers by module",
-         "; ".join(_betti_text(module) for module in summary["modules"]) or "–",
+         _betti_texts(summary["modules"]) or "–",
          verdict if any(torus.betti for torus in evaluation.tori) else "not tested: no null made"),
         ("Variance that place explains, median of active units",
          _number(summary["variance_explained_long"]), first),
