@@ -350,7 +350,7 @@ def named_rows(
         fig: where to draw; its size is set.
     """
     sized = [(name, np.asarray(maps, dtype=float), box_m) for name, maps in rows]
-    figure = _fixed(fig, 1.06 * max(len(titles), 1) + 0.6, 1.06 * len(sized) + 0.3)
+    figure = _fixed(fig, 1.06 * max(len(titles), 1) + 0.6, 1.06 * len(sized) + 0.42)
     _rows_of_maps(figure.add_axes((0.0, 0.0, 1.0, 1.0)), sized, titles, cmap)
     return figure
 
