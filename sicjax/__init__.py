@@ -5,7 +5,9 @@ Lengths are in metres, angles in degrees, velocities in metres per step.
 
 __version__ = "0.1.0"
 
+from sicjax import plots
 from sicjax.analysis.modules import find_modules
+from sicjax.analysis.ratemaps import bin_activity
 from sicjax.analysis.torus import torus_test
 from sicjax.analysis.units import analyze_ratemaps
 from sicjax.config import default as default_config
@@ -26,6 +28,7 @@ __all__ = [
     "Method",
     "Run",
     "analyze_ratemaps",
+    "bin_activity",
     "capacity_loss",
     "conformal_isometry_loss",
     "default_config",
@@ -34,6 +37,7 @@ __all__ = [
     "load_pretrained",
     "load_run",
     "norm_relu",
+    "plots",
     "sample_batch",
     "separation_loss",
     "torus_test",

@@ -187,6 +187,8 @@ def default() -> ConfigDict:
     Returns:
         An `ml_collections.ConfigDict`. A field that doesn't exist can't be set.
 
+    Source: each field names its own; `python -m sicjax.main --help` lists them.
+
     Example:
         >>> import sicjax
         >>> config = sicjax.default_config()

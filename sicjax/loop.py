@@ -76,6 +76,8 @@ def train(
         NonFiniteError: no network is left that is finite.
         RunInterruptedError: SIGTERM or Ctrl-C came; everything up to this dispatch is saved.
 
+    Source: ours; the method is that of Schaeffer et al. 2023, section 3.
+
     Example:
         >>> import sicjax
         >>> config = sicjax.default_config()

@@ -4,6 +4,14 @@ Letters: N units; K units shown; y, x bins of a map; S samples of a path. Length
 in degrees. Functions that draw one panel take `ax=`, those that lay out several take `fig=` (and
 set its size); both return what they drew on. Without one they open a pyplot figure, as a notebook
 wants.
+
+Source: ours; the looks are the paper's and its field's.
+
+Example:
+    >>> import sicjax
+    >>> maps = sicjax.load_pretrained("quick").ratemaps(box_m=0.4)
+    >>> figure = sicjax.plots.ratemap_sheet(maps.ratemaps[:24], maps.box_m)
+    >>> figure.savefig("maps.png")
 """
 
 import math

@@ -54,7 +54,20 @@ GRID = 45  # velocities a side on which W is factorised: finer than any feature 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained network, its config and where it comes from."""
+    """A trained network, its config and where it comes from.
+
+    `train`, `load_run` and `load_pretrained` give one.
+
+    Source: ours; the network is that of Schaeffer et al. 2023, section 3.
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> run = sicjax.load_pretrained("quick")
+        >>> run.initial_state.shape, run.transition(jnp.zeros(2)).shape
+        ((128,), (128, 128))
+        >>> run.ratemaps(box_m=0.4).ratemaps.shape  # N, y, x
+        (128, 10, 10)
+    """
 
     config: ConfigDict  # of its variant
     parameters: Parameters
@@ -225,6 +238,8 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
         FileNotFoundError: the folder holds no run, or one without a checkpoint yet.
         IndexError: no such network.
         ConfigError: the run was trained with another method.
+
+    Source: ours.
 
     Example:
         >>> import sicjax

@@ -13,14 +13,15 @@ import sicjax
 README = Path(__file__).parent.parent / "README.md"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "analysis.modules", "analysis.torus", "analysis.units", "config", "loop", "losses", "model",
-        "run", "training", "trajectories", "weights",
-    ],
+MODULES = (
+    "analysis.modules", "analysis.ratemaps", "analysis.torus", "analysis.units", "config", "loop",
+    "losses", "model", "plots", "run", "training", "trajectories", "weights",
 )  # fmt: skip
-def test_docstring_examples(name):
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = doctest.testmod(importlib.import_module(f"sicjax.{name}"))
     assert result.attempted > 0
     assert result.failed == 0
@@ -30,7 +31,15 @@ def test_every_public_name_is_documented():
     for name in sicjax.__all__:
         text = inspect.getdoc(getattr(sicjax, name))
         assert text
-        assert name == "Run" or "Example:" in text, name
+        assert "Example:" in text, name
+        assert "Source:" in text, name
+    folder = Path(sicjax.__file__).parent
+    with_examples = {
+        ".".join(path.relative_to(folder).with_suffix("").parts)
+        for path in folder.rglob("*.py")
+        if "\n    Example:" in path.read_text() or "\nExample:" in path.read_text()
+    }
+    assert with_examples == set(MODULES)
 
 
 def test_readme_notebook(tiny_config, tmp_path, monkeypatch):

@@ -70,6 +70,8 @@ def find_modules(analysis: Lattices) -> Modules:
     Raises:
         ValueError: arrays whose lengths differ.
 
+    Source: after Stensola et al. 2012.
+
     Example:
         >>> import numpy as np, sicjax
         >>> from types import SimpleNamespace

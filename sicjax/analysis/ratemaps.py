@@ -80,6 +80,18 @@ def bin_activity(
     Raises:
         ValueError: leading axes that differ, a non-finite position or activity, `min_visits` or
             `bins` below 1.
+
+    Returns:
+        `RateMaps`: maps [N, bins, bins], axis 0 is y, axis 1 is x; NaN where unvisited.
+
+    Source: the usual rate map, unsmoothed.
+
+    Example:
+        >>> import numpy as np, sicjax
+        >>> positions = np.array([[-0.4, -0.4], [-0.4, -0.4], [0.4, -0.4]])  # x, y in metres
+        >>> spikes = np.array([[1], [3], [0]])
+        >>> sicjax.bin_activity(positions, spikes, box_m=1.0, bins=2).ratemaps.tolist()
+        [[[2.0, 0.0], [nan, nan]]]
     """
     sums = ActivitySums(np.shape(activity)[-1], box_m=box_m, bins=bins)
     sums.add(positions, activity)
