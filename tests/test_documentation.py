@@ -24,6 +24,7 @@ from sicjax.main import parse
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+CLUSTER = ROOT / "docs" / "pods.md"  # its commands need several machines, or many minutes
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
 OTHERS = {
@@ -62,7 +63,7 @@ def clone(tmp_path, monkeypatch):
 
 def run_code(path):
     """Run all Python of a page, block by block; returns its names."""
-    names: dict = {}
+    names: dict = {"config": sicjax.default_config()} if path == CLUSTER else {}
     for code in blocks(path, "python"):
         exec(code, names)
     return names
@@ -106,9 +107,11 @@ def commands(path, language):
                 yield line.removeprefix("$ ")
 
 
-QUICK = [command for path in PAGES for command in commands(path, "bash")]
+QUICK = [c for path in PAGES if path != CLUSTER for c in commands(path, "bash")]
 SLOW = [c for path in TEXTS for c in commands(path, "console")]
 SLOW += commands(ROOT / "README.md", "bash")
+if CLUSTER in PAGES:
+    SLOW += [c.removesuffix(" &") for c in commands(CLUSTER, "bash") if c.startswith("python -m")]
 
 
 @pytest.mark.parametrize("command", QUICK)
@@ -134,7 +137,7 @@ def test_slow_commands_name_what_exists(command, clone):
             for extra in re.findall(r"\.\[(.*)\]", arguments[-1]):
                 assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text()
         elif module == "sicjax.main":
-            config, _ = parse(arguments)
+            config = parse(arguments)[0]
             C.validate(config)
         elif module.startswith("experiments."):
             usage = inspect.getdoc(importlib.import_module(module))
