@@ -24,9 +24,16 @@ from ml_collections import ConfigDict
 
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
-from sicjax import parallel
 from sicjax.config import ConfigError
-from sicjax.training import make_dispatch, make_init, make_settings, make_step
+from sicjax.parallel import make_layout
+from sicjax.training import (
+    make_dispatch,
+    make_init,
+    make_settings,
+    make_step,
+    population_settings,
+    start,
+)  # fmt: skip
 
 ROUNDS = 5
 
@@ -41,13 +48,12 @@ def paper_scale() -> ConfigDict:
 
 def compile_step(config: ConfigDict) -> tuple[Callable[[], None], float]:
     """Our step of a population, as training runs it, and the seconds it took to compile."""
-    seeds = jnp.arange(config.num_networks, dtype=jnp.uint32)
-    states = parallel.spread(jax.vmap(make_init(config))(seeds), 1)
-    settings = parallel.spread(
-        jax.tree.map(lambda leaf: jnp.repeat(leaf[None], len(seeds), 0), make_settings(config)), 1
-    )
+    layout = make_layout(config.num_networks, devices=1)
+    states, settings = start(config, layout), layout.rows(population_settings(config))
     began = time.perf_counter()
-    dispatch = make_dispatch(config, 1).lower(states, settings, 1).compile()
+    dispatch = layout.compile(
+        make_dispatch(config, layout), states, settings, static=(1,), donate=True
+    )
     seconds = time.perf_counter() - began
 
     def run() -> None:

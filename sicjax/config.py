@@ -95,12 +95,17 @@ FIELDS: Mapping[str, Field] = {
     "keep_checkpoints": Field(
         2, "latest checkpoints kept on disk", rule=at_least(1), changes_numbers=False
     ),
+    "keep_checkpoints_every": Field(
+        0, "checkpoints of every so many steps are kept for good; 0 keeps the latest alone",
+        rule=at_least(0), changes_numbers=False,
+    ),
     "report": Field(True, "evaluate and write report/ at the end", changes_numbers=False),
     "compilation_cache": Field(
         True, "keep compiled programs under the user's cache folder", changes_numbers=False
     ),
     "parallel": Field(
-        "networks", "how several devices are spent", rule=one_of("networks"), changes_numbers=False
+        "networks", "how several devices are spent: each on networks of its own, or all on the"
+        " batch of each network", rule=one_of("networks", "batch"), changes_numbers=False,
     ),
     "data.num_trajectories": Field(130, "B, permutations of the velocities", "paper", at_least(1)),
     "data.trajectory_length": Field(60, "T, steps", "paper", at_least(1)),
@@ -436,6 +441,7 @@ def _brief(value: Any) -> str:
 
 
 def _unknown(name: str) -> str:
+    name = " ".join(name.split())
     leaves = {field.rpartition(".")[2]: field for field in FIELDS}
     near = difflib.get_close_matches(name, FIELDS, 1) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, 1)

@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sicjax.pairs import pair_losses
+from sicjax.parallel import WHOLE, Split
 from sicjax.trajectories import Batch
 
 
@@ -199,9 +200,11 @@ def neural_speeds(
 
 def sic_loss(
     states: Array, initial_state: Array, batch: Batch, settings: LossSettings, *,
-    reduction: str = "mean", branch: bool = True,
+    reduction: str = "mean", branch: bool = True, split: Split = WHOLE,
 ) -> tuple[Array, LossTerms]:  # fmt: skip
     """The weighted sum of the four terms, and the terms (of which the pair terms are values only).
+
+    Of a split network the sum is this device's share, the terms are whole.
 
     Args:
         states: [B, T, N].
@@ -210,16 +213,18 @@ def sic_loss(
         settings: weights and scales; conformal isometry uses steps shorter than sigma_x.
         reduction: of the pair losses, "mean" or "sum".
         branch: as in `pairs.pair_losses`.
+        split: as in `pairs.pair_losses`.
     """
     flat_states, positions = _flatten(states, batch.positions, reduction)
     weights = jnp.stack([settings.separation, settings.invariance]).astype(states.dtype)
     scales = (jnp.asarray(s, states.dtype) for s in (settings.sigma_x, settings.sigma_g))
-    pairs, terms = pair_losses(flat_states, positions, *scales, weights, reduction, branch)
+    pairs, terms = pair_losses(flat_states, positions, *scales, weights, reduction, branch, split)
     capacity = capacity_loss(states)
     conformal_isometry = conformal_isometry_loss(
         states, initial_state, batch.steps, max_step=settings.sigma_x
     )
-    total = pairs + settings.capacity * capacity + settings.conformal_isometry * conformal_isometry
+    others = settings.capacity * capacity, settings.conformal_isometry * conformal_isometry
+    total = pairs + split.share(others[0]) + split.share(others[1])
     return total, LossTerms(
         terms.separation, terms.invariance, capacity, conformal_isometry,
         terms.num_far, terms.num_near,

@@ -1,4 +1,8 @@
-"""The command: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]."""
+"""The command: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...].
+
+On a TPU pod and under SLURM the processes of a run find each other; elsewhere each is told where
+they meet: --coordinator=HOST:PORT --num_processes=N --process_id=K.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -7,9 +11,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from sicjax import config as config_module
+from sicjax import parallel
+from sicjax.checkpoint import one_line
 from sicjax.config import ConfigError
 from sicjax.loop import NonFiniteError, RunInterruptedError, train
 
+PROCESS_FLAGS = ("coordinator", "num_processes", "process_id")
 USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
 HELP = f"""{USAGE}
 
@@ -17,6 +24,9 @@ FILE is a config of yours, or one that comes with sicjax:
 {{}}
 
 DIR is runs/<name of the config> unless given; one that holds a run is resumed.
+
+Several processes, which share DIR, train one population on a TPU pod, under SLURM (srun), or each
+started with --coordinator=HOST:PORT --num_processes=N --process_id=K.
 
 FIELD, its default, meaning, range and source (the paper, inferred from it, or ours):
 {{}}"""
@@ -55,10 +65,47 @@ def main(arguments: Sequence[str]) -> int:
     return guarded(lambda given: train(*parse(given)), arguments)
 
 
+def join_processes(arguments: Sequence[str]) -> list[str]:
+    """Join the other processes of this run, if there are any; returns the other arguments.
+
+    Raises:
+        ConfigError: --coordinator, --num_processes and --process_id that don't fit.
+    """
+    given: dict[str, str] = {}
+    rest = []
+    for argument in arguments:
+        name, _, text = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name in PROCESS_FLAGS:
+            given[name] = text
+        else:
+            rest.append(argument)
+    if not given:
+        if parallel.has_other_processes():
+            parallel.start_processes()
+        return rest
+    for name in PROCESS_FLAGS:
+        if not given.get(name):
+            raise ConfigError(f"--{name} is missing; {', '.join(PROCESS_FLAGS)} go together")
+    numbers = {}
+    for name in PROCESS_FLAGS[1:]:
+        if not given[name].isdecimal():
+            raise ConfigError(f"--{name}={given[name]}: must be a number from 0")
+        numbers[name] = int(given[name])
+    if numbers["process_id"] >= numbers["num_processes"]:
+        raise ConfigError(
+            f"--process_id={numbers['process_id']}: must be below {numbers['num_processes']}"
+        )
+    try:
+        parallel.start_processes(coordinator_address=given["coordinator"], **numbers)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"--coordinator={given['coordinator']}: {one_line(error)}") from None
+    return rest
+
+
 def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
     """Run a command on its arguments; what it raises becomes one line and the exit code."""
     try:
-        command(arguments)
+        command(join_processes(arguments))
     except ConfigError as error:
         print(f"sicjax: {error}", file=sys.stderr)
         return 2

@@ -7,16 +7,19 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 import numpy as np
 from tensorboardX import SummaryWriter
+from tensorboardX.proto.event_pb2 import Event
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0  # of plain progress, where there is no terminal to draw a bar in
+
+_EVENTS = "events.out.tfevents."  # how TensorBoard's files begin
 
 Row = Mapping[str, Any]
 
@@ -65,8 +68,8 @@ class Monitor:
             path = workdir / "metrics.jsonl"
             _cut_after(path, first_step)
             self._file = path.open("a")
-            # purge_step makes TensorBoard forget what a killed run logged after its checkpoint.
-            self._events = SummaryWriter(str(workdir), purge_step=first_step + 1)
+            _keep_events(workdir, first_step)
+            self._events = SummaryWriter(str(workdir))
         self._started = self._last_line = time.monotonic()
         self._bar: tqdm | None = None
         if self._stream.isatty():
@@ -177,6 +180,45 @@ def _cut_after(path: Path, step: int) -> None:
     rest = path.with_suffix(".tmp")
     rest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     rest.replace(path)
+
+
+def _keep_events(workdir: Path, step: int) -> None:
+    """Put TensorBoard's events up to a step into one file, each once, and drop the rest.
+
+    TensorBoard would do so by the order of the files, which hangs on the clock.
+    """
+    found = sorted(workdir.glob(f"{_EVENTS}*"))
+    kept, seen = workdir / f"{_EVENTS}0.kept", set()
+    if not found:
+        return
+    temporary = workdir / ".events.tmp"
+    with temporary.open("wb") as file:
+        for path in found:
+            for record in _records(path.read_bytes()):
+                event = Event.FromString(record[12:-4])
+                tags = [value.tag for value in event.summary.value] or [event.file_version]
+                key = (event.step, *tags)
+                if key not in seen and event.step <= step:
+                    seen.add(key)
+                    file.write(record)
+    temporary.replace(kept)
+    for path in found:
+        if path != kept:
+            path.unlink()
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    """The records of a TensorBoard file, a torn last one left out.
+
+    Each is the length of its data (8 bytes), a checksum (4), the data, another checksum (4).
+    """
+    place = 0
+    while place + 12 <= len(content):
+        end = place + 16 + int.from_bytes(content[place : place + 8], "little")
+        if end > len(content):
+            return
+        yield content[place:end]
+        place = end
 
 
 def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -11,6 +11,9 @@ weighted, the gradient is the graph Laplacian of A applied to the states:
 One pass over tiles of pairs yields loss and gradient together; no M x M array exists. A is
 symmetric, so each unordered pair of tiles is visited once. The states are first sorted along x:
 tiles that lie further apart in x than sigma_x hold far pairs alone and need no positions.
+
+Several devices may share one network's pairs (`Split`): each has all states, takes every D-th
+pair of tiles, and returns its share of the total and of the gradient.
 """
 
 from functools import partial
@@ -22,6 +25,7 @@ import numpy as np
 from jax import Array, lax
 
 from sicjax.model import PRECISION
+from sicjax.parallel import WHOLE, Split
 
 
 class PairTerms(NamedTuple):
@@ -38,8 +42,10 @@ class _Tiles(NamedTuple):
 
     states: Array  # [K, S, N]
     positions: Array  # [K, 2, S]
-    pairs: np.ndarray  # [K (K + 1) / 2, 2] int32: each unordered pair of tiles
-    apart: Array  # [K (K + 1) / 2] bool: all pairs of states in this pair of tiles are far
+    pairs: (
+        np.ndarray | Array
+    )  # [K (K + 1) / 2, 2] int32: each unordered pair of tiles, or a share of them
+    apart: Array  # [len(pairs)] bool: all pairs of states in this pair of tiles are far
 
 
 def _tile_size(num_states: int) -> int:
@@ -47,18 +53,23 @@ def _tile_size(num_states: int) -> int:
     return int(np.clip(2 ** round(np.log2(max(num_states, 1) / 16)), 8, 256))
 
 
-def _make_tiles(states: Array, positions: Array, sigma_x: Array) -> _Tiles:
+def _make_tiles(states: Array, positions: Array, sigma_x: Array, split: Split) -> _Tiles:
     size = _tile_size(states.shape[0])
-    padding = ((0, -states.shape[0] % size), (0, 0))
+    number = -(-states.shape[0] // size)
+    pairs = np.stack(np.triu_indices(number), axis=1).astype(np.int32)
+    if missing := -len(pairs) % split.count:  # a tile of missing states fills the shares up
+        pairs = np.concatenate([pairs, np.full((missing, 2), number, np.int32)])
+        number += 1
+    mine = split.every(pairs)
+    padding = ((0, number * size - states.shape[0]), (0, 0))
     states = jnp.pad(states, padding).reshape(-1, size, states.shape[1])
     positions = jnp.pad(positions, padding, constant_values=jnp.nan).reshape(-1, size, 2)
     positions = jnp.swapaxes(positions, 1, 2)
-    pairs = np.stack(np.triu_indices(states.shape[0]), axis=1).astype(np.int32)
-    left, right = pairs.T
+    left, right = mine.T
     x = positions[:, 0]
     complete = ~jnp.isnan(x[:, -1])  # NaN sorts last
     apart = (x[right, 0] - x[left, -1] > sigma_x) & complete[left] & complete[right]
-    return _Tiles(states, positions, pairs, apart)
+    return _Tiles(states, positions, mine, apart)
 
 
 def _near_and_far(a: Array, b: Array, distinct: Array, sigma_x: Array) -> tuple[Array, Array]:
@@ -106,17 +117,22 @@ def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
     return lax.dot_general(a, b, (((over[0],), (over[1],)), ((), ())), precision=PRECISION)
 
 
-def _one_pass(states, positions, sigma_x, sigma_g, weights, *, reduction, branch, with_gradient):
-    """Total, terms and the total's gradient [M, N] (zero unless asked for)."""
+def _one_pass(
+    states, positions, sigma_x, sigma_g, weights, *, reduction, branch, split, with_gradient
+):
+    """Total, terms, separation and invariance, and the total's gradient [M, N] (zero unless asked).
+
+    The terms are whole, all else is this device's share.
+    """
     positions = jnp.where(jnp.isnan(positions).any(axis=1, keepdims=True), jnp.nan, positions)
     order = jnp.argsort(positions[:, 0])
     # Distances don't change when the mean is subtracted, and their rounding errors shrink.
     centred = (states - jnp.mean(states, axis=0))[order]
-    tiles = _make_tiles(centred, positions[order], sigma_x)
+    tiles = _make_tiles(centred, positions[order], sigma_x, split)
     variance = sigma_g * sigma_g
     log_half = -jnp.sum(tiles.states**2, axis=-1) / (2 * variance)  # log e_ij = two of these + ...
 
-    num_far, num_near = _count_pairs(tiles, sigma_x, branch=branch)
+    num_far, num_near = split.total(_count_pairs(tiles, sigma_x, branch=branch))
     one = jnp.ones((), states.dtype)
     per_far = 1 / jnp.maximum(num_far, 1) if reduction == "mean" else one
     per_near = 1 / jnp.maximum(num_near, 1) if reduction == "mean" else one
@@ -163,14 +179,15 @@ def _one_pass(states, positions, sigma_x, sigma_g, weights, *, reduction, branch
     transposed = jnp.swapaxes(tiles.states, 1, 2)
     start = jnp.zeros_like(tiles.states), jnp.zeros_like(transposed)
     parts, (far_sums, near_sums) = lax.scan(visit, start, (*tiles.pairs.T, tiles.apart))
-    terms = PairTerms(jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near, num_far, num_near)
+    shares = jnp.stack([jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near])
+    separation, invariance = split.total(shares)
+    terms = PairTerms(separation, invariance, num_far, num_near)
     gradient = (parts[0] + jnp.swapaxes(parts[1], 1, 2)).reshape(-1, states.shape[1])
     gradient = gradient[jnp.argsort(order)]
-    total = weights[0] * terms.separation + weights[1] * terms.invariance
-    return total, terms, gradient
+    return weights[0] * shares[0] + weights[1] * shares[1], terms, shares, gradient
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
 def pair_losses(
     states: Array,
     positions: Array,
@@ -179,6 +196,7 @@ def pair_losses(
     weights: Array,
     reduction: str = "mean",
     branch: bool = True,
+    split: Split = WHOLE,
 ) -> tuple[Array, PairTerms]:
     """Weighted sum of separation and invariance, differentiable; and its terms, which are not.
 
@@ -192,31 +210,32 @@ def pair_losses(
         reduction: "mean" over such pairs, or "sum" over unordered pairs.
         branch: skip the position test for tiles that lie apart. False under `vmap`, where a
             branch costs both its sides.
+        split: over the devices that share the pairs; all hold the same arguments.
 
     Returns:
-        The total, and `PairTerms` (derivatives of the terms are taken as zero).
+        The total, or this device's share of it, and `PairTerms`, which are whole (derivatives of
+        the terms are taken as zero).
     """
     return _one_pass(
         states, positions, sigma_x, sigma_g, weights,
-        reduction=reduction, branch=branch, with_gradient=False,
+        reduction=reduction, branch=branch, split=split, with_gradient=False,
     )[:2]  # fmt: skip
 
 
-def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, branch):
-    total, terms, gradient = _one_pass(
+def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, branch, split):
+    total, terms, shares, gradient = _one_pass(
         states, positions, sigma_x, sigma_g, weights,
-        reduction=reduction, branch=branch, with_gradient=True,
+        reduction=reduction, branch=branch, split=split, with_gradient=True,
     )  # fmt: skip
     # Separation depends on states / sigma_g alone, invariance is quadratic in the states; by
     # Euler's theorem states . gradient is -sigma_g d/d sigma_g of one plus twice the other.
     radial = jnp.sum((states - jnp.mean(states, axis=0)) * gradient)
-    sigma_g_gradient = (2 * weights[1] * terms.invariance - radial) / sigma_g
-    weight_gradient = jnp.stack([terms.separation, terms.invariance])
+    sigma_g_gradient = (2 * weights[1] * shares[1] - radial) / sigma_g
     zeros = jnp.zeros_like(positions), jnp.zeros_like(sigma_x)
-    return (total, terms), (gradient, *zeros, sigma_g_gradient, weight_gradient)
+    return (total, terms), (gradient, *zeros, sigma_g_gradient, shares)
 
 
-def _pair_losses_bwd(reduction, branch, gradients, cotangents):
+def _pair_losses_bwd(reduction, branch, split, gradients, cotangents):
     return tuple(cotangents[0] * gradient for gradient in gradients)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import os
+import sys
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 
 from sicjax import config as config_module
 from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
-from sicjax.checkpoint import Checkpoints
+from sicjax.checkpoint import latest_intact, restore
 from sicjax.config import ConfigError
 from sicjax.model import (
     Factors,
@@ -227,7 +228,7 @@ class Run:
 
 
 def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = PAPER) -> Run:
-    """Load a network from the latest checkpoint of a run.
+    """Load a network from the latest intact checkpoint of a run.
 
     Args:
         workdir: the run's folder.
@@ -237,6 +238,7 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
     Raises:
         FileNotFoundError: the folder holds no run, or one without a checkpoint yet.
         IndexError: no such network.
+        CheckpointError: the checkpoint is of another structure, or can't be read.
         ConfigError: the run was trained with another method.
 
     Source: ours.
@@ -255,12 +257,12 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
     if not 0 <= network <= last:
         raise IndexError(f"network={network}: {folder} has networks 0 to {last}")
     check_recorded_method(folder, method, "transition")
-    if not (folder / "checkpoints").is_dir():
-        raise FileNotFoundError(f"workdir={folder}: no checkpoint yet")
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        if (step := checkpoints.latest_step) is None:
-            raise FileNotFoundError(f"workdir={folder}: no checkpoint yet")
-        states = checkpoints.restore(step, state_shapes(config, method))
+    step, damaged = latest_intact(folder / "checkpoints")
+    for bad, problem in damaged.items():
+        print(f"the checkpoint of step {bad} is damaged: {problem}", file=sys.stderr)
+    if step is None:
+        raise FileNotFoundError(f"workdir={folder}: no {'intact ' * bool(damaged)}checkpoint yet")
+    states = restore(folder / "checkpoints", step, state_shapes(config, method))
     return Run.from_state(config, jax.tree.map(lambda leaf: leaf[network], states), network, method)
 
 

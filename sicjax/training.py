@@ -9,6 +9,7 @@ pmap                                          the same on every device
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -20,10 +21,10 @@ from ml_collections import ConfigDict
 from optax.contrib import reduce_on_plateau
 
 from sicjax import config as config_module
-from sicjax import parallel
 from sicjax.config import ConfigError
 from sicjax.losses import LossSettings, neural_speeds, sic_loss
 from sicjax.model import Hypernetwork, initial_direction, norm_relu, rollout_permuted
+from sicjax.parallel import WHOLE, Layout, Split
 from sicjax.trajectories import Batch, permuted_batch, sample_batch
 
 # What can go non-finite, in the order in which it is looked for; index -1 means nothing has.
@@ -291,27 +292,38 @@ def draw_batch(config: ConfigDict, key: Array, settings: Settings, method: Metho
     )
 
 
-def make_loss(config: ConfigDict, method: Method = PAPER, *, branch: bool = True) -> Loss:
-    """The loss of one batch. `branch` as in `pairs.pair_losses`."""
+def make_loss(
+    config: ConfigDict, method: Method = PAPER, *, branch: bool = True, split: Split = WHOLE
+) -> Loss:
+    """The loss of one batch, or this device's share of it; the metrics are whole.
+
+    Args:
+        config: of the run.
+        method: parts of one's own.
+        branch: as in `pairs.pair_losses`.
+        split: over the devices that share the trajectories and pairs of a batch; all of them draw
+            the same one.
+    """
     transition = make_transition(config, method)
 
     def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
         batch = draw_batch(config, key, settings, method)
         initial_state = norm_relu(parameters.initial_direction)
         transitions = transition(parameters, batch.velocities)
-        states = rollout_permuted(transitions, batch.order, initial_state)
+        states = rollout_permuted(transitions, split.take(batch.order), initial_state)
+        states = split.gathered(states, len(batch.order))
         total, terms = sic_loss(
             states, initial_state, batch, settings.loss,
-            reduction=config.loss.reduction, branch=branch,
+            reduction=config.loss.reduction, branch=branch, split=split,
         )  # fmt: skip
         own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
-        total = sum(own.values(), total)
+        total = sum(map(split.share, own.values()), total)
         speeds, counted = neural_speeds(
             states, initial_state, batch.steps, max_step=settings.loss.sigma_x
         )
         alive = states > 0
         return total, {
-            "loss": total,
+            "loss": split.total(total),
             **terms._asdict(),
             **own,
             "neural_speed": jnp.sum(speeds) / jnp.maximum(jnp.sum(counted), 1),
@@ -322,8 +334,8 @@ def make_loss(config: ConfigDict, method: Method = PAPER, *, branch: bool = True
     return loss
 
 
-def make_step(config: ConfigDict, loss: Loss | None = None) -> Step:
-    """The update of one network, by the given loss or by `make_loss(config)`."""
+def make_step(config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE) -> Step:
+    """The update of one network, by the given loss or by `make_loss(config)`, split likewise."""
     loss = loss or make_loss(config)
     optimizer, schedule = make_optimizer(config), make_schedule(config)
     accumulation = config.optimizer.accumulation
@@ -340,6 +352,7 @@ def make_step(config: ConfigDict, loss: Loss | None = None) -> Step:
         else:
             stacked = lax.scan(add_batch, None, keys)[1]
             gradients, metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), stacked)
+        gradients = split.total(gradients)
         if frozen_start:
             start = jnp.zeros_like(gradients.initial_direction)
             gradients = gradients._replace(initial_direction=start)
@@ -375,29 +388,58 @@ def _keep_if_finite(state: TrainState, updated: TrainState, metrics: Metrics) ->
     )
 
 
-def make_dispatch(config: ConfigDict, devices: int, method: Method = PAPER) -> Any:
-    """n steps of a population: `(states, settings, n) -> (states, metrics of the last step)`.
+def make_dispatch(config: ConfigDict, layout: Layout, method: Method = PAPER) -> Callable:
+    """n steps of a device's networks: `(states, settings, n) -> (states, metrics of the last)`.
 
-    Leaves are [D, K, ...]; the states are donated. On a CPU the networks of a device take their
+    Leaves are [K, ...], to be mapped over devices. On a CPU the networks of a device take their
     steps one after another, so that each keeps the caches to itself and its numbers don't
     depend on its neighbours; elsewhere they run batched.
     """
-    one_by_one = jax.default_backend() == "cpu"
-    step = make_step(config, make_loss(config, method, branch=one_by_one))
-
-    def step_all(states: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
-        if one_by_one:
-            return lax.map(lambda pair: step(*pair), (states, settings))
-        return jax.vmap(step)(states, settings)
+    loss = make_loss(config, method, branch=_one_by_one(), split=layout.split)
+    step = make_step(config, loss, layout.split)
 
     def dispatch(states: TrainState, settings: Settings, num_steps: int):
         def advance(states, _):
-            return step_all(states, settings)
+            return _map_networks(step, states, settings)
 
         states, metrics = lax.scan(advance, states, length=num_steps)
         return states, jax.tree.map(lambda leaf: leaf[-1], metrics)
 
-    return parallel.on_devices(dispatch, devices, static_argnums=(2,))
+    return dispatch
+
+
+def compile_dispatch(
+    config: ConfigDict, layout: Layout, method: Method = PAPER, num_steps: int = 1
+) -> Any:
+    """`make_dispatch` mapped and compiled: (states, settings) [D, K, ...]; states are donated."""
+    held = len(layout.devices), layout.per_device
+
+    def rows(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*held, *leaf.shape), leaf.dtype), tree
+        )
+
+    states = jax.eval_shape(make_init(config, method), jnp.uint32(0))
+    settings = jax.eval_shape(lambda: make_settings(config))
+    dispatch = make_dispatch(config, layout, method)
+    return layout.compile(dispatch, rows(states), rows(settings), static=(num_steps,), donate=True)
+
+
+def start(config: ConfigDict, layout: Layout, method: Method = PAPER) -> TrainState:
+    """The states of a population before the first step, leaves [D, K, ...]."""
+    seeds = layout.rows(population_seeds(config))
+    return layout.compile(partial(_map_networks, make_init(config, method)), seeds)(seeds)
+
+
+def _one_by_one() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _map_networks(function: Callable, *arguments: Any) -> Any:
+    """`function` of each network of a device, leaves [K, ...]."""
+    if _one_by_one():
+        return lax.map(lambda of_one: function(*of_one), arguments)
+    return jax.vmap(function)(*arguments)
 
 
 def _keys(seed: Array) -> Array:

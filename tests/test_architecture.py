@@ -19,7 +19,7 @@ FLOORS = {
     "analysis.report": 2,
     "trajectories": 1, "model": 1, "pairs": 1, "losses": 1, "plots": 1,
     "config": 0, "parallel": 0, "checkpoint": 0, "compilation": 0,
-    "monitor": 0,
+    "monitor": 0, "workdir": 0,
 }  # fmt: skip
 
 ROOMS = {
@@ -33,7 +33,7 @@ ROOMS = {
     "jinja2": {"analysis.report"},
 }
 
-READS_CONFIG = {"config", "training", "run", "loop", "main", "analysis.report"}
+READS_CONFIG = {"config", "workdir", "training", "run", "loop", "main", "analysis.report"}
 
 
 def floor(module):

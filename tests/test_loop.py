@@ -1,22 +1,33 @@
 """Runs: what they write, how they resume, what they refuse."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import signal
+import socket
+import struct
+import subprocess
+import sys
 import threading
 import time
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tensorboardX.proto.event_pb2 import Event
 
 import sicjax
 from sicjax import config as C
+from sicjax import loop
 from sicjax.config import ConfigError
 from sicjax.loop import NonFiniteError, RunInterruptedError, train
 from sicjax.main import main
-from sicjax.monitor import read_metrics
+from sicjax.monitor import Monitor, read_metrics
+from sicjax.workdir import locked
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +222,175 @@ def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypat
 def test_help(capsys):
     assert main(["--help"]) == 0
     assert "loss.sigma_g=0.4" in capsys.readouterr().out
+
+
+def wrong_values():
+    """Fields with texts that are surely wrong for them, and names that are surely no fields."""
+    junk = {
+        bool: ["yes", "2", "", "None", "truth"],
+        int: ["", "x", "1.5", "nan", "1e3", "-1", "-" + 30 * "9", "0x10", "1 2", "1\n2"],
+        float: ["", "x", "nan", "inf", "-inf", "1e999", "1,5", "0.1 m", "--1", "[1]"],
+        str: ["no such choice", "NETWORKS ", "0"],
+        dict: ["", "{", "[]", "3", '{"a": 1}', '{"a": {"loss.capasity": 1}}', '{"": {}}'],
+    }
+    fields = [name for name in C.FIELDS if name != "evaluation.recorded_path"]
+    known = st.sampled_from(fields).flatmap(
+        lambda name: st.tuples(st.just(name), st.sampled_from(junk[type(C.FIELDS[name].default)]))
+    )
+    negative = [n for n in fields if C.FIELDS[n].rule in (C.POSITIVE, C.NOT_NEGATIVE, C.FRACTION)]
+    below = st.tuples(st.sampled_from(negative), st.floats(-1e30, -1e-30).map(str))
+    misspelt = st.tuples(st.sampled_from(fields).map(lambda name: name + "s"), st.just("1"))
+    other = st.tuples(st.text("abc.xyz\n", min_size=1).map(lambda t: "q" + t), st.just("1"))
+    return st.one_of(known, below, misspelt, other)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(wrong=wrong_values())
+def test_wrong_configs_are_one_line_and_change_nothing(finished, wrong):
+    path, workdir = finished
+    name, text = wrong
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        code = main([f"--config={path}", f"--workdir={workdir}", f"--config.{name}={text}"])
+    assert code == 2
+    assert said.getvalue().count("\n") == 1
+    assert " ".join(name.split()) in said.getvalue()
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    finished, tmp_path, capsys, monkeypatch
+):
+    """And a clock that was set back by a day costs nothing."""
+    path, whole = finished
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    place = workdir / "checkpoints" / "6" / "state"
+    files = [file for file in place.rglob("*") if file.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-10])
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 86_400)
+    assert main([f"--config={path}", f"--workdir={workdir}"]) == 0
+    said = capsys.readouterr().out
+    assert "the checkpoint of step 6 is damaged" in said
+    assert "going back to step 4" in said
+    assert "resumed at step 4" in said
+    assert_trees_equal(parameters_of(workdir, 1), parameters_of(whole, 1))
+    assert rows_without_timing(workdir) == rows_without_timing(whole)
+    assert events_of(workdir) == events_of(whole)
+    assert (workdir / "damaged" / "6").is_dir()
+
+
+def events_of(workdir):
+    """Tag, step and value of every scalar in TensorBoard's files, in their order."""
+    found = []
+    for path in sorted(workdir.glob("events.out.tfevents.*")):
+        content, place = path.read_bytes(), 0
+        while place < len(content):
+            (length,) = struct.unpack_from("<Q", content, place)
+            event = Event.FromString(content[place + 12 : place + 12 + length])
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            place += 16 + length
+    return found
+
+
+def test_tensorboard_has_every_logged_number_once(finished):
+    _, workdir = finished
+    rows = read_metrics(workdir / "metrics.jsonl")
+    names = [name for name in rows[0] if name not in ("step", "network", "timing")]
+    wanted = [
+        (f"network_{row['network']:03d}/{name}", row["step"], np.float32(row[name]))
+        for row in rows
+        for name in names
+    ]
+    assert events_of(workdir) == wanted
+
+
+def test_all_checkpoints_damaged_is_not_a_fresh_start(finished, tmp_path, capsys):
+    path, whole = finished
+    shutil.copytree(whole, tmp_path / "run")
+    for digests in (tmp_path / "run" / "checkpoints").glob("*/sha256.json"):
+        digests.unlink()
+    assert main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert "no checkpoint is intact" in error
+    assert error.count("\n") == 1
+
+
+def test_a_second_run_on_a_workdir_is_refused(finished, capsys):
+    path, workdir = finished
+    before = (workdir / "metrics.jsonl").stat().st_mtime_ns
+    with locked(workdir):
+        assert main([f"--config={path}", f"--workdir={workdir}"]) == 2
+    error = capsys.readouterr().err
+    assert f"another run is using it (process {os.getpid()} on " in error
+    assert error.count("\n") == 1
+    assert (workdir / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_workdir_that_is_removed_ends_the_run(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(Monitor, "flush", lambda self: shutil.rmtree(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="was removed while the run was writing to it"):
+        train(tiny_config, tmp_path / "run")
+
+
+def test_an_interrupted_report_phase_goes_on_where_it_was(finished, tmp_path, monkeypatch):
+    """A SIGTERM in the report of network 1 of two; then what is left; then all anew."""
+    path, whole = finished
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    reported = []
+
+    def report(run, folder, **_):
+        reported.append(run.network)
+        if reported == [0, 1]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return folder
+
+    monkeypatch.setattr(loop, "write_report", report)
+    monkeypatch.setattr(loop, "write_index", lambda folder: folder)
+    command = [f"--config={path}", f"--workdir={workdir}", "--config.report=true"]
+    command += ["--config.evaluation.recorded_path="]
+    assert [main(command) for _ in range(3)] == [75, 0, 0]
+    assert reported == [0, 1, 1, 0, 1]
+    assert not (workdir / "report" / ".pending.json").exists()
+
+
+def test_two_processes_train_as_one(finished, tmp_path):
+    """Two processes of two devices each, on loopback, against one process of two devices."""
+    path, whole = finished
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "sicjax.main", f"--config={path}"]
+    command += [f"--workdir={tmp_path / 'run'}", f"--coordinator=localhost:{port}"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    runs = [
+        subprocess.Popen(
+            [*command, "--num_processes=2", f"--process_id={k}"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+        )
+        for k in (0, 1)
+    ]  # fmt: skip
+    said = [run.communicate(timeout=500)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert "2 network(s) on 4 cpu device(s)" in said[0]
+    assert "network(s)" not in said[1]
+    for network in (0, 1):
+        assert_trees_equal(parameters_of(tmp_path / "run", network), parameters_of(whole, network))
+    assert rows_without_timing(tmp_path / "run") == rows_without_timing(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--coordinator=localhost:1"], "--num_processes is missing"),
+        (["--coordinator=localhost:1", "--num_processes=2", "--process_id=2"], "must be below 2"),
+        (["--coordinator=localhost:1", "--num_processes=two", "--process_id=0"], "be a number"),
+    ],
+)
+def test_processes_that_cannot_meet(capsys, arguments, message):
+    assert main(["--config=none.py", *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sicjax import parallel
+from sicjax.parallel import make_layout
 from sicjax.training import (
     FAILURES,
     make_dispatch,
@@ -27,10 +27,11 @@ def population(config, count):
 
 
 def run(config, states, settings, steps, devices):
-    rows, settings = parallel.spread(states, devices), parallel.spread(settings, devices)
-    states, metrics = make_dispatch(config, devices)(rows, settings, steps)
-    count = settings.permute.size
-    return parallel.gather(states, count), parallel.gather(metrics, count)
+    layout = make_layout(len(settings.permute), devices=devices)
+    rows, settings = layout.rows(states), layout.rows(settings)
+    dispatch = layout.compile(make_dispatch(config, layout), rows, settings, static=(steps,))
+    states, metrics = dispatch(rows, settings)
+    return layout.to_host(states), layout.to_host(metrics)
 
 
 def assert_trees_equal(a, b):

@@ -1,0 +1,150 @@
+"""Devices: networks spread over them without a word between them, or one network's batch split."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sicjax import parallel
+from sicjax.config import ConfigError
+from sicjax.loop import train
+from sicjax.parallel import make_layout
+from sicjax.training import (
+    compile_dispatch,
+    make_init,
+    make_loss,
+    make_settings,
+    population_settings,
+    start,
+)
+
+COLLECTIVE = re.compile("all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute")
+
+
+def assert_trees_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def loss_and_gradient(config, layout):
+    """Loss, metrics and gradient of one network on a layout, one row a device."""
+    state, settings = make_init(config)(jnp.uint32(3)), make_settings(config)
+    loss = make_loss(config, split=layout.split)
+
+    def measure(parameters, settings):
+        one = jax.tree.map(lambda leaf: leaf[0], (parameters, settings))
+        (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
+            one[0], jax.random.key(8), one[1]
+        )
+        return metrics, layout.split.total(gradient)
+
+    rows = jax.tree.map(lambda leaf: layout.rows(leaf[None]), (state.parameters, settings))
+    return jax.device_get(layout.compile(measure, *rows)(*rows))
+
+
+@pytest.mark.parametrize(("number", "reduction"), [(5, "mean"), (4, "sum")])
+def test_a_split_batch_has_the_loss_and_gradient_of_one_device(tiny_config, number, reduction):
+    """Of 5 trajectories the sixth is masked; 30 states make 4 tiles, so 10 pairs of them."""
+    tiny_config.data.num_trajectories, tiny_config.loss.reduction = number, reduction
+    whole = loss_and_gradient(tiny_config, make_layout(1, devices=1))
+    split = loss_and_gradient(tiny_config, make_layout(1, "batch"))
+    assert whole[0]["num_near"] > 0
+    for row in range(2):
+        for wanted, found in zip(*map(jax.tree.leaves, (whole, split)), strict=True):
+            # Sums of 60 to 2,000 float32 numbers in another order.
+            scale = np.abs(wanted).max() + 1e-30
+            np.testing.assert_allclose(found[row] / scale, wanted[0] / scale, atol=2e-5)
+    pairs = number * 6 * (number * 6 - 1) / 2
+    assert split[0]["num_near"][0] + split[0]["num_far"][0] == pairs
+
+
+def test_one_network_on_all_devices_trains_as_on_one(tiny_config):
+    tiny_config.data.num_trajectories = 5
+    tiny_config.num_networks = 2
+    tiny_config.parallel = "batch"
+    layout = make_layout(2, "batch")
+    dispatch = compile_dispatch(tiny_config, layout, num_steps=5)
+    assert COLLECTIVE.search(dispatch.as_text())
+    settings = layout.rows(population_settings(tiny_config))
+    rows, _ = dispatch(start(tiny_config, layout), settings)
+    assert_trees_equal(*(jax.tree.map(lambda leaf, d=d: leaf[d], rows) for d in (0, 1)))
+    alone = make_layout(2, devices=1)
+    other, _ = compile_dispatch(tiny_config, alone, num_steps=5)(
+        start(tiny_config, alone), alone.rows(population_settings(tiny_config))
+    )
+    for a, b in zip(
+        *map(jax.tree.leaves, (layout.to_host(rows), alone.to_host(other))), strict=True
+    ):
+        # Five Adam steps at a rate of 1e-3 from gradients that are equal to rounding.
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_networks_do_not_talk_and_masked_ones_change_nothing(tiny_config):
+    """Three networks on two devices: the fourth is a masked copy."""
+    found = {}
+    for number in (3, 4):
+        tiny_config.num_networks = number
+        layout = make_layout(number)
+        assert len(layout.devices) == layout.per_device == 2
+        dispatch = compile_dispatch(tiny_config, layout, num_steps=2)
+        assert not COLLECTIVE.search(dispatch.as_text())
+        settings = layout.rows(population_settings(tiny_config))
+        rows, metrics = dispatch(start(tiny_config, layout), settings)
+        found[number] = layout.to_host((rows, metrics))
+        assert found[number][0].seed.tolist() == list(range(number))
+    assert_trees_equal(found[3], jax.tree.map(lambda leaf: leaf[:3], found[4]))
+
+
+@pytest.mark.parametrize(("number", "devices"), [(1, 1), (3, 2), (4, 2)])
+@pytest.mark.parametrize("mode", ["networks", "batch"])
+def test_rows_and_population_are_inverse(number, devices, mode):
+    layout = make_layout(number, mode, devices)
+    tree = {"a": np.arange(number), "b": np.arange(number * 6.0).reshape(number, 3, 2)}
+    rows = layout.rows(tree)
+    assert rows["b"].shape == (devices, layout.per_device, 3, 2)
+    population = layout.population(rows)
+    assert_trees_equal(population, tree)
+    assert_trees_equal(layout.to_host(rows), tree)
+    for leaf, like in zip(*map(jax.tree.leaves, (population, layout.shapes(tree))), strict=True):
+        assert leaf.sharding.is_equivalent_to(like.sharding, leaf.ndim)
+    for k in range(number):
+        assert_trees_equal(layout.network(rows, k), jax.tree.map(lambda leaf, k=k: leaf[k], tree))
+
+
+def test_a_thousand_networks_in_one_population(tiny_config, tmp_path, capsys):
+    tiny_config.num_networks, tiny_config.num_steps = 1000, 2
+    run = train(tiny_config, tmp_path)
+    assert run.step == 2
+    stated = capsys.readouterr().out
+    assert "1000 network(s) on 2 cpu device(s)" in stated
+    assert "kB a network" in stated
+    # Memory per network doesn't grow with their number.
+    per_network = []
+    for number in (20, 1000):
+        layout = make_layout(number)
+        need = parallel.device_bytes(compile_dispatch(tiny_config, layout, num_steps=2))
+        per_network.append(need / layout.per_device)
+    assert per_network[1] <= per_network[0]
+    assert f"memory {per_network[1] / 1e3:.3g} kB a network" in stated
+
+
+def test_out_of_memory_names_the_number_that_would_fit(tiny_config, tmp_path, monkeypatch):
+    def need(number):
+        return parallel.device_bytes(compile_dispatch(tiny_config, make_layout(number)))
+
+    tiny_config.num_networks = 20
+    limit = need(8) + 100
+    monkeypatch.setattr(parallel, "device_limit", lambda: limit)
+    with pytest.raises(ConfigError, match=r"num_networks=20: too much for .* 2 dev") as error:
+        train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+    (named,) = re.findall(r"; (\d+) would fit", str(error.value))
+    assert 6 <= int(named) <= 8
+    monkeypatch.setattr(parallel, "device_limit", lambda: 100)
+    with pytest.raises(ConfigError, match=r"a network takes .* kB, so 0 would fit"):
+        train(tiny_config, tmp_path / "run")
+
+
+def test_the_limit_of_a_cpu_is_what_the_machine_has():
+    assert 1e8 < parallel.device_limit() < 1e14
