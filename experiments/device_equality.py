@@ -1,0 +1,99 @@
+"""Whether 1, 2, 4 and 8 devices give the same networks: bit for bit, or to rounding.
+
+    python -m experiments.device_equality [--config=FILE] [--steps=20] [--config.FIELD=VALUE ...]
+
+On 8 fake CPU devices. `networks`: one network on each of D devices; how many numbers of network 0's
+state differ from those that it has trained alone on one device, after so many steps. `batch`: one
+network on D devices; the largest difference of the loss and of its gradient from one device's,
+relative to the loss and to the largest entry of each array of the gradient. Prints a table.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from sicjax import config as config_module
+from sicjax.main import guarded, parse
+from sicjax.parallel import Layout, make_layout
+from sicjax.training import (
+    compile_dispatch,
+    make_init,
+    make_loss,
+    make_settings,
+    population_settings,
+    start,
+)
+
+
+def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray]:
+    """Network 0's state after so many steps beside others, one on each device."""
+    config.num_networks = devices
+    layout = make_layout(devices, devices=devices)
+    dispatch = compile_dispatch(config, layout, num_steps=num_steps)
+    rows, _ = dispatch(start(config, layout), layout.rows(population_settings(config)))
+    return jax.tree.leaves(layout.network(rows, 0))
+
+
+def loss_and_gradient(config: ConfigDict, layout: Layout) -> list[np.ndarray]:
+    """Loss and gradient of a fresh network, its batch split over the devices of a layout."""
+    state, settings = make_init(config)(jnp.uint32(config.seed)), make_settings(config)
+    loss = make_loss(config, split=layout.split)
+
+    def measure(parameters: Any, settings: Any) -> Any:
+        one, two = jax.tree.map(lambda leaf: leaf[0], (parameters, settings))
+        (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(one, jax.random.key(8), two)
+        return metrics["loss"], layout.split.total(gradient)
+
+    rows = jax.tree.map(lambda leaf: layout.rows(leaf[None]), (state.parameters, settings))
+    found = layout.compile(measure, *rows)(*rows)
+    return [leaf[0] for leaf in jax.tree.leaves(jax.device_get(found))]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the table, line by line."""
+    steps = [a.partition("=")[2] for a in arguments if a.startswith("--steps=")]
+    rest = [a for a in arguments if not a.startswith("--steps=")]
+    config = parse(rest)[0] if rest else tiny()
+    num_steps = int(steps[0]) if steps else 20
+    alone = trained(config, 1, num_steps)
+    whole = loss_and_gradient(config, make_layout(1, devices=1))
+    total = sum(leaf.size for leaf in alone)
+    print(
+        f"| devices | networks: numbers of {total:,} that differ after {num_steps} steps"
+        " | batch: loss | batch: gradient |\n|---|---|---|---|",
+        flush=True,
+    )
+    for devices in (1, 2, 4, 8):
+        beside = trained(config, devices, num_steps)
+        different = sum(
+            int((np.asarray(a) != np.asarray(b)).sum()) for a, b in zip(alone, beside, strict=True)
+        )
+        split = loss_and_gradient(config, make_layout(1, "batch", devices))
+        apart = [
+            float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
+            for a, b in zip(whole, split, strict=True)
+        ]
+        print(f"| {devices} | {different} | {apart[0]:.1e} | {max(apart[1:]):.1e} |", flush=True)
+
+
+def tiny() -> ConfigDict:
+    """Small enough for eight devices on a laptop; B is no multiple of the devices."""
+    config = config_module.default()
+    config.data.num_trajectories, config.data.trajectory_length = 13, 20
+    config.model.num_units, config.model.hidden_width = 32, 16
+    config.optimizer.accumulation, config.optimizer.schedule = 1, "constant"
+    config.optimizer.learning_rate = 1e-3
+    return config
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
