@@ -5,8 +5,8 @@
 
 Trains a tiny population again and again as a user would, by `python -m sicjax.main`, does each harm
 to it, starts the same command again, and compares the end with an uninterrupted run: every array of
-the last checkpoint, bit for bit, and every row of metrics.jsonl but its `timing`. Prints a table;
-`experiments/results/reliability.md` holds one.
+the last checkpoint, bit for bit, every row of metrics.jsonl but its `timing`, and every number in
+TensorBoard's files. Prints a table; `experiments/results/reliability.md` holds one.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ import numpy as np
 from sicjax import config as config_module
 from sicjax.checkpoint import latest_intact, restore, steps
 from sicjax.main import guarded
-from sicjax.monitor import read_metrics
+from sicjax.monitor import read_events, read_metrics
 from sicjax.run import state_shapes
 
 CONFIG = """
@@ -104,8 +104,8 @@ class Stage:
         return code, log.read_bytes()[before:].decode(errors="replace")
 
 
-def end_of(workdir: Path) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
-    """The last checkpoint's arrays and the rows of metrics.jsonl without their timing."""
+def end_of(workdir: Path) -> tuple[list[np.ndarray], tuple[Any, Any]]:
+    """The last checkpoint's arrays, and what was logged: rows without their timing, and events."""
     config = config_module.from_json((workdir / "config.json").read_text())
     step, damaged = latest_intact(workdir / "checkpoints")
     if step is None or damaged:
@@ -115,14 +115,14 @@ def end_of(workdir: Path) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
         {name: value for name, value in row.items() if name != "timing"}
         for row in read_metrics(workdir / "metrics.jsonl")
     ]
-    return states, rows
+    return states, (rows, sorted(read_events(workdir)))
 
 
 def same_end(workdir: Path, wanted: Any) -> bool:
     """Whether a run ended as the uninterrupted one did, bit for bit."""
-    states, rows = end_of(workdir)
+    states, logged = end_of(workdir)
     pairs = zip(states, wanted[0], strict=True)
-    return rows == wanted[1] and all(a.tobytes() == b.tobytes() for a, b in pairs)
+    return logged == wanted[1] and all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def phase(stage: Stage, workdir: Path, said: int) -> str:

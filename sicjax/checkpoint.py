@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ import orbax.checkpoint as ocp
 
 Tree = Any
 DIGESTS = "sha256.json"
+_ORBAX_LOG = logging.getLogger("absl")
 _PACKAGES = ("sicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -103,6 +105,9 @@ class Checkpoints:
             (folder / DIGESTS).write_text(json.dumps(_digests(folder), indent=1) + "\n")
 
     def __enter__(self) -> "Checkpoints":
+        # Orbax logs pages about what it raises; what it raises is told in a line.
+        self._log_level = _ORBAX_LOG.level
+        _ORBAX_LOG.setLevel(logging.CRITICAL)
         return self
 
     def __exit__(
@@ -119,6 +124,7 @@ class Checkpoints:
         finally:
             with contextlib.suppress(Exception):  # of a save that failed: told above
                 self._manager.close()
+            _ORBAX_LOG.setLevel(self._log_level)
 
 
 def steps(folder: Path) -> list[int]:

@@ -3,6 +3,7 @@
 Letters: P networks. Knows names and numbers, not what they mean.
 """
 
+import contextlib
 import json
 import math
 import sys
@@ -13,7 +14,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tqdm import tqdm
 
@@ -63,13 +65,15 @@ class Monitor:
         self._first_step, self._num_steps, self._shown = first_step, num_steps, shown
         self._note = ""
         self._file: TextIO | None = None
-        self._events: SummaryWriter | None = None
+        self._events: EventsWriter | None = None
         if workdir is not None:
             path = workdir / "metrics.jsonl"
             _cut_after(path, first_step)
             self._file = path.open("a")
             _keep_events(workdir, first_step)
-            self._events = SummaryWriter(str(workdir))
+            # Written by this thread: what a checkpoint stands for is on disk before it, and a disk
+            # that is full is noticed here.
+            self._events = EventsWriter(str(workdir / "events"))
         self._started = self._last_line = time.monotonic()
         self._bar: tqdm | None = None
         if self._stream.isatty():
@@ -111,19 +115,22 @@ class Monitor:
             row = {"step": step, "network": network, **_without_nan(values), "timing": timing}
             self._file.write(json.dumps(row) + "\n")
             for name, value in values.items():
-                self._events.add_scalar(f"network_{network:03d}/{name}", value, step)
+                self._add(step, summary.scalar(f"network_{network:03d}/{name}", value))
         self._file.flush()
+
+    def _add(self, step: int, content: Any) -> None:
+        """Put a summary into TensorBoard's file."""
+        if self._events is not None:
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=content))
 
     def look(
         self, step: int, network: int, picture: np.ndarray, found: Mapping[str, float]
     ) -> None:
         """Write a picture [height, width, 3] and what was found on it to TensorBoard."""
-        if self._events is None:
-            return
         place = f"network_{network:03d}"
-        self._events.add_image(f"{place}/maps", picture, step, dataformats="HWC")
+        self._add(step, summary.image(f"{place}/maps", picture, dataformats="HWC"))
         for name, value in found.items():
-            self._events.add_scalar(f"{place}/{name}", value, step)
+            self._add(step, summary.scalar(f"{place}/{name}", value))
 
     def note(self, text: str) -> None:
         """Show this at the end of the progress, until the next note."""
@@ -158,8 +165,11 @@ class Monitor:
         if self._bar is not None:
             self._bar.close()
         if self._file is not None and self._events is not None:
-            self._file.close()
-            self._events.close()
+            # What can't be written on the way out hides nothing that was raised before.
+            with contextlib.suppress(*[OSError] if error else []):
+                self._file.close()
+            with contextlib.suppress(*[OSError] if error else []):
+                self._events.close()
 
 
 def duration(seconds: float) -> str:
@@ -182,6 +192,17 @@ def _cut_after(path: Path, step: int) -> None:
     rest.replace(path)
 
 
+def read_events(workdir: Path) -> list[tuple[str, int, float]]:
+    """Tag, step and value of every number in TensorBoard's files, file by file."""
+    return [
+        (value.tag, event.step, value.simple_value)
+        for path in sorted(workdir.glob(f"{_EVENTS}*"))
+        for event in map(_event, _records(path.read_bytes()))
+        for value in event.summary.value
+        if value.HasField("simple_value")
+    ]
+
+
 def _keep_events(workdir: Path, step: int) -> None:
     """Put TensorBoard's events up to a step into one file, each once, and drop the rest.
 
@@ -195,7 +216,7 @@ def _keep_events(workdir: Path, step: int) -> None:
     with temporary.open("wb") as file:
         for path in found:
             for record in _records(path.read_bytes()):
-                event = Event.FromString(record[12:-4])
+                event = _event(record)
                 tags = [value.tag for value in event.summary.value] or [event.file_version]
                 key = (event.step, *tags)
                 if key not in seen and event.step <= step:
@@ -219,6 +240,10 @@ def _records(content: bytes) -> Iterator[bytes]:
             return
         yield content[place:end]
         place = end
+
+
+def _event(record: bytes) -> Event:
+    return Event.FromString(record[12:-4])
 
 
 def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:

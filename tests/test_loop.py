@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -18,7 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tensorboardX.proto.event_pb2 import Event
 
 import sicjax
 from sicjax import config as C
@@ -26,7 +24,7 @@ from sicjax import loop
 from sicjax.config import ConfigError
 from sicjax.loop import NonFiniteError, RunInterruptedError, train
 from sicjax.main import main
-from sicjax.monitor import Monitor, read_metrics
+from sicjax.monitor import Monitor, read_events, read_metrics
 from sicjax.workdir import locked
 
 
@@ -279,21 +277,8 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     assert "resumed at step 4" in said
     assert_trees_equal(parameters_of(workdir, 1), parameters_of(whole, 1))
     assert rows_without_timing(workdir) == rows_without_timing(whole)
-    assert events_of(workdir) == events_of(whole)
+    assert read_events(workdir) == read_events(whole)
     assert (workdir / "damaged" / "6").is_dir()
-
-
-def events_of(workdir):
-    """Tag, step and value of every scalar in TensorBoard's files, in their order."""
-    found = []
-    for path in sorted(workdir.glob("events.out.tfevents.*")):
-        content, place = path.read_bytes(), 0
-        while place < len(content):
-            (length,) = struct.unpack_from("<Q", content, place)
-            event = Event.FromString(content[place + 12 : place + 12 + length])
-            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
-            place += 16 + length
-    return found
 
 
 def test_tensorboard_has_every_logged_number_once(finished):
@@ -305,7 +290,7 @@ def test_tensorboard_has_every_logged_number_once(finished):
         for row in rows
         for name in names
     ]
-    assert events_of(workdir) == wanted
+    assert read_events(workdir) == wanted
 
 
 def test_all_checkpoints_damaged_is_not_a_fresh_start(finished, tmp_path, capsys):
