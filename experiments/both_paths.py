@@ -4,13 +4,18 @@
 
 The same network, batches and optimiser; only the loss is computed differently (`make_loss`, and
 `experiments.naive.make_naive_loss`). The two take turns of a few steps each in one process, so that
-whatever else the machine does slows both. Printed: how far apart the two networks are as training
-goes on (the largest difference of a weight over the largest weight, and of a unit's activity along
-common walks, where a whole state has norm 1), and the time each has taken, compiling included.
+whatever else the machine does slows both. Printed, as training goes on:
 
-Rounding differs between the two, and training amplifies it: AdamW divides a gradient by its own
-size, so that one that is nearly zero may change sign. `--double` trains both in double precision,
-where what is left shows whether they are the same.
+- gradient: from the fast path's weights, the gradient by either path; the largest difference of an
+  element over the largest element. This is all that the two differ in at a step.
+- weights, activity: how far apart the two trained networks are: the largest difference of a weight
+  over the largest weight, and of a unit's activity along common walks (a whole state has norm 1).
+- nudged weights, nudged activity: the same for a third network, trained by the fast path from
+  weights one unit in the last place away. Training is chaotic from its first steps and amplifies
+  any rounding; the two paths are the same if they part no faster than that.
+- seconds that either path has taken, compiling included, and their ratio.
+
+`--double` does all in double precision.
 """
 
 import json
@@ -40,7 +45,8 @@ class Path(NamedTuple):
     """One way to train, compiled."""
 
     advance: Callable[[TrainState], TrainState]  # STEPS_PER_TURN steps; the state is donated
-    compile_s: float
+    gradient: Callable[[TrainState], Any]  # of the next step's batch
+    compile_s: float  # of advance
 
 
 def compile_path(config: ConfigDict, loss: Loss) -> Path:
@@ -53,10 +59,14 @@ def compile_path(config: ConfigDict, loss: Loss) -> Path:
             lambda state, _: (step(state, settings)[0], None), state, length=STEPS_PER_TURN
         )[0]
 
+    def gradient(state: TrainState) -> Any:
+        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+        return jax.grad(loss, has_aux=True)(state.parameters, key, settings)[0]
+
     began = time.perf_counter()
     state = jax.eval_shape(lambda: start(config))
     compiled = jax.jit(advance, donate_argnums=0).lower(state).compile()
-    return Path(compiled, time.perf_counter() - began)
+    return Path(compiled, jax.jit(gradient), time.perf_counter() - began)
 
 
 def start(config: ConfigDict) -> TrainState:
@@ -71,12 +81,14 @@ def in_widest_precision(leaf: Any) -> jax.Array:
 
 
 def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
-    """Train both ways; one row per mark (10 of them, and the start's)."""
-    paths = {
-        "fast": compile_path(config, make_loss(config)),
-        "straightforward": compile_path(config, make_naive_loss(config)),
-    }
+    """Train both ways; a row at each tenth of the way."""
+    fast = compile_path(config, make_loss(config))
+    straightforward = compile_path(config, make_naive_loss(config))
+    paths = {"fast": fast, "straightforward": straightforward, "nudged": fast}
     states = {name: start(config) for name in paths}
+    states["nudged"] = states["nudged"]._replace(
+        parameters=jax.tree.map(lambda leaf: jnp.nextafter(leaf, 9), states["nudged"].parameters)
+    )
     seconds = {name: path.compile_s for name, path in paths.items()}
     walk = smooth_walks(jax.random.key(0), num_walks=8, num_steps=WALK_STEPS, box_m=2.0).steps
     turns = -(-num_steps // STEPS_PER_TURN)
@@ -87,24 +99,42 @@ def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
             states[name] = jax.block_until_ready(path.advance(states[name]))
             seconds[name] += time.perf_counter() - began
         if turn * 10 % turns < 10:
-            row = {"step": turn * STEPS_PER_TURN, **difference(config, states, walk)}
-            row |= {f"{name}_s": value for name, value in seconds.items()}
-            rows.append(row | {"ratio": seconds["straightforward"] / seconds["fast"]})
+            gradients = [flat(path.gradient(states["fast"])) for path in (fast, straightforward)]
+            rows.append(
+                {
+                    "step": turn * STEPS_PER_TURN,
+                    "gradient": difference(*gradients),
+                    **apart(config, states["fast"], states["straightforward"], walk),
+                    **apart(config, states["fast"], states["nudged"], walk, name="nudged "),
+                    "fast (s)": seconds["fast"],
+                    "straightforward (s)": seconds["straightforward"],
+                    "ratio": seconds["straightforward"] / seconds["fast"],
+                }
+            )
             print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
-def difference(config: ConfigDict, states: dict[str, TrainState], walk: Any) -> dict[str, float]:
-    """How far apart the two networks are."""
-    runs = [Run.from_state(config, state, 0) for state in states.values()]
-    first, second = (
-        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(run.parameters)]) for run in runs
-    )
+def apart(
+    config: ConfigDict, first: TrainState, second: TrainState, walk: Any, name: str = ""
+) -> dict[str, float]:
+    """How far apart two networks are."""
+    runs = [Run.from_state(config, state, 0) for state in (first, second)]
     walked = [np.asarray(run.rollout(walk)) for run in runs]
     return {
-        "weights": float(np.abs(first - second).max() / np.abs(first).max()),
-        "activity": float(np.abs(walked[0] - walked[1]).max()),
+        f"{name}weights": difference(*(flat(run.parameters) for run in runs)),
+        f"{name}activity": float(np.abs(walked[0] - walked[1]).max()),
     }
+
+
+def flat(tree: Any) -> np.ndarray:
+    """All leaves as one vector."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Largest difference of an element, over the largest element."""
+    return float(np.abs(first - second).max() / np.abs(second).max())
 
 
 def main(arguments: Sequence[str]) -> int:
