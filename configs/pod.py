@@ -6,15 +6,14 @@
 The recipe of `quick.py` with four capacity weights, each trained from `num_networks` seeds: network
 k of a variant is what `quick.py` gives with that weight and seed `config.seed + k`. On a TPU pod,
 under SLURM or on several machines see docs/pods.md. `experiments.sweep` adds a table and a figure
-over all networks; --config.report=false skips the two minutes of evaluation that each network
-takes.
+over all networks; --config.report=false skips the evaluation, a minute or two for each network.
 """
 
-from sicjax.config import default
+from sicjax.config import load_file
 
 
 def get_config():
-    config = default()
+    config = load_file("configs/quick.py")
     config.num_networks = 2
     config.variants = {
         "capacity 0.1": {"loss.capacity": 0.1},
@@ -22,13 +21,4 @@ def get_config():
         "capacity 1": {"loss.capacity": 1.0},
         "capacity 3": {"loss.capacity": 3.0},
     }
-    config.num_steps = 4000
-    config.data.num_trajectories = 16
-    config.model.hidden_width = 64
-    config.model.activation = "tanh"
-    config.loss.conformal_isometry = 0.01
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine"
-    config.optimizer.warmup_steps = 200
-    config.optimizer.accumulation = 1
     return config
