@@ -5,9 +5,9 @@
 Cost: 8,000 steps, about four minutes on one CPU core, and one or two for the report.
 
 Result, from the long-walk map of the 2 m box: 0.78, 0.80, 0.78, 0.83 and 0.79 of the active units
-carry a lattice for seeds 0 to 4, all that were tried; hexagonal, but for seed 1, which is square. One
-module each, of period 1.2 m. Training is chaotic: another processor or library version can give
-another network (one and two cores here gave the same).
+carry a lattice of period 1.2 m for seeds 0 to 4, all that were tried; hexagonal, but for seed 1,
+which is square. Training is chaotic: another processor or library version can give another network
+(one and two cores here gave the same).
 
 Smaller than the paper: B 32 instead of 130, N 64 instead of 128, H 64. The open choices are those
 of `full.py`. With N 128 and B 16 none had formed after 6,000 steps.
