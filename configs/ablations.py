@@ -2,9 +2,11 @@
 
     python -m experiments.ablations
     python -m experiments.ablations --config.num_networks=8
+    python -m sicjax.main --config=configs/ablations.py
 
-The recipe of `quick.py` as the whole, six others beside it; network k of each starts from the same
-seed. One population, one compiled program.
+The first two add the table and the figure; the third only trains and reports. The recipe of
+`quick.py` as the whole, six others beside it; network k of each starts from the same seed. One
+population, one compiled program.
 """
 
 from sicjax.config import load_file

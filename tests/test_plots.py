@@ -42,6 +42,12 @@ def texts(figure):
     return [text for text in found if text]
 
 
+@pytest.fixture(autouse=True)
+def no_figures():
+    """Forget the figures that other tests have left with pyplot."""
+    plt.close("all")
+
+
 def drawn(draw, *arguments, **keywords):
     """Draw on a figure that pyplot doesn't know, and render it."""
     figure = plots.blank_figure()
