@@ -360,7 +360,9 @@ def second_run(stage: Stage) -> str:
     workdir = stage.folder / "second"
     first = stage.start(workdir)
     wait_for(lambda: bool(steps(workdir / "checkpoints")), first)
+    first.send_signal(signal.SIGSTOP)  # so that it isn't done before the second has started
     code, text = stage.finish(workdir)
+    first.send_signal(signal.SIGCONT)
     refused = code == 2 and "another run is using it" in text
     if first.wait(PATIENCE_S) or not refused or not same_end(workdir, stage.wanted):
         return f"FAILED: exit codes {code}, {first.returncode}, {text[-300:]}"

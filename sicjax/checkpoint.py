@@ -116,15 +116,18 @@ class Checkpoints:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        failed = error is not None
         try:
             self.wait()
         except CheckpointError:
-            if error is None:
+            if not failed:
+                failed = True
                 raise
         finally:
             with contextlib.suppress(Exception):  # of a save that failed: told above
                 self._manager.close()
-            _ORBAX_LOG.setLevel(self._log_level)
+            if not failed:  # else Orbax's threads go on logging what is told already
+                _ORBAX_LOG.setLevel(self._log_level)
 
 
 def steps(folder: Path) -> list[int]:
