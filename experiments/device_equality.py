@@ -3,7 +3,7 @@
     python -m experiments.device_equality [--config=FILE] [--steps=20] [--config.FIELD=VALUE ...]
 
 On 8 fake CPU devices. `networks`: one network on each of D devices; how many numbers of network 0's
-state differ from those that it has trained alone on one device, after so many steps. `batch`: one
+state differ from those that it has on one device, and on two, after so many steps. `batch`: one
 network on D devices; the largest difference of the loss and of its gradient from one device's,
 relative to the loss and to the largest entry of each array of the gradient. Prints a table.
 """
@@ -64,25 +64,28 @@ def main(arguments: Sequence[str]) -> None:
     rest = [a for a in arguments if not a.startswith("--steps=")]
     config = parse(rest)[0] if rest else tiny()
     num_steps = int(steps[0]) if steps else 20
-    alone = trained(config, 1, num_steps)
+    one, two = (trained(config, devices, num_steps) for devices in (1, 2))
     whole = loss_and_gradient(config, make_layout(1, devices=1))
-    total = sum(leaf.size for leaf in alone)
+    total = sum(leaf.size for leaf in one)
     print(
-        f"| devices | networks: numbers of {total:,} that differ after {num_steps} steps"
-        " | batch: loss | batch: gradient |\n|---|---|---|---|",
+        f"| devices | networks: numbers of {total:,} unlike one device's after {num_steps} steps"
+        " | unlike two devices' | batch: loss | batch: gradient |\n|---|---|---|---|---|",
         flush=True,
     )
     for devices in (1, 2, 4, 8):
         beside = trained(config, devices, num_steps)
-        different = sum(
-            int((np.asarray(a) != np.asarray(b)).sum()) for a, b in zip(alone, beside, strict=True)
-        )
         split = loss_and_gradient(config, make_layout(1, "batch", devices))
         apart = [
             float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
             for a, b in zip(whole, split, strict=True)
         ]
-        print(f"| {devices} | {different} | {apart[0]:.1e} | {max(apart[1:]):.1e} |", flush=True)
+        unlike = f"{count_unlike(beside, one)} | {count_unlike(beside, two)}"
+        print(f"| {devices} | {unlike} | {apart[0]:.1e} | {max(apart[1:]):.1e} |", flush=True)
+
+
+def count_unlike(these: list[np.ndarray], those: list[np.ndarray]) -> int:
+    """How many numbers differ in any bit."""
+    return sum(int((a != b).sum()) for a, b in zip(these, those, strict=True))
 
 
 def tiny() -> ConfigDict:
