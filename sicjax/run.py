@@ -65,9 +65,9 @@ class Run:
         >>> import jax.numpy as jnp, sicjax
         >>> run = sicjax.load_pretrained("quick")
         >>> run.initial_state.shape, run.transition(jnp.zeros(2)).shape
-        ((128,), (128, 128))
+        ((64,), (64, 64))
         >>> run.ratemaps(box_m=0.4).ratemaps.shape  # N, y, x
-        (128, 10, 10)
+        (64, 10, 10)
     """
 
     config: ConfigDict  # of its variant
@@ -247,7 +247,7 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
         >>> import sicjax
         >>> run = sicjax.load_run("runs/quick")  # doctest: +SKIP
         >>> run.ratemaps(box_m=2.0).ratemaps.shape  # doctest: +SKIP
-        (128, 50, 50)
+        (64, 50, 50)
     """
     folder = Path(workdir)
     if not (folder / "config.json").is_file():

@@ -41,7 +41,7 @@ def load_pretrained(name: str) -> Run:
         >>> import sicjax
         >>> run = sicjax.load_pretrained("quick")
         >>> run.rollout([[0.1, 0.0], [0.0, 0.1]]).shape
-        (2, 128)
+        (2, 64)
     """
     names = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
     if name not in names:

@@ -79,7 +79,7 @@ def test_installed_package_trains_from_any_folder(installed, tmp_path):
     done = run(installed, "-c", code, cwd=tmp_path)
     where, shape = done.stdout.splitlines()
     assert Path(where).is_relative_to(installed.parent.parent)
-    assert shape == "(1, 128)"
+    assert shape == "(1, 64)"
 
 
 def test_a_config_of_ones_own_comes_first(tmp_path, monkeypatch):
