@@ -6,7 +6,7 @@
 Trains a tiny population again and again as a user would, by `python -m sicjax.main`, does each harm
 to it, starts the same command again, and compares the end with an uninterrupted run: every array of
 the last checkpoint, bit for bit, every row of metrics.jsonl but its `timing`, and every number in
-TensorBoard's files. Prints a table; `experiments/results/reliability.md` holds one.
+TensorBoard's files. Prints a table.
 """
 
 import contextlib
