@@ -19,6 +19,7 @@ from sicjax.config import default
 def get_config():
     config = default()
     config.num_steps = 8000
+    config.parallel = "auto"
     config.data.num_trajectories = 32
     config.model.num_units = 64
     config.model.hidden_width = 64

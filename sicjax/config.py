@@ -104,8 +104,9 @@ FIELDS: Mapping[str, Field] = {
         True, "keep compiled programs under the user's cache folder", changes_numbers=False
     ),
     "parallel": Field(
-        "networks", "how several devices are spent: each on networks of its own, or all on the"
-        " batch of each network", rule=one_of("networks", "batch"), changes_numbers=False,
+        "networks", "how several devices are spent: each on networks of its own; all on the"
+        " batch of each network; auto: the first if no device stays idle, else the second",
+        rule=one_of("networks", "batch", "auto"), changes_numbers=False,
     ),
     "data.num_trajectories": Field(130, "B, permutations of the velocities", "paper", at_least(1)),
     "data.trajectory_length": Field(60, "T, steps", "paper", at_least(1)),

@@ -391,7 +391,7 @@ def _say_cost(config: ConfigDict, method: Method, layout: Layout, step: int, nee
         f" {_size(need / layout.per_device)} a network; checkpoints take up to {_size(disk)} of"
         f" disk, {_size(state)} a network each"
     )
-    limit = parallel.device_limit()
+    limit = parallel.device_limit(layout)
     if limit is not None and need > limit:
         _raise_too_large(config, method, layout, need, limit)
 

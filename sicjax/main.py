@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def join_processes(arguments: Sequence[str]) -> list[str]:
-    """Join the other processes of this run, if there are any; returns the other arguments.
+    """Join the other processes of this run; alone, use all cores. Returns the other arguments.
 
     Raises:
         ConfigError: --coordinator, --num_processes and --process_id that don't fit.
@@ -82,6 +82,8 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
     if not given:
         if parallel.has_other_processes():
             parallel.start_processes()
+        else:
+            parallel.use_all_cores()
         return rest
     for name in PROCESS_FLAGS:
         if not given.get(name):

@@ -171,13 +171,18 @@ def make_layout(
 
     Args:
         num_networks: P.
-        parallel: "networks", each device its own, or "batch", all devices on each network.
-        devices: D; by default all there are, of one process no more than there are networks.
+        parallel: "networks", each device its own, "batch", all devices on each network, or "auto",
+            the first if no device stays idle, else the second.
+        devices: D; by default all there are, of one process no more than there are networks. A CPU
+            gives a lone network two, one for a masked copy: XLA compiles for several devices along
+            another path, and the network shall be the same to the bit as in a population.
     """
-    batch, found = parallel == "batch", jax.devices()
+    found = jax.devices()
+    batch = parallel == "batch" or (parallel == "auto" and num_networks < len(found))
     if devices is None:
         alone = jax.process_count() == 1 and not batch
-        devices = min(len(found), num_networks) if alone else len(found)
+        wanted = max(num_networks, 2 if found[0].platform == "cpu" else 1)
+        devices = min(len(found), wanted) if alone else len(found)
     return Layout(num_networks, tuple(found[:devices]), batch and devices > 1)
 
 
@@ -229,13 +234,13 @@ def device_bytes(compiled: Any) -> int:
     )  # fmt: skip
 
 
-def device_limit() -> float | None:
+def device_limit(layout: Layout) -> float | None:
     """Bytes that a device of this process has to give; None if it doesn't tell.
 
-    The devices of a CPU share the memory that the machine, or its container, has free.
+    Those of a CPU that the layout uses share what the machine, or its container, has free.
     """
-    device = jax.local_devices()[0]
-    if stats := device.memory_stats():
+    mine = layout.mesh.local_devices
+    if stats := mine[0].memory_stats():
         return stats.get("bytes_limit")
     free = []
     with contextlib.suppress(OSError, ValueError):
@@ -245,7 +250,7 @@ def device_limit() -> float | None:
         group = Path("/sys/fs/cgroup")
         most = int((group / "memory.max").read_text())
         free.append(most - int((group / "memory.current").read_text()))
-    return min(free) / jax.local_device_count() if free else None
+    return min(free) / len(mine) if free else None
 
 
 def is_first() -> bool:
@@ -275,6 +280,24 @@ def start_processes(**where: Any) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours
     jax.distributed.initialize(heartbeat_timeout_seconds=20, **where)
+
+
+def use_all_cores(environment: Mapping[str, str] = os.environ) -> None:
+    """Make each core of the CPU a device: one device alone spends several cores badly.
+
+    Only before JAX's first computation; a number of devices that the user has set stays.
+    """
+    set_by_user = "xla_force_host_platform_device_count" in environment.get("XLA_FLAGS", "")
+    if not set_by_user and jax.config.values["jax_num_cpu_devices"] < 1:
+        with contextlib.suppress(RuntimeError):  # JAX has computed already
+            jax.config.update("jax_num_cpu_devices", available_cores())
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def has_other_processes(environment: Mapping[str, str] = os.environ) -> bool:

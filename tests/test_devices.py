@@ -1,6 +1,9 @@
 """Devices: networks spread over them without a word between them, or one network's batch split."""
 
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -81,19 +84,47 @@ def test_one_network_on_all_devices_trains_as_on_one(tiny_config):
 
 
 def test_networks_do_not_talk_and_masked_ones_change_nothing(tiny_config):
-    """Three networks on two devices: the fourth is a masked copy."""
+    """On two devices one of one network and one of three are masked copies."""
     found = {}
-    for number in (3, 4):
+    for number in (1, 3, 4):
         tiny_config.num_networks = number
         layout = make_layout(number)
-        assert len(layout.devices) == layout.per_device == 2
+        assert (len(layout.devices), layout.per_device) == (2, 1 if number == 1 else 2)
         dispatch = compile_dispatch(tiny_config, layout, num_steps=2)
         assert not COLLECTIVE.search(dispatch.as_text())
         settings = layout.rows(population_settings(tiny_config))
         rows, metrics = dispatch(start(tiny_config, layout), settings)
         found[number] = layout.to_host((rows, metrics))
         assert found[number][0].seed.tolist() == list(range(number))
-    assert_trees_equal(found[3], jax.tree.map(lambda leaf: leaf[:3], found[4]))
+    for number in (1, 3):
+        first = jax.tree.map(lambda leaf, number=number: leaf[:number], found[4])
+        assert_trees_equal(found[number], first)
+
+
+@pytest.mark.parametrize(("number", "batch"), [(1, True), (2, False), (3, False)])
+def test_auto_leaves_no_device_idle(number, batch):
+    layout = make_layout(number, "auto")
+    assert (layout.batch, len(layout.devices)) == (batch, 2)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [
+        ({}, parallel.available_cores()),
+        ({"JAX_NUM_CPU_DEVICES": "3"}, 3),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=5"}, 5),
+    ],
+)
+def test_the_commands_make_each_core_a_device_unless_told_otherwise(chosen, wanted):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | chosen
+    code = (
+        "import jax; from sicjax.main import guarded;"
+        " guarded(lambda rest: print(rest, jax.device_count()), ['--a=1'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"['--a=1'] {wanted}\n"
 
 
 @pytest.mark.parametrize(("number", "devices"), [(1, 1), (3, 2), (4, 2)])
@@ -135,16 +166,16 @@ def test_out_of_memory_names_the_number_that_would_fit(tiny_config, tmp_path, mo
 
     tiny_config.num_networks = 20
     limit = need(8) + 100
-    monkeypatch.setattr(parallel, "device_limit", lambda: limit)
+    monkeypatch.setattr(parallel, "device_limit", lambda layout: limit)
     with pytest.raises(ConfigError, match=r"num_networks=20: too much for .* 2 dev") as error:
         train(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
     (named,) = re.findall(r"; (\d+) would fit", str(error.value))
     assert 6 <= int(named) <= 8
-    monkeypatch.setattr(parallel, "device_limit", lambda: 100)
+    monkeypatch.setattr(parallel, "device_limit", lambda layout: 100)
     with pytest.raises(ConfigError, match=r"a network takes .* kB, so 0 would fit"):
         train(tiny_config, tmp_path / "run")
 
 
 def test_the_limit_of_a_cpu_is_what_the_machine_has():
-    assert 1e8 < parallel.device_limit() < 1e14
+    assert 1e8 < parallel.device_limit(make_layout(1)) < 1e14
