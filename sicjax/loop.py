@@ -284,10 +284,10 @@ def _run_steps(
             for network in np.flatnonzero(broken):
                 if network not in reported:
                     reported.add(int(network))
-                    failure = failure_of(_light(layout, rows, int(network)), int(network))
+                    failure = failure_of(_light(layout, rows, int(network)), int(network), method)
                     monitor.say(f"{failure}; frozen at its last finite state")
             if broken.all():
-                raise NonFiniteError(failure_of(_light(layout, rows, 0), 0))
+                raise NonFiniteError(failure_of(_light(layout, rows, 0), 0, method))
     if stop and step < config.num_steps:
         raise RunInterruptedError(stop, step)
     return rows

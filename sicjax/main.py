@@ -4,6 +4,7 @@ On a TPU pod and under SLURM the processes of a run find each other; elsewhere e
 they meet: --coordinator=HOST:PORT --num_processes=N --process_id=K.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +61,11 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
 def main(arguments: Sequence[str]) -> int:
     """Train, resume or report; returns the exit code."""
     if arguments in (["--help"], ["-h"]):
-        print(HELP.format(config_module.describe_configs(), config_module.describe()))
+        text = HELP.format(config_module.describe_configs(), config_module.describe())
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # `--help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return guarded(lambda given: train(*parse(given)), arguments)
 

@@ -31,11 +31,11 @@ from sicjax.model import (
     rollout_factorised,
 )
 from sicjax.training import (
-    FAILURES,
     PAPER,
     Method,
     Parameters,
     TrainState,
+    failures,
     make_hypernetwork,
     make_init,
     make_transition,
@@ -86,7 +86,7 @@ class Run:
         variant = config_module.members(config)[network].variant
         return cls(
             config_module.of_variant(config, variant), state.parameters, network,
-            int(state.step), failure_of(state, network), variant, method,
+            int(state.step), failure_of(state, network, method), variant, method,
         )  # fmt: skip
 
     @property
@@ -294,11 +294,12 @@ def state_shapes(config: ConfigDict, method: Method = PAPER) -> TrainState:
     return jax.eval_shape(jax.vmap(make_init(config, method)), seeds)
 
 
-def failure_of(state: TrainState, network: int) -> str | None:
+def failure_of(state: TrainState, network: int, method: Method = PAPER) -> str | None:
     """One line that names network, step and term if the network went non-finite."""
     if state.failed_step < 0:
         return None
-    term = FAILURES[int(state.failed_term)]
+    terms = dict(enumerate(failures(method)))
+    term = terms.get(int(state.failed_term), "a term of the method")  # read without its method
     return f"network {network}: {term} is not finite at step {int(state.failed_step)}"
 
 

@@ -8,7 +8,7 @@ pmap                                          the same on every device
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -27,7 +27,7 @@ from sicjax.model import Hypernetwork, initial_direction, norm_relu, rollout_per
 from sicjax.parallel import WHOLE, Layout, Split
 from sicjax.trajectories import Batch, permuted_batch, sample_batch
 
-# What can go non-finite, in the order in which it is looked for; index -1 means nothing has.
+# What can go non-finite, after which come a method's own terms; index -1 means nothing has.
 FAILURES = (
     "separation", "invariance", "capacity", "conformal_isometry", "gradient", "weights"
 )  # fmt: skip
@@ -61,7 +61,7 @@ class TrainState(NamedTuple):
     parameters: Parameters
     optimizer: Any  # optax state
     failed_step: Array  # int32, step whose update went non-finite; -1 while all is well
-    failed_term: Array  # int32, index into FAILURES
+    failed_term: Array  # int32, index into failures(method)
 
 
 Metrics = dict[str, Array]
@@ -132,6 +132,11 @@ def _name(part: Any) -> str:
 PAPER = Method()
 
 
+def failures(method: Method = PAPER) -> tuple[str, ...]:
+    """What can go non-finite in a network trained by this method."""
+    return (*FAILURES, *sorted(method.terms))
+
+
 def check_method(config: ConfigDict, method: Method) -> None:
     """See that the parts fit the config.
 
@@ -150,7 +155,7 @@ def check_method(config: ConfigDict, method: Method) -> None:
     states = jax.ShapeDtypeStruct((data.num_trajectories, length, units), jnp.float32)
     start = jax.ShapeDtypeStruct((units,), jnp.float32)
     for name, term in method.terms.items():
-        if name in LOGGED or name in FAILURES:
+        if name in LOGGED or name in FAILURES or name.startswith("weighted_"):
             raise ConfigError(f"method.terms.{name}: this name is taken; choose another")
         _check_shape(f"terms.{name}", (), term, states, start, batch)
 
@@ -352,6 +357,7 @@ def make_step(config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE
         else:
             stacked = lax.scan(add_batch, None, keys)[1]
             gradients, metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), stacked)
+        own = sorted(metrics.keys() - {*FAILURES, *LOGGED})
         gradients = split.total(gradients)
         if frozen_start:
             start = jnp.zeros_like(gradients.initial_direction)
@@ -368,23 +374,30 @@ def make_step(config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE
             state.parameters, jax.tree.map(lambda update: -rate * update, updates)
         )
         updated = state._replace(parameters=parameters, optimizer=optimizer_state)
-        return _keep_if_finite(state, updated, metrics), metrics
+        return _keep_if_finite(state, updated, metrics, own), metrics
 
     return step
 
 
-def _keep_if_finite(state: TrainState, updated: TrainState, metrics: Metrics) -> TrainState:
-    """Freeze a network at its last finite state; the step counter goes on for all."""
-    checks = [metrics[name] for name in FAILURES[:4]]
-    checks += [metrics["gradient_norm"], optax.tree.norm(updated.parameters)]
-    broken = ~jnp.isfinite(jnp.stack(checks))
+def _keep_if_finite(
+    state: TrainState, updated: TrainState, metrics: Metrics, own: Sequence[str]
+) -> TrainState:
+    """Freeze a network at its last finite state; the step counter goes on for all.
+
+    A term that breaks, an own one too, breaks the gradient, and that the weights: the first is named.
+    """
+    watched = [*FAILURES[:4], *own, *FAILURES[4:]]
+    values = metrics | {"gradient": metrics["gradient_norm"]}
+    values["weights"] = optax.tree.norm(updated.parameters)
+    broken = ~jnp.isfinite(jnp.stack([values[name] for name in watched]))
+    found = jnp.array([(*FAILURES, *own).index(name) for name in watched])[jnp.argmax(broken)]
     fails = broken.any() & (state.failed_step < 0)
     frozen = broken.any() | (state.failed_step >= 0)
     kept = jax.tree.map(lambda old, new: jnp.where(frozen, old, new), state, updated)
     return kept._replace(
         step=state.step + 1,
         failed_step=jnp.where(fails, state.step, state.failed_step),
-        failed_term=jnp.where(fails, jnp.argmax(broken).astype(jnp.int32), state.failed_term),
+        failed_term=jnp.where(fails, found.astype(jnp.int32), state.failed_term),
     )
 
 

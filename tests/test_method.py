@@ -112,12 +112,17 @@ def test_a_workdir_belongs_to_one_method(tiny_config, tmp_path):
     assert sicjax.load_run(tmp_path, method=sicjax.Method(Turning(8))).step == 6
 
 
-def test_a_term_that_goes_non_finite_stops_the_run(tiny_config):
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_term_that_goes_non_finite_stops_the_run_and_is_named(tiny_config, accumulation):
+    tiny_config.optimizer.accumulation = accumulation
+
     def broken(states, initial_state, batch):
         return jnp.sum(states) / 0.0
 
-    with pytest.raises(NonFiniteError, match="gradient is not finite at step 0"):
-        sicjax.train(tiny_config, method=sicjax.Method(terms={"broken": broken}))
+    with pytest.raises(NonFiniteError, match="broken is not finite at step 0"):
+        sicjax.train(
+            tiny_config, method=sicjax.Method(terms={"crowding": crowding, "broken": broken})
+        )
 
 
 def test_every_logged_name_is_known(tiny_config, tmp_path):
