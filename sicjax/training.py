@@ -384,7 +384,7 @@ def _keep_if_finite(
 ) -> TrainState:
     """Freeze a network at its last finite state; the step counter goes on for all.
 
-    A term that breaks, an own one too, breaks the gradient, and that the weights: the first is named.
+    A broken term breaks the gradient, and that the weights: the first of them is named.
     """
     watched = [*FAILURES[:4], *own, *FAILURES[4:]]
     values = metrics | {"gradient": metrics["gradient_norm"]}
