@@ -225,7 +225,8 @@ def harmed(stage: Stage, name: str, harm: Callable[[Path], None]) -> str:
     told = [line for line in text.splitlines() if "is damaged" in line]
     if code or not told or not same_end(workdir, stage.wanted):
         return f"FAILED: exit code {code}, {text[-300:]}"
-    return f"said so, and went back ({told[0].partition('; ')[2]}); the end is equal bit for bit"
+    told_where = told[0].partition("; ")[2].replace(str(stage.folder), "...")
+    return f"said so, and went back ({told_where}); the end is equal bit for bit"
 
 
 def stopped_half_way(stage: Stage, workdir: Path) -> int:
