@@ -1,0 +1,63 @@
+"""The benchmark: one JSON object with what it promises, on a tiny network."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import benchmark
+
+ROOT = Path(__file__).parent.parent
+TINY = """
+from sicjax.config import default
+
+def get_config():
+    config = default()
+    config.data.num_trajectories, config.data.trajectory_length = 4, 6
+    config.model.num_units, config.model.hidden_width = 8, 4
+    return config
+"""
+
+
+def test_json_is_one_object_whose_ratios_are_those_of_its_times(tmp_path):
+    (tmp_path / "tiny.py").write_text(TINY)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmark", "--json", f"--config={tmp_path}/tiny.py"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    result = json.loads(done.stdout)
+    assert result["naive_over_step"] == pytest.approx(result["naive_s"] / result["step_s"])
+    assert result["step_over_gemm"] == pytest.approx(result["step_s"] / result["gemm_s"])
+    assert 10 < result["peak_memory_mb"] < 4000
+    sizes = ("num_trajectories", "trajectory_length", "num_units", "hidden_width", "num_networks")
+    assert [result[name] for name in sizes] == [4, 6, 8, 4, 1]
+    assert result["backend"] == "cpu"
+    assert result["device"]
+
+
+def test_scaling_measures_a_process_of_its_own_on_as_many_devices(tiny_config, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")
+    seen = []
+
+    def run(command, env, **options):
+        seen.append(env["JAX_NUM_CPU_DEVICES"])
+        return original(command, env=env, **options)
+
+    original = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    tiny_config.parallel = "batch"
+    measured = benchmark.in_own_process(tiny_config, cpu_devices=2)
+    assert seen == ["2"]
+    assert 0 < measured["step_s"] < measured["compile_s"]
+
+
+def test_an_unreadable_config_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmark", "--config=nowhere.py"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "nowhere.py" in done.stderr.splitlines()[-1]
+    assert not done.stdout
