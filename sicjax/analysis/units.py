@@ -66,8 +66,9 @@ def analyze_ratemaps(
         ratemaps: [N, bins, bins], mean activity, axis 0 is y, axis 1 is x; NaN where unvisited.
         box_m: side of the square box, metres.
         num_shuffles: shuffles per unit; 100 is the least that holds a 99th percentile. To search
-            through many networks 10 are enough and take a third of the time: the pooled null then
-            decides (for quick.py's network 97 % of the kinds and all grid cells were the same).
+            through many networks 10 do, in a quarter of the time: the pooled null then decides (in
+            five networks of quick.py 11 verdicts on grid cells differed of 320, 130 of them grid
+            cells by 100 shuffles).
         key: a JAX key.
 
     Returns:
