@@ -13,6 +13,7 @@ whatever else the machine does slows both. Printed, as training goes on:
 - nudged weights, nudged activity: the same for a third network, trained by the fast path from
   weights one unit in the last place away. Training is chaotic from its first steps and amplifies
   any rounding; the two paths are the same if they part no faster than that.
+- lattice: the share of each network's active units that carry a lattice (as in snapshots).
 - seconds that either path has taken, compiling included, and their ratio.
 
 `--double` does all in double precision.
@@ -32,6 +33,7 @@ from ml_collections import ConfigDict
 from experiments.benchmark import as_table, processor
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
+from sicjax.analysis import snapshots
 from sicjax.config import ConfigError
 from sicjax.run import Run
 from sicjax.training import Loss, TrainState, make_init, make_loss, make_settings, make_step
@@ -106,6 +108,8 @@ def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
                     "gradient": difference(*gradients),
                     **apart(config, states["fast"], states["straightforward"], walk),
                     **apart(config, states["fast"], states["nudged"], walk, name="nudged "),
+                    "fast lattice": lattice(config, states["fast"]),
+                    "straightforward lattice": lattice(config, states["straightforward"]),
                     "fast (s)": seconds["fast"],
                     "straightforward (s)": seconds["straightforward"],
                     "ratio": seconds["straightforward"] / seconds["fast"],
@@ -125,6 +129,11 @@ def apart(
         f"{name}weights": difference(*(flat(run.parameters) for run in runs)),
         f"{name}activity": float(np.abs(walked[0] - walked[1]).max()),
     }
+
+
+def lattice(config: ConfigDict, state: TrainState) -> float:
+    """Share of the active units that carry a lattice."""
+    return snapshots.take(Run.from_state(config, state, 0))[0].lattice_fraction
 
 
 def flat(tree: Any) -> np.ndarray:
