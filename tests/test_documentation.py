@@ -1,6 +1,8 @@
 """Pages and notebooks: their code runs as written, the site builds without a warning."""
 
 import ast
+import functools
+import http.server
 import importlib.util
 import inspect
 import json
@@ -10,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -210,6 +213,12 @@ def test_every_public_name_is_in_the_reference(site):
     assert {f"sicjax.{name}" for name in sicjax.__all__} <= reference.anchors
 
 
+def test_the_fields_of_a_result_are_in_the_reference(site):
+    reference = (site / "api" / "index.html").read_text()
+    for words in ("samples per bin", "each row a permutation of range(T)", "median spacing"):
+        assert words in reference
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_uses_public_names_only(path):
     cells = json.loads(path.read_text())["cells"]
@@ -251,16 +260,53 @@ def test_there_are_five_notebooks():
     assert len(NOTEBOOKS) == 5
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
-@pytest.mark.parametrize("page", ["index.html", "method/index.html", "notebooks/grow/index.html"])
-def test_pages_open_without_an_error(site, page, tmp_path):
+def browse(address, profile):
+    """What Chromium makes of a page; it may not complain."""
     done = subprocess.run(
         [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-            f"--user-data-dir={tmp_path}", "--dump-dom", (site / page).as_uri(),
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-sync",
+            "--disable-component-update", "--enable-logging=stderr",
+            f"--user-data-dir={profile}", "--dump-dom", address,
         ],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert "</html>" in done.stdout
-    errors = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not errors
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+@pytest.mark.parametrize("page", ["index.html", "method/index.html", "notebooks/grow/index.html"])
+def test_pages_open_without_an_error(site, page, tmp_path):
+    browse((site / page).as_uri(), tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_no_page_is_wider_than_a_phone_and_commands_are_not_cut(site, tmp_path):
+    places = [path.relative_to(site).as_posix() for path in sorted(site.rglob("index.html"))]
+    frames = "".join(f'<iframe width="390" src="{place}"></iframe>' for place in places)
+    (site / "phone.html").write_text(f"""<!doctype html><html><body>{frames}<script>
+        addEventListener("load", () => {{
+            const cut = (page, what) => [...page.querySelectorAll(what)].filter(
+                (part) => part.scrollWidth > part.clientWidth + 1);
+            const wrong = [...document.querySelectorAll("iframe")].flatMap((frame) =>
+                cut(frame.contentDocument, "html, .language-bash code, .language-console code")
+                    .map((part) => `${{frame.getAttribute("src")}} ${{part.textContent.trim()}}`));
+            document.body.textContent = `{len(places)} pages, too wide: ${{wrong.join("; ")}}`;
+        }});
+        </script></body></html>""")
+    handler = functools.partial(QuietHandler, directory=site)
+    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shown = browse(f"http://localhost:{server.server_port}/phone.html", tmp_path)
+        server.shutdown()
+    assert f"<body>{len(places)} pages, too wide: </body>" in shown
+    assert len(places) > len(PAGES)
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves the site without a word for each request."""
+
+    def log_message(self, *_):
+        pass
