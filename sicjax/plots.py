@@ -26,6 +26,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 CMAP = "viridis"  # perceptually uniform, readable without red and green; "jet" for the paper's look
@@ -156,13 +157,14 @@ def losses(metrics: Sequence[Mapping[str, Any]], *, fig: Figure | None = None) -
                 values = _series(metrics, f"weighted_{term}")
                 ax.plot(steps, values, color=colour, lw=1.2, label=term.replace("_", " "))
             ax.plot(steps, _series(metrics, "loss"), color=INK, lw=1.2, label="total")
+            ax.set_yscale("symlog", linthresh=0.1)  # a spike doesn't flatten the rest
             ax.margins(y=0.1)
-            ax.set_ylim(top=ax.get_ylim()[0] + 1.5 * np.diff(ax.get_ylim())[0])
+            ax.set_ylim(top=_above(ax, 1.35))
             ax.legend(fontsize=6.5, frameon=False, ncols=3, handlelength=1.2, columnspacing=0.8)
         else:
             values = _series(metrics, key)
             ax.plot(steps, values, color=COLOURS[0], lw=1.2)
-            if key == "gradient_norm" and np.any(values > 0):
+            if key in ("conformal_isometry", "gradient_norm") and np.any(values > 0):
                 ax.set_yscale("log")
         dress(ax, x="step", y=label, title=title)
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, integer=True))
@@ -323,7 +325,7 @@ def compared(
         )  # fmt: skip
     if np.isfinite(x).any():
         ax.axline((np.nanmedian(x),) * 2, slope=1, color=FAINT, lw=1, ls="--")
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return dress(ax, x=f"{quantity}, {of}", y=f"{quantity}, elsewhere")
 
 
@@ -464,6 +466,7 @@ def conformality(
     turns, values = np.deg2rad(directions_deg), np.asarray(by_direction, dtype=float)
     polar.plot(np.append(turns, turns[0]), np.append(values, values[0]), color=COLOURS[0], lw=1.4)
     polar.set_ylim(0, max(1.15 * np.nanmax(values, initial=0), 1e-9))
+    polar.yaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
     polar.tick_params(labelsize=7.5, labelcolor=INK)
     polar.set_title("speed by direction (1/m)", fontsize=9, color=INK)
     return figure
@@ -489,7 +492,10 @@ def fourier_power(
     for k, (x, y) in enumerate(np.asarray(waves, dtype=float), 1):
         if np.isfinite(x + y):
             ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": "white"})
-            ax.text(1.2 * x, 1.2 * y, f"k{k}", color="white", fontsize=9, ha="center", va="center")
+            ax.text(
+                1.3 * x, 1.3 * y, f"k{k}", color="white", fontsize=9, ha="center", va="center",
+                path_effects=[withStroke(linewidth=2.5, foreground="black")],
+            )  # fmt: skip
     return dress(ax, x="cycles per metre along x", y="cycles per metre along y")
 
 
@@ -783,6 +789,13 @@ def _barcode(ax: Axes, diagrams: Sequence[ArrayLike]) -> None:
     ax.set_xlim(0, end)
     ax.set_yticks([])
     dress(ax, x="scale (cosine distance)", title="barcode, longest 20 bars each")
+
+
+def _above(ax: Axes, factor: float) -> float:
+    """The value at `factor` times the height of a panel, whatever its scale."""
+    ax.autoscale_view()
+    height = ax.transAxes.transform((0, factor))[1]
+    return float(ax.transData.inverted().transform((0, height))[1])
 
 
 def _series(metrics: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:

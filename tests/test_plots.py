@@ -117,6 +117,20 @@ def test_losses_accept_missing_and_null_values():
     ink(figure)
 
 
+def test_a_spike_of_the_loss_leaves_the_other_terms_apart_and_is_in_view():
+    metrics = [{"step": k, "loss": 0.2, "weighted_separation": 0.1} for k in range(100)]
+    metrics[3]["loss"] = 100.0
+    figure = plots.losses(metrics, fig=plots.blank_figure())
+    ink(figure)
+    panel = figure.axes[0]
+    place = panel.transAxes.inverted()
+    low, high, spike = (
+        place.transform(panel.transData.transform((0, y)))[1] for y in (0.1, 0.2, 100)
+    )
+    assert high - low > 0.05
+    assert spike < 0.8  # below the legend
+
+
 def test_histogram_counts_every_finite_score():
     ax = drawn(plots.score_histogram, {"60°": [0.1, 0.9, np.nan], "90°": [2.3]}, {"60°": 0.5})
     assert sum(patch.get_height() for patch in ax.patches) == 3
@@ -172,6 +186,8 @@ def test_compared_values_lie_on_the_line_where_equal():
     ax = drawn(plots.compared, [0.5, 0.6, np.nan], others, quantity="period (m)", of="2 m box")
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.5, 0.5], [0.6, 0.7]])
     assert {"4 m box (n = 2)", "period (m), 2 m box"} <= set(texts(ax.figure))
+    legend = ax.get_legend().get_window_extent()
+    assert legend.y0 >= ax.get_window_extent().y1  # hides no unit
     drawn(plots.compared, [], {"4 m box": []}, quantity="score", of="2 m box")
 
 

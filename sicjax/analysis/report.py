@@ -687,7 +687,8 @@ def _map_captions(evaluation: Evaluation) -> dict[str, str]:
         " on the long walks in the 2 m box.",
         "compared_scores": "The 60° scores of the same maps.",
         "film_strip": "The same units during training, each map on its own scale (2 m box,"
-        f" quick maps from {snapshots.WALKS} walks of {snapshots.STEPS} steps).",
+        f" quick maps from {snapshots.WALKS} walks of {snapshots.STEPS} steps;"
+        " grey where none came).",
         "losses": "One batch per logged step. Conformal isometry and neural speed are over steps"
         " shorter than σx; silent units fire nowhere in a batch.",
         "batch": "Six trajectories of one training batch: the same steps in different orders, so"
