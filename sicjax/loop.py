@@ -26,7 +26,14 @@ from sicjax import parallel
 from sicjax import workdir as workdir_module
 from sicjax.analysis import snapshots
 from sicjax.analysis.report import write_index, write_report
-from sicjax.checkpoint import CheckpointError, Checkpoints, latest_intact, restore, set_aside
+from sicjax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    latest_intact,
+    one_line,
+    restore,
+    set_aside,
+)
 from sicjax.compilation import use_cache
 from sicjax.config import ConfigError
 from sicjax.monitor import Monitor, duration, read_metrics
@@ -294,17 +301,24 @@ def _run_steps(
 
 
 def _look(runs: Sequence[Run], folder: Path | None, monitor: Monitor) -> None:
-    """Take a snapshot of every network; show their mean."""
+    """Take a snapshot of every network; show their mean. One that fails costs no training."""
     if not parallel.is_first():
         return
     taken = []
     for run in runs:
-        snapshot, picture = snapshots.take(run)
+        try:
+            snapshot, picture = snapshots.take(run)
+        except Exception as error:
+            what = f"{type(error).__name__}: {one_line(error)}"
+            monitor.say(f"network {run.network}: no snapshot at step {run.step}: {what}")
+            continue
         found = {"lattice_fraction": snapshot.lattice_fraction, "modules": snapshot.modules}
         monitor.look(snapshot.step, run.network, picture, found)
         if folder is not None:
             snapshots.save(folder, run.network, snapshot)
         taken.append([np.nan_to_num(snapshot.lattice_fraction), snapshot.modules])
+    if not taken:
+        return
     fraction, modules = np.mean(taken, axis=0)
     monitor.note(f"lattice {fraction:.2f} modules {modules:.3g}")
 

@@ -4,7 +4,7 @@ Letters: N units; K modules; D features.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -131,11 +131,18 @@ def _mixture(features: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _join_what_one_spread_imitates(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Join the least separated pair of groups until every pair is split beyond chance."""
+    """Join the least separated pair of groups until every pair is split beyond chance.
+
+    Two groups of fewer than 10 units together stay apart: neither can be a module alone.
+    """
     groups = groups.copy()
     while True:
         names = np.unique(groups)
-        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+        pairs = [
+            (a, b)
+            for a, b in combinations(names, 2)
+            if np.sum((groups == a) | (groups == b)) >= MIN_UNITS
+        ]
         tests = [split_test(features[groups == a], features[groups == b]) for a, b in pairs]
         if not tests or max(tests) < SPLIT_LEVEL:
             return groups
@@ -151,7 +158,8 @@ def split_test(first: np.ndarray, second: np.ndarray, *, num_draws: int = 2000) 
     where D is largest: of all spreads with one top, the even one looks most split.
 
     Args:
-        first, second: [n, D], scaled features (a spread of 1 is measurement noise).
+        first, second: [n, D], scaled features (a spread of 1 is measurement noise), 10 or more
+            units together.
         num_draws: size of the null.
 
     Returns:

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sicjax.analysis import synthetic
 from sicjax.analysis.lattice import reduce_basis, three_axes
@@ -53,6 +55,26 @@ def test_one_broad_cluster_is_never_split(seed, spread):
     )
     angles = rng.uniform(0, 60, 60) if seed % 2 else np.full(60, 12.0)
     assert len(find_modules(units(periods, angles)).members) <= 1
+
+
+def test_stray_units_are_left_out():
+    periods = np.repeat([0.7, 1.2, 2.5], [30, 4, 3])
+    modules = find_modules(units(periods, np.full(37, 20.0)))
+    assert [members.tolist() for members in modules.members] == [list(range(30))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    groups=st.lists(st.tuples(st.floats(0.3, 3), st.integers(1, 14)), max_size=7),
+    seed=st.integers(0, 99),
+)
+def test_no_mixture_is_too_odd_for_modules(groups, seed):
+    rng = np.random.default_rng(seed)
+    periods = np.repeat([period for period, _ in groups], [number for _, number in groups])
+    periods = periods * np.exp(0.02 * rng.standard_normal(len(periods)))
+    modules = find_modules(units(periods, rng.uniform(0, 60, len(periods))))
+    assert all(len(members) >= 10 for members in modules.members)
+    assert (np.diff(modules.period_m) >= 0).all()
 
 
 @pytest.mark.parametrize("count", [0, 9])

@@ -74,3 +74,13 @@ def test_a_resumed_run_keeps_every_snapshot_once(tiny_config, tmp_path, capsys):
     assert load_run(tmp_path / "cut").step == 6
     events = b"".join(path.read_bytes() for path in (tmp_path / "whole").glob("events*"))
     assert events.count(b"network_000/maps") == 3
+
+
+def test_a_snapshot_that_fails_costs_no_training(tiny_config, tmp_path, monkeypatch, capsys):
+    def fail(run):
+        raise ValueError("too odd a map")
+
+    tiny_config.evaluation.snapshot_every = 2
+    monkeypatch.setattr(snapshots, "take", fail)
+    assert sicjax.train(tiny_config, tmp_path).step == 6
+    assert "network 0: no snapshot at step 4: ValueError: too odd a map" in capsys.readouterr().err
