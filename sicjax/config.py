@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import runpy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -354,11 +355,17 @@ def load_file(path: str | Path) -> ConfigDict:
     """
     found = find_file(path)
     try:
-        config = runpy.run_path(str(found))["get_config"]()
+        names = runpy.run_path(str(found))
+        config = names["get_config"]() if "get_config" in names else None
     except Exception as error:  # a config is user code: whatever it raises is bad input
-        raise ConfigError(f"--config={path}: {type(error).__name__}: {_one_line(error)}") from None
+        # Of a locked config's page-long words on a field that it lacks, the field.
+        unknown = re.match(r"""['"]Key "(.*?)" does not exist""", str(error))
+        what = f"{type(error).__name__}: {_one_line(error)}"
+        raise ConfigError(f"--config={path}: {_unknown(unknown[1]) if unknown else what}") from None
     if not isinstance(config, ConfigDict):
-        raise ConfigError(f"--config={path}: get_config() must return an ml_collections.ConfigDict")
+        raise ConfigError(
+            f"--config={path}: must define get_config(), which returns an ml_collections.ConfigDict"
+        )
     return config
 
 

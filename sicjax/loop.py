@@ -118,7 +118,10 @@ def train(
         step = _step_to_start_from(folder)
         if step == config.num_steps:
             rows = _load_or_start(config, folder, method, layout, step)
-            _say(f"finished: all {step} steps are done; only the report is made anew")
+            rest = (
+                "only the report is made anew" if config.report else "more need a larger num_steps"
+            )
+            _say(f"finished: all {step} steps are done; {rest}")
         else:
             rows = _run_steps(config, folder, method, layout, step, signals)
         reported = config.report and folder is not None

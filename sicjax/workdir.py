@@ -32,7 +32,10 @@ def check(folder: Path, config: ConfigDict) -> None:
             return
         found = config_module.from_json(path.read_text())
         if difference := config_module.difference(found, config):
-            raise ConfigError(f"workdir={folder} belongs to another experiment: {difference}")
+            raise ConfigError(
+                f"workdir={folder} belongs to another experiment: {difference};"
+                " give this one a --workdir of its own"
+            )
         reached = max(steps(checkpoints), default=0)
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):

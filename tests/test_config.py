@@ -166,12 +166,12 @@ def test_any_value_is_either_right_or_refused_in_one_line(name, value):
     [
         ("def get_config(:", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError"),
-        ("x = 1", "get_config"),
+        ("x = 1", "must define get_config"),
         ("def get_config(): return 3", "ConfigDict"),
         (
             "from sicjax.config import default\n"
             "def get_config():\n    c = default()\n    c.loss.sigma = 1\n    return c",
-            "sigma",
+            r"py: sigma: no such field; did you mean loss\.sigma_[xg]\?$",
         ),
     ],
 )
