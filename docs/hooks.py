@@ -16,16 +16,21 @@ from sicjax.config import FIELDS, bundled_configs, describe_configs
 
 NOTEBOOKS = Path(__file__).parent.parent / "experiments" / "notebooks"
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+COMMANDS = re.compile(r'(?<=<div class="language-)(?:bash|console) .*?</code>', re.DOTALL)
+FLAG = re.compile(r"(<[^>]*>)|--?\w")
 
 
 def on_page_content(content, **_):
-    """Equations, as `arithmatex` marks them, become MathML."""
+    """Equations, as `arithmatex` marks them, become MathML; no line ends inside a flag."""
 
     def to_mathml(match):
         display = "block" if match[1] == "div" else "inline"
         return convert(html.unescape(match[2]), display=display)
 
-    return EQUATION.sub(to_mathml, content)
+    def keep_flags(match):
+        return FLAG.sub(lambda at: at[1] or f'<span class="flag">{at[0]}</span>', match[0])
+
+    return COMMANDS.sub(keep_flags, EQUATION.sub(to_mathml, content))
 
 
 def on_page_markdown(markdown, **_):
