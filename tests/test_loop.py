@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -379,3 +380,10 @@ def test_two_processes_train_as_one(finished, tmp_path):
 def test_processes_that_cannot_meet(capsys, arguments, message):
     assert main(["--config=none.py", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_says_soon_how_long_it_takes(tiny_config, capsys):
+    train(tiny_config)
+    said = re.findall(r"compiled in \d+ s; by the last 2 steps, .* (\d+) s", capsys.readouterr().err)
+    assert len(said) == 1
+    assert int(said[0]) < 10  # two steps of a tiny network remain, and no loading of the program
