@@ -140,7 +140,7 @@ def processor() -> str:
     """The processor's own name and the number of cores that this process may use."""
     with open("/proc/cpuinfo") as info:
         names = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
-    return f"{names[0]}, {len(os.sched_getaffinity(0))} core(s)"
+    return f"{names[0]}, {available_cores()} core(s)"
 
 
 def step_alone(config: ConfigDict) -> dict[str, float]:
@@ -171,26 +171,25 @@ def in_own_process(config: ConfigDict, cpu_devices: int = 1) -> dict[str, float]
 
 
 def scaling(config: ConfigDict) -> list[dict[str, Any]]:
-    """Our step at other sizes: B with M from 1,000 to 60,000, N, and P."""
-    rows = []
-    cases = [("data.num_trajectories", value) for value in (17, 33, 65, 130, 260, 500, 1000)]
-    cases += [("model.num_units", value) for value in (32, 64, 128, 256)]
-    cases += [("num_networks", value) for value in (1, 2, 4)]
-    for name, value in cases:
-        other = config.copy_and_resolve_references()
-        config_module.set_field(other, name, str(value))
-        rows.append({"field": name, "value": value, **in_own_process(other)})
-        print(rows[-1], file=sys.stderr, flush=True)
+    """Our step at other sizes, B with M from 1,000 to 60,000, N and P; and on other devices."""
+    fields = [("data.num_trajectories", value) for value in (17, 33, 65, 130, 260, 500, 1000)]
+    fields += [("model.num_units", value) for value in (32, 64, 128, 256)]
+    fields += [("num_networks", value) for value in (1, 2, 4)]
+    cases: list[tuple[str, int, dict[str, Any], int]] = [
+        (name, value, {name: value}, 1) for name, value in fields
+    ]
     cores = available_cores()
-    if jax.default_backend() != "cpu" or cores == 1:
-        return rows
-    for parallel, number, devices in (
-        ("networks", cores, 1), ("networks", cores, cores), ("batch", 1, 1), ("batch", 1, cores),
-    ):  # fmt: skip
+    if jax.default_backend() == "cpu" and cores > 1:
+        for parallel, number in (("networks", cores), ("batch", 1)):
+            name = f"cpu devices, {number} network(s), {parallel}"
+            changes = {"parallel": parallel, "num_networks": number}
+            cases += [(name, devices, changes, devices) for devices in (1, cores)]
+    rows = []
+    for name, value, changes, devices in cases:
         other = config.copy_and_resolve_references()
-        other.parallel, other.num_networks = parallel, number
-        name = f"cpu devices, {number} network(s), {parallel}"
-        rows.append({"field": name, "value": devices, **in_own_process(other, devices)})
+        for field, setting in changes.items():
+            config_module.set_field(other, field, str(setting))
+        rows.append({"field": name, "value": value, **in_own_process(other, devices)})
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
