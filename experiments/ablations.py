@@ -77,10 +77,11 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, tuple[float, float, in
     return table
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """The table, and below it every network."""
+def as_markdown(rows: Sequence[Row], provenance: str = "") -> str:
+    """The table, below what made it."""
     table = summarise(rows)
-    lines = ["| | " + " | ".join(COLUMNS) + " | periods of modules (m) |"]
+    lines = [provenance, ""] if provenance else []
+    lines += ["| | " + " | ".join(COLUMNS) + " | periods of modules (m) |"]
     lines.append("|---" * (len(COLUMNS) + 2) + "|")
     for variant, columns in table.items():
         periods = "; ".join(
@@ -115,8 +116,8 @@ def report_of(workdir: Path, row: Row) -> Path:
     return workdir / "report" / f"network_{row['network']:03d}"
 
 
-def run(config: ConfigDict, workdir: Path) -> list[Row]:
-    """Train, report and write the table and the figure.
+def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str:
+    """Train, report and write the table and the figure; returns ablations.md.
 
     Raises:
         As `sicjax.train` does.
@@ -125,9 +126,10 @@ def run(config: ConfigDict, workdir: Path) -> list[Row]:
     rows = sweep.run(config, workdir)
     rows = [row | measure(report_of(workdir, row)) for row in rows]
     (workdir / "ablations.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
-    (workdir / "ablations.md").write_text(as_markdown(rows))
+    provenance = sweep.provenance("experiments.ablations", arguments, config, workdir)
+    (workdir / "ablations.md").write_text(text := as_markdown(rows, provenance))
     draw(workdir, rows).savefig(workdir / "ablations.png", dpi=150)
-    return rows
+    return text
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -135,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     if not any(argument.startswith("--config=") for argument in arguments):
         arguments = ["--config=configs/ablations.py", *arguments]
     config, workdir = parse(arguments)
-    print(as_markdown(run(config, workdir)), flush=True)
+    print(run(config, workdir, arguments), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N]
 that its cores are taken for, each in a process of its own.
 """
 
+import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -123,24 +125,27 @@ def measure(config: ConfigDict) -> dict[str, Any]:
 
 def sizes(config: ConfigDict) -> dict[str, Any]:
     """What was measured, on what."""
-    device = jax.devices()[0]
     return {
         "num_networks": config.num_networks,
         "num_trajectories": config.data.num_trajectories,
         "trajectory_length": config.data.trajectory_length,
         "num_units": config.model.num_units,
         "hidden_width": config.model.hidden_width,
-        "backend": device.platform,
-        "device": device.device_kind if device.platform != "cpu" else processor(),
+        "backend": jax.default_backend(),
+        "device": device(),
         "jax": jax.__version__,
     }
 
 
-def processor() -> str:
-    """The processor's own name and the number of cores that this process may use."""
-    with open("/proc/cpuinfo") as info:
-        names = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
-    return f"{names[0]}, {available_cores()} core(s)"
+def device() -> str:
+    """What the first device is called; a CPU by its own name and the cores that we may use."""
+    found = jax.devices()[0]
+    if found.platform != "cpu":
+        return str(found.device_kind)
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as info:
+        name = next((line.split(":")[1].strip() for line in info if "model name" in line), name)
+    return f"{name}, {available_cores()} core(s)"
 
 
 def step_alone(config: ConfigDict) -> dict[str, float]:

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.benchmark import as_table, processor
+from experiments.benchmark import as_table, device
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
 from sicjax.analysis import snapshots
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     if "json" in options:
         print(json.dumps(rows))
     else:
-        print(f"{processor()}, jax {jax.__version__}\n\n{as_table(rows)}")
+        print(f"{device()}, jax {jax.__version__}\n\n{as_table(rows)}")
     return 0
 
 

@@ -4,10 +4,10 @@
         [--x=FIELD:V1,...] [--y=FIELD:V1,...] [--config.FIELD=VALUE ...]
 
 By default the capacity weight against sigma_g, 5 x 5 settings, one seed of each
-(--config.num_networks=4 for more). Writes phase_diagram.json, one row per network, and
-phase_diagram.png: number of modules, period of the grid cells, their share of the active units with
-the most frequent kind (3 m box, long walks), and the variance that position explains on short
-walks. Can be stopped and started again.
+(--config.num_networks=4 for more). Writes phase_diagram.json, one row per network;
+phase_diagram.md, the same as a table; and phase_diagram.png: number of modules, period of the grid
+cells, their share of the active units with the most frequent kind (3 m box, long walks), and
+the variance that position explains on short walks. Can be stopped and started again.
 """
 
 import json
@@ -36,8 +36,8 @@ PANELS = {
 }
 
 
-def run(config: ConfigDict, workdir: Path, axes: Axes) -> list[Row]:
-    """Train a grid of settings, report, write the rows and the figure.
+def run(config: ConfigDict, workdir: Path, axes: Axes, arguments: Sequence[str] = ()) -> list[Row]:
+    """Train a grid of settings, report, write the rows, the table and the figure.
 
     Raises:
         As `sicjax.train` does.
@@ -48,8 +48,23 @@ def run(config: ConfigDict, workdir: Path, axes: Axes) -> list[Row]:
         for row in sweep.run(config, workdir)
     ]
     (workdir / "phase_diagram.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
+    provenance = sweep.provenance("experiments.phase_diagram", arguments, config, workdir)
+    (workdir / "phase_diagram.md").write_text(f"{provenance}\n\n{as_markdown(rows, axes)}")
     draw(rows, axes).savefig(workdir / "phase_diagram.png", dpi=150)
     return rows
+
+
+def as_markdown(rows: Sequence[Row], axes: Axes) -> str:
+    """One line per network."""
+    columns = [*axes, "seed"]
+    heads = [*columns, "kind of most units", *PANELS.values(), "periods of modules (m)"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        numbers = [sweep.number(row.get(column)) for column in PANELS]
+        cells = [f"{row[column]}" for column in columns] + [row["kind"]]
+        cells += [f"{value:.3g}" if np.isfinite(value) else "–" for value in numbers]
+        lines.append("| " + " | ".join([*cells, row.get("periods_m") or "–"]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def draw(rows: Sequence[Row], axes: Axes) -> Figure:
@@ -94,10 +109,10 @@ def main(arguments: Sequence[str]) -> None:
     if config.variants:
         raise ConfigError("variants: the two axes span them; give a config that has none")
     axes = dict(sweep.axis(own[flag], flag) for flag in ("y", "x"))
-    rows = run(config, workdir, axes)
+    rows = run(config, workdir, axes, arguments)
     periods = np.array([sweep.number(row["period_m"]) for row in rows])
     print(f"{np.isfinite(periods).sum()} of {len(rows)} networks have grid cells")
-    print(f"table: {workdir / 'phase_diagram.json'}\nfigure: {workdir / 'phase_diagram.png'}")
+    print(f"table: {workdir / 'phase_diagram.md'}\nfigure: {workdir / 'phase_diagram.png'}")
 
 
 if __name__ == "__main__":

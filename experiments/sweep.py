@@ -21,14 +21,17 @@ import itertools
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments import benchmark
 from sicjax import config as config_module
 from sicjax import plots
 from sicjax.config import ConfigError
@@ -38,6 +41,7 @@ from sicjax.monitor import read_metrics
 
 Row = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
+SESSIONS = "sessions.jsonl"
 
 
 def grid(axes: Axes) -> dict[str, dict[str, Any]]:
@@ -60,12 +64,44 @@ def grid(axes: Axes) -> dict[str, dict[str, Any]]:
 def run(config: ConfigDict, workdir: Path) -> list[Row]:
     """Train the population of a config, or go on with it, and collect its rows.
 
+    Every call that trains adds a line to sessions.jsonl, also one that is stopped.
+
     Raises:
         As `sicjax.train` does.
     """
     if not is_finished(config, workdir):
-        train(config, workdir)
+        started = time.monotonic()
+        try:
+            train(config, workdir)
+        finally:
+            session = {"hours": (time.monotonic() - started) / 3600, "device": benchmark.device()}
+            with (workdir / SESSIONS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(session) + "\n")
     return collect(workdir)
+
+
+def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdir: Path) -> str:
+    """What made a table, as a sentence: command, sizes, seeds, hardware and wall time.
+
+    Args:
+        module: as given to `python -m`.
+        arguments: as given to it; the workdir is left out.
+        config: what was trained.
+        workdir: where `run` trained it.
+    """
+    given = [text for text in arguments if not text.startswith("--workdir=")]
+    sessions = [json.loads(line) for line in (workdir / SESSIONS).read_text().splitlines()]
+    devices = " and ".join(sorted({session["device"] for session in sessions}))
+    hours = sum(session["hours"] for session in sessions)
+    networks, last = len(config_module.members(config)), config.seed + config.num_networks - 1
+    seeds = f"seed {last}" if config.num_networks == 1 else f"seeds {config.seed} to {last}"
+    return (
+        f"`python -m {' '.join([module, *given])}`: {networks} networks, {seeds},"
+        f" B {config.data.num_trajectories}, T {config.data.trajectory_length},"
+        f" N {config.model.num_units}, H {config.model.hidden_width}, {config.num_steps:,} steps;"
+        f" {devices}, jax {jax.__version__}; {hours:.1f} h with the reports"
+        f" ({len(sessions)} session(s))."
+    )
 
 
 def is_finished(config: ConfigDict, workdir: Path) -> bool:

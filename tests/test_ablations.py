@@ -110,6 +110,13 @@ def test_a_phase_diagram_shows_numbers_and_kinds():
             ((0.4, 3.0), 2, "band"),
         ]
     ]  # fmt: skip
+    table = phase_diagram.as_markdown(
+        [row | {"seed": 3, "periods_m": "0.750"} for row in rows], axes
+    ).splitlines()
+    assert table[0].startswith(
+        "| loss.sigma_g | loss.capacity | seed | kind of most units | modules"
+    )
+    assert table[3] == "| 0.2 | 3.0 | 3 | grid | 1 | – | 0.5 | 0.8 | 0.750 |"
     assert phase_diagram.kinds(rows, axes) == [["place", "grid"], ["grid", "band"]]
     figure = phase_diagram.draw(rows, axes)
     modules, periods, grids = ([text.get_text() for text in ax.texts] for ax in figure.axes[:3])

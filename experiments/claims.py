@@ -1,0 +1,228 @@
+"""The paper's claims, measured on fresh seeds of one recipe: a table and a figure.
+
+    python -m experiments.claims [--config=configs/full.py] [--workdir=DIR]
+        [--config.FIELD=VALUE ...]
+
+Trains 16 networks (--config.num_networks=16) if the config says no more than one, each report with
+20 rolls per torus test, and writes claims.md, claims.json (one row per network) and claims.png
+into the workdir. All verdicts come from the long-walk map of the 3 m box. `TARGETS` were set before
+any network was trained. Can be stopped and started again; a finished run only gets its tables and
+figure anew.
+"""
+
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from experiments import sweep
+from experiments.ablations import report_of
+from experiments.sweep import Row
+from sicjax import plots
+from sicjax.main import guarded, parse
+
+NUM_NETWORKS = 16
+TORUS_ROLLS = 20
+MODULE_UNITS = 10  # smallest module that counts
+RATIOS = (1.3, 2.0)  # of neighbouring periods
+LARGEST_PERIOD_CHANGE = 0.05  # between the boxes of 2, 3 and 4 m
+LEAST_EXPLAINED = 0.5  # of a grid unit's variance, by position, over walks of 2,000 steps
+TARGETS = {
+    "two modules or more": "80 % of seeds",
+    "three modules or more": "50 % of seeds",
+    "corrected 60° score, median of grid units": "1.0",
+    "60° score, median of grid units": "0.6",
+    "periods agree between boxes": "within 5 %",
+    "explained by position after 2,000 steps, median of grid units": "0.5",
+    "largest module is a torus": "80 % of seeds",
+}
+
+
+def measure(report: Path) -> Row:
+    """One network's row, from its summary.json and units.csv.
+
+    Keys: seed, failure, active_units, grid_units; modules (each with units, period_m, ratio,
+    betti, is_torus); num_modules, those of at least 10 units in a chain of ratios from 1.3 to 2;
+    grid_score and grid_score_corrected, period_change (the larger of the medians of 2 m and 4 m
+    against 3 m) and explained (after 2,000 steps), medians over grid units; explained_short (120
+    steps) and explained_4m; largest_is_torus; drift_10000_of_chance; recorded_path_correlation;
+    spacings_m, (period, module) of each grid unit. None where there is nothing to measure.
+    """
+    summary = json.loads((report / "summary.json").read_text())
+    with (report / "units.csv").open(newline="", encoding="utf-8") as file:
+        grids = [unit for unit in csv.DictReader(file) if unit["is_grid"] == "1" == unit["active"]]
+
+    def values(column: str) -> np.ndarray:
+        return np.array([float(unit[column] or "nan") for unit in grids])
+
+    def median(found: np.ndarray) -> float | None:
+        found = found[np.isfinite(found)]
+        return float(np.median(found)) if found.size else None
+
+    changes = [
+        median(np.abs(values(f"spacing_m_{box}") / values("spacing_m_3m") - 1))
+        for box in ("2m", "4m")
+    ]
+    modules = [
+        {key: module[key] for key in ("units", "period_m", "orientation_deg", "is_torus")}
+        | {"betti": [module[f"betti_{k}"] for k in range(3)]}
+        for module in summary["modules"]
+    ]
+    largest = max(modules, key=lambda module: module["units"], default={"is_torus": None})
+    path = summary["path_integration"]
+    drift, chance = path["neural_distance_after_10000"], path["chance_neural_distance"]
+    return {
+        "seed": summary["seed"],
+        "failure": summary["failure"],
+        "active_units": summary["active_units"],
+        "grid_units": len(grids),
+        "modules": modules,
+        "num_modules": num_modules(modules),
+        "grid_score": median(values("grid_score_3m")),
+        "grid_score_corrected": median(values("grid_score_corrected_3m")),
+        "period_change": max((c for c in changes if c is not None), default=None),
+        "explained": median(values("variance_explained_3m")),
+        "explained_short": median(values("variance_explained_3m_short")),
+        "explained_4m": median(values("variance_explained_4m")),
+        "largest_is_torus": largest["is_torus"],
+        "drift_10000_of_chance": drift / chance if drift is not None and chance else None,
+        "recorded_path_correlation": summary["recorded_path_correlation"],
+        "spacings_m": [
+            [float(unit["spacing_m_3m"]), int(unit["module"])]
+            for unit in grids
+            if unit["spacing_m_3m"]
+        ],
+    }
+
+
+def num_modules(modules: Sequence[Mapping[str, Any]]) -> int:
+    """The longest chain of modules of at least 10 units, neighbours' periods in ratio 1.3 to 2."""
+    periods = sorted(m["period_m"] for m in modules if m["units"] >= MODULE_UNITS)
+    best = length = min(len(periods), 1)
+    for below, above in itertools.pairwise(periods):
+        length = length + 1 if RATIOS[0] <= above / below <= RATIOS[1] else 1
+        best = max(best, length)
+    return best
+
+
+def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
+    """claim -> what was measured over the networks, and whether it reaches the target.
+
+    A network without grid units has neither scores, periods nor tori: it counts against shares of
+    seeds and is left out of medians, whose n is given.
+    """
+
+    def share(met: Sequence[bool], least: float) -> tuple[str, bool]:
+        return f"{sum(met)} of {len(met)}", sum(met) >= least * len(met)
+
+    def middle(column: str) -> tuple[float, int]:
+        found = [row[column] for row in rows if row[column] is not None]
+        return (float(np.median(found)), len(found)) if found else (np.nan, 0)
+
+    def at_least(column: str, bar: float) -> tuple[str, bool]:
+        value, n = middle(column)
+        return f"{value:.2f} (n = {n})", value >= bar
+
+    changes = [row["period_change"] for row in rows if row["period_change"] is not None]
+    within = sum(change <= LARGEST_PERIOD_CHANGE for change in changes)
+    measured = [
+        share([row["num_modules"] >= 2 for row in rows], 0.8),
+        share([row["num_modules"] >= 3 for row in rows], 0.5),
+        at_least("grid_score_corrected", 1.0),
+        at_least("grid_score", 0.6),
+        (f"{within} of {len(changes)} networks", bool(changes) and within == len(changes)),
+        at_least("explained", LEAST_EXPLAINED),
+        share([bool(row["largest_is_torus"]) for row in rows], 0.8),
+    ]
+    return dict(zip(TARGETS, measured, strict=True))
+
+
+def as_markdown(rows: Sequence[Row], provenance: str) -> str:
+    """The claims beside their targets, every network below them."""
+    lines = [provenance, "", "| claim | target | measured | reached |", "|---|---|---|---|"]
+    lines += [
+        f"| {claim} | {TARGETS[claim]} | {measured} | {'yes' if reached else 'no'} |"
+        for claim, (measured, reached) in claims(rows).items()
+    ]
+    columns = {
+        "grid cells of active": lambda row: f"{row['grid_units']} of {row['active_units']}",
+        "modules: units at period (m), Betti": _modules,
+        "60° score": _cell("grid_score"),
+        "corrected": _cell("grid_score_corrected"),
+        "period change, 2 and 4 m": _cell("period_change", "{:.1%}"),
+        "explained, 2,000 steps": _cell("explained"),
+        "in 4 m": _cell("explained_4m"),
+        "120 steps": _cell("explained_short"),
+        "drift after 10,000 steps, of chance": _cell("drift_10000_of_chance"),
+        "rat's path": _cell("recorded_path_correlation"),
+    }
+    lines += ["", "| seed | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        cells = [column(row) for column in columns.values()]
+        lines.append(f"| {row['seed']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(key: str, form: str = "{:.2f}") -> Any:
+    return lambda row: "–" if row[key] is None else form.format(row[key])
+
+
+def _modules(row: Row) -> str:
+    found = []
+    for module in row["modules"]:
+        betti = "" if None in module["betti"] else f" {tuple(module['betti'])}"
+        torus = " torus" if module["is_torus"] else ""
+        found.append(f"{module['units']} at {module['period_m']:.2f}{betti}{torus}")
+    return row["failure"] or "; ".join(found) or "none"
+
+
+def draw(rows: Sequence[Row]) -> Figure:
+    """The period of every grid unit of every network, coloured by module."""
+    figure = plots.blank_figure(5.2, 1.2 + 0.22 * len(rows))
+    ax = figure.subplots()
+    for k, row in enumerate(rows):
+        for spacing, module in row["spacings_m"]:
+            colour = plots.COLOURS[module % len(plots.COLOURS)] if module >= 0 else plots.FAINT
+            ax.plot(spacing, k, "|", color=colour, ms=9, alpha=0.8)
+    ax.set_yticks(range(len(rows)), [f"seed {row['seed']}" for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    plots.dress(ax, x="period of each grid unit (m), 3 m box; colour: module, grey: in none")
+    return figure
+
+
+def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str:
+    """Train, report and write the tables and the figure; returns claims.md.
+
+    Raises:
+        As `sicjax.train` does.
+    """
+    config.report = True
+    sweep.run(config, workdir)
+    rows = [measure(report_of(workdir, {"network": k})) for k in range(config.num_networks)]
+    (workdir / "claims.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
+    provenance = sweep.provenance("experiments.claims", arguments, config, workdir)
+    (workdir / "claims.md").write_text(text := as_markdown(rows, provenance))
+    draw(rows).savefig(workdir / "claims.png", dpi=150)
+    return text
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run and print the table."""
+    if not any(argument.startswith("--config=") for argument in arguments):
+        arguments = ["--config=configs/full.py", *arguments]
+    config, workdir = parse(arguments)
+    if config.num_networks == 1:
+        config.num_networks = NUM_NETWORKS
+    config.evaluation.torus_rolls = config.evaluation.torus_rolls or TORUS_ROLLS
+    print(run(config, workdir, arguments), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))

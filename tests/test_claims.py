@@ -1,0 +1,150 @@
+"""The table of claims, from reports whose numbers are known."""
+
+import csv
+import json
+
+import pytest
+from matplotlib import pyplot as plt
+
+from experiments import claims, sweep
+from sicjax.config import load_file
+
+
+def module(units, period_m, is_torus=None, betti=(None, None, None)):
+    return {
+        "units": units, "period_m": period_m, "orientation_deg": 5.0, "is_torus": is_torus,
+        **{f"betti_{k}": number for k, number in enumerate(betti)},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def report(tmp_path):
+    """Three grid cells, of which one is inactive, and a place cell."""
+    summary = {
+        "seed": 7, "failure": None, "active_units": 3, "recorded_path_correlation": 0.8,
+        "modules": [module(12, 0.75), module(20, 1.3, True, (1, 2, 1))],
+        "path_integration": {"neural_distance_after_10000": 0.6, "chance_neural_distance": 0.8},
+    }  # fmt: skip
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    units = [
+        {"active": 1, "is_grid": 1, "module": 0, "2m": 0.70, "3m": 0.75, "4m": 0.75, "score": 0.8},
+        {"active": 1, "is_grid": 1, "module": 1, "2m": 1.30, "3m": 1.30, "4m": 1.56, "score": 1.0},
+        {"active": 1, "is_grid": 0, "module": -1, "2m": "", "3m": "", "4m": "", "score": 0.1},
+        {"active": 0, "is_grid": 1, "module": 1, "2m": 9, "3m": 1, "4m": 9, "score": 9},
+    ]
+    rows = [
+        {
+            **{key: unit[key] for key in ("active", "is_grid", "module")},
+            **{f"spacing_m_{box}": unit[box] for box in ("2m", "3m", "4m")},
+            "grid_score_3m": unit["score"], "grid_score_corrected_3m": unit["score"] + 0.2,
+            "variance_explained_3m": unit["score"] / 2, "variance_explained_4m": 0.3,
+            "variance_explained_3m_short": 0.9,
+        }
+        for unit in units
+    ]  # fmt: skip
+    with (tmp_path / "units.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return tmp_path
+
+
+def test_measure_takes_active_grid_units(report):
+    row = claims.measure(report)
+    assert (row["grid_units"], row["active_units"], row["num_modules"]) == (2, 3, 2)
+    assert row["grid_score"] == pytest.approx(0.9)
+    assert row["grid_score_corrected"] == pytest.approx(1.1)
+    assert row["explained"] == pytest.approx(0.45)
+    assert row["period_change"] == pytest.approx(0.1)  # 0 and 20 % in 4 m; 2 m has 6.7 % and 0
+    assert row["drift_10000_of_chance"] == pytest.approx(0.75)
+    assert row["largest_is_torus"] is True
+    assert row["spacings_m"] == [[0.75, 0], [1.3, 1]]
+
+
+@pytest.mark.parametrize(
+    ("modules", "number"),
+    [
+        ([], 0),
+        ([(9, 0.7)], 0),
+        ([(10, 0.7), (10, 1.21)], 2),
+        ([(10, 0.7), (9, 1.21)], 1),
+        ([(10, 0.7), (30, 0.8)], 1),
+        ([(10, 0.7), (30, 1.5)], 1),
+        ([(10, 0.7), (30, 1.5), (10, 2.1), (12, 3.0)], 3),
+        ([(12, 3.0), (10, 0.7), (10, 2.1), (30, 1.2)], 4),
+    ],
+)
+def test_modules_count_when_large_and_in_ratio(modules, number):
+    assert claims.num_modules([module(*values) for values in modules]) == number
+
+
+def network(**changes):
+    row = {
+        "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
+        "num_modules": 2, "grid_score": 0.7, "grid_score_corrected": 1.1, "period_change": 0.01,
+        "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
+        "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
+    }  # fmt: skip
+    return row | changes
+
+
+NOTHING = dict.fromkeys(
+    ("grid_score", "grid_score_corrected", "period_change", "explained", "explained_short",
+     "explained_4m", "largest_is_torus"),
+) | {"num_modules": 0, "grid_units": 0, "spacings_m": [], "failure": "separation"}  # fmt: skip
+
+
+def test_claims_are_judged_over_all_seeds():
+    found = claims.claims([network()] * 4 + [network(**NOTHING)])
+    assert found["two modules or more"] == ("4 of 5", True)
+    assert found["three modules or more"] == ("0 of 5", False)
+    assert found["largest module is a torus"] == ("4 of 5", True)
+    assert found["60° score, median of grid units"] == ("0.70 (n = 4)", True)
+    assert found["periods agree between boxes"] == ("4 of 4 networks", True)
+    worse = claims.claims([network()] * 3 + [network(**NOTHING, seed=2), network(explained=0.2)])
+    assert worse["two modules or more"] == ("4 of 5", True)
+    worse = claims.claims([network(period_change=0.06, explained=0.4, grid_score=0.5)])
+    reached = [name for name, (_, met) in worse.items() if met]
+    assert reached == [
+        "two modules or more", "corrected 60° score, median of grid units",
+        "largest module is a torus",
+    ]  # fmt: skip
+    assert not any(met for _, met in claims.claims([network(**NOTHING)]).values())
+
+
+def test_the_table_and_the_figure_name_every_network():
+    rows = [
+        network(modules=[claims_module(12, 0.75), claims_module(20, 1.3, True, [1, 2, 1])]),
+        network(seed=4, **NOTHING),
+    ]
+    lines = claims.as_markdown(rows, "made so").splitlines()
+    assert lines[0] == "made so"
+    assert "| two modules or more | 80 % of seeds | 1 of 2 | no |" in lines
+    assert lines[-2].startswith("| 3 | 30 of 40 | 12 at 0.75; 20 at 1.30 (1, 2, 1) torus | 0.70 |")
+    assert lines[-1].startswith("| 4 | 0 of 40 | separation | – |")
+    figure = claims.draw(rows)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["seed 3", "seed 4"]
+    assert len(figure.axes[0].lines) == 1
+    plt.close(figure)
+
+
+def claims_module(units, period_m, is_torus=None, betti=(None, None, None)):
+    return {
+        "units": units, "period_m": period_m, "orientation_deg": 5.0, "is_torus": is_torus,
+        "betti": list(betti),
+    }  # fmt: skip
+
+
+def test_provenance_says_what_made_it(tmp_path):
+    config = load_file("configs/quick.py")
+    config.seed, config.num_networks = 100, 16
+    sessions = [{"hours": 0.5, "device": "a CPU"}, {"hours": 0.25, "device": "a CPU"}]
+    (tmp_path / sweep.SESSIONS).write_text("".join(json.dumps(s) + "\n" for s in sessions))
+    given = ["--config=configs/quick.py", f"--workdir={tmp_path}", "--config.num_networks=16"]
+    text = sweep.provenance("experiments.claims", given, config, tmp_path)
+    assert str(tmp_path) not in text
+    assert (
+        "`python -m experiments.claims --config=configs/quick.py --config.num_networks=16`" in text
+    )
+    assert "16 networks, seeds 100 to 115, B 32, T 60, N 64, H 64, 8,000 steps; a CPU, jax" in text
+    assert "0.8 h with the reports (2 session(s))" in text
