@@ -19,16 +19,17 @@ from sicjax.config import default
 
 def get_config():
     config = default()
-    config.num_steps = 8000
+    config.num_steps = 7000
     config.parallel = "auto"
     config.data.num_trajectories = 32
     config.model.num_units = 64
     config.model.hidden_width = 64
     config.model.activation = "tanh"
+    config.loss.capacity = 0.2
     config.loss.conformal_isometry = 0.1
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
-    config.optimizer.warmup_steps = 200
+    config.optimizer.warmup_steps = 1000
     config.optimizer.accumulation = 1
     config.evaluation.snapshot_every = 1000
     return config
