@@ -5,8 +5,9 @@
     python -m sicjax.main --config=configs/ablations.py
 
 The first two add the table and the figure; the third only trains and reports. The recipe of
-`quick.py` as the whole, six others beside it; network k of each starts from the same seed. One
-population, one compiled program.
+`quick.py` as the whole, the paper's six ablations beside it, and the whole with the capacity weight
+that the paper prints; network k of each starts from the same seed. One population, one
+compiled program.
 """
 
 from sicjax.config import load_file
@@ -23,5 +24,6 @@ def get_config():
         "no conformal isometry": {"loss.conformal_isometry": 0.0},
         "sigma_g halved": {"loss.sigma_g": config.loss.sigma_g / 2},
         "no permutations": {"data.permute": False},
+        "published capacity weight": {"loss.capacity": 0.5},
     }
     return config

@@ -16,6 +16,7 @@ sweep only gets its table and figure anew.
 Other experiments use `grid`, `run` and `collect`.
 """
 
+import contextlib
 import csv
 import itertools
 import json
@@ -33,7 +34,7 @@ from ml_collections import ConfigDict
 
 from experiments import benchmark
 from sicjax import config as config_module
-from sicjax import plots
+from sicjax import parallel, plots
 from sicjax.config import ConfigError
 from sicjax.loop import train
 from sicjax.main import guarded, parse
@@ -75,8 +76,9 @@ def run(config: ConfigDict, workdir: Path) -> list[Row]:
             train(config, workdir)
         finally:
             session = {"hours": (time.monotonic() - started) / 3600, "device": benchmark.device()}
-            with (workdir / SESSIONS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(session) + "\n")
+            if parallel.is_first() and workdir.is_dir():
+                with contextlib.suppress(OSError), (workdir / SESSIONS).open("a") as file:
+                    file.write(json.dumps(session) + "\n")
     return collect(workdir)
 
 
@@ -90,7 +92,9 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
         workdir: where `run` trained it.
     """
     given = [text for text in arguments if not text.startswith("--workdir=")]
-    sessions = [json.loads(line) for line in (workdir / SESSIONS).read_text().splitlines()]
+    path = workdir / SESSIONS
+    lines = path.read_text().splitlines() if path.exists() else []
+    sessions = [json.loads(line) for line in lines]
     devices = " and ".join(sorted({session["device"] for session in sessions}))
     hours = sum(session["hours"] for session in sessions)
     networks, last = len(config_module.members(config)), config.seed + config.num_networks - 1
@@ -99,8 +103,8 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
         f"`python -m {' '.join([module, *given])}`: {networks} networks, {seeds},"
         f" B {config.data.num_trajectories}, T {config.data.trajectory_length},"
         f" N {config.model.num_units}, H {config.model.hidden_width}, {config.num_steps:,} steps;"
-        f" {devices}, jax {jax.__version__}; {hours:.1f} h with the reports"
-        f" ({len(sessions)} session(s))."
+        f" {devices or 'hardware not recorded'}, jax {jax.__version__};"
+        f" {hours:.1f} h with the reports ({len(sessions)} session(s))."
     )
 
 

@@ -76,7 +76,7 @@ def test_the_figure_shows_the_units_that_vary_most(report):
 def test_the_configs_variants_are_the_papers():
     config = load_file("configs/ablations.py")
     population = members(config)
-    assert len(population) == 7 * 4
+    assert len(population) == 8 * 4
     changed = {
         name: {
             field
@@ -93,6 +93,7 @@ def test_the_configs_variants_are_the_papers():
         "no conformal isometry": {"loss.conformal_isometry"},
         "sigma_g halved": {"loss.sigma_g"},
         "no permutations": {"data.permute"},
+        "published capacity weight": {"loss.capacity"},
     }
     assert of_variant(config, "sigma_g halved").loss.sigma_g == config.loss.sigma_g / 2
 

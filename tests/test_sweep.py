@@ -8,7 +8,7 @@ import pytest
 
 import sicjax
 from experiments import sweep
-from sicjax.config import of_variant
+from sicjax.config import from_json, of_variant
 from sicjax.main import guarded
 from sicjax.monitor import read_metrics
 
@@ -71,6 +71,18 @@ def test_a_finished_sweep_is_not_trained_again(swept, monkeypatch):
     before = (workdir / "sweep.csv").read_text()
     assert guarded(sweep.main, [f"--config={path}", f"--workdir={workdir}", *GRID]) == 0
     assert (workdir / "sweep.csv").read_text() == before
+    config = from_json((workdir / "config.json").read_text())
+    text = sweep.provenance("experiments.sweep", GRID, config, workdir)
+    assert "8 networks, seeds 5 to 6, B 4, T 6, N 8, H 4, 4 steps;" in text
+    assert text.endswith("with the reports (1 session(s)).")
+
+
+def test_a_sweep_that_is_refused_says_why(tmp_path, capsys):
+    path = tmp_path / "bad.py"
+    path.write_text(TINY.replace("c.num_networks", "c.keep_checkpoints = -1; c.num_networks"))
+    assert guarded(sweep.main, [f"--config={path}", f"--workdir={tmp_path / 'none'}"]) == 2
+    assert "keep_checkpoints=-1" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_median_over_seeds():
