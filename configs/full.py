@@ -7,12 +7,12 @@ Cost: about 0.5 s a step on one core of an AMD EPYC, so an hour. At B 130 it has
 the end: what it gives there is not known. The second command trains 16 seeds at B 32, with
 0.04 s a step and network on two cores.
 
-What differs from the published settings (see `paper.py`), each ours: a capacity weight of 0.2 instead
-of 0.5, with which the coarser lattice is hexagonal from more seeds (experiments/results/search.md has the
-networks of either); means over pairs instead of sums, AdamW at 2e-3 with a warm-up and a cosine to
-zero instead of 2e-5 with ReduceLROnPlateau, one batch a step, a tanh hypernetwork of width 64 (the
-paper gives no width) whose last bias starts as the identity matrix, a positive g_0, and a conformal isometry
-weight of 0.1 (the paper gives none).
+What differs from the published settings (see `paper.py`), each ours: a capacity weight of 0.2
+instead of 0.5, with which the coarser lattice is hexagonal from more seeds (networks of either in
+experiments/results/search.md); means over pairs instead of sums; AdamW at 2e-3 with a warm-up and a
+cosine to zero instead of 2e-5 with ReduceLROnPlateau; one batch a step; a tanh hypernetwork of
+width 64 (the paper gives no width) whose last bias starts as the identity matrix; a positive g_0;
+and a conformal isometry weight of 0.1 (the paper gives none).
 """
 
 from sicjax.config import default
