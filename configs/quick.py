@@ -2,16 +2,16 @@
 
     python -m sicjax.main --config=configs/quick.py
 
-Cost: 8,000 steps, three minutes on two CPU cores (22 ms a step), and 40 s for the report.
+Cost: 7,000 steps, three minutes on two CPU cores (27 ms a step), and a minute for the report.
 
-Result, in the 3 m box, for seeds 0 to 4, all that were tried on two cores: 32 of 37, 38 of 43,
-7 of 36, 21 of 36 and 32 of 36 active units are grid cells; seed 0 has two modules (13 units at
-0.74 m, 19 at 1.29 m), seeds 1, 3 and 4 have one at 1.23 m, seed 2 has none. On one core the
-same seeds gave four hexagonal networks and a square one. Training is chaotic: another
-processor, number of cores or library version can give another network.
+Result, in the 3 m box: of seeds 100 to 115, all that were trained after the recipe was frozen, 8
+have two modules (10 to 12 units at 0.70 to 0.74 m, 21 to 32 at 1.22 to 1.28 m), 7 have one, 1 has
+none; median 60° score of the grid cells 1.13 (experiments/results/claims_quick.md). Seed 0: 13
+units at 0.74 m, 29 at 1.28 m, 42 of 43 active units grid cells. Training is chaotic: another
+processor, number of cores or library version can give another network from the same seed.
 
-Smaller than the paper: B 32 instead of 130, N 64 instead of 128, H 64. The open choices are those
-of `full.py`. With N 128 and B 16 none had formed after 6,000 steps.
+Smaller than the paper: B 32 instead of 130, N 64 instead of 128, H 64. The capacity weight and the
+open choices are those of `full.py`.
 """
 
 from sicjax.config import default

@@ -536,7 +536,7 @@ def torus(
     cloud: Any = figure.add_axes((0.0, 0.0, 0.27, 1.0), projection="3d")
     x, y, z = np.asarray(embedding, dtype=float).T
     cloud.scatter(x, y, z, c=np.asarray(colours, dtype=float), cmap="twilight", s=5, lw=0)
-    cloud.set_box_aspect(None, zoom=1.35)
+    cloud.set_box_aspect(None, zoom=1.1)
     cloud.set_axis_off()
     for k, (ring, phases) in enumerate(
         zip(np.asarray(rings), np.asarray(ring_phases), strict=True)
