@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run and print the table."""
     if not any(argument.startswith("--config=") for argument in arguments):
         arguments = ["--config=configs/ablations.py", *arguments]
-    config, workdir = parse(arguments)
+    config, workdir = parse(arguments, sweep.usage(__doc__))
     print(run(config, workdir, arguments), flush=True)
 
 

@@ -217,7 +217,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run and print the table."""
     if not any(argument.startswith("--config=") for argument in arguments):
         arguments = ["--config=configs/full.py", *arguments]
-    config, workdir = parse(arguments)
+    config, workdir = parse(arguments, sweep.usage(__doc__))
     if config.num_networks == 1:
         config.num_networks = NUM_NETWORKS
     config.evaluation.torus_rolls = config.evaluation.torus_rolls or TORUS_ROLLS

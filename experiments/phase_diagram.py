@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> None:
             rest.append(argument)
     if not any(argument.startswith("--config=") for argument in rest):
         rest.insert(0, "--config=configs/quick.py")
-    config, workdir = parse(rest)
+    config, workdir = parse(rest, sweep.usage(__doc__))
     if not any(argument.startswith("--workdir=") for argument in rest):
         workdir = Path("runs") / "phase_diagram"
     if config.variants:

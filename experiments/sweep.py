@@ -238,6 +238,11 @@ def axis(text: str, flag: str) -> tuple[str, list[Any]]:
     return name, parsed
 
 
+def usage(doc: str | None) -> str:
+    """The usage that the docstring of a command gives, as one line."""
+    return "usage: " + " ".join((doc or "").split("\n\n")[1].split())
+
+
 def main(arguments: Sequence[str]) -> None:
     """Train, then write the table and the figure."""
     own = {"x": "", "y": "", "show": "loss"}
@@ -248,7 +253,7 @@ def main(arguments: Sequence[str]) -> None:
             own[name] = text
         else:
             rest.append(argument)
-    config, workdir = parse(rest)
+    config, workdir = parse(rest, usage(__doc__))
     axes = dict(axis(own[flag], flag) for flag in ("y", "x") if own[flag])
     if axes and config.variants:
         raise ConfigError("--x and --y: the config has variants of its own; give one or the other")

@@ -126,6 +126,8 @@ def train(
             rows = _run_steps(config, folder, method, layout, step, signals)
         reported = config.report and folder is not None
         runs = _as_runs(config, method, layout, rows, layout.num_networks if reported else 1)
+        if folder is not None and not config.report:
+            _say(f"trained, without a report: {folder}")
         if config.report and folder is not None:
             parallel.leave_processes()
             if parallel.is_first():

@@ -33,8 +33,12 @@ FIELD, its default, meaning, range and source (the paper, inferred from it, or o
 {{}}"""
 
 
-def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
+def parse(arguments: Sequence[str], usage: str = USAGE) -> tuple[ConfigDict, Path]:
     """Config and workdir from the command line.
+
+    Args:
+        arguments: of the command.
+        usage: what an error ends with.
 
     Raises:
         ConfigError: an unknown flag or field, a value of the wrong type, or an unreadable file.
@@ -43,17 +47,17 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
         if not (argument.startswith("--") and equals):
-            raise ConfigError(f"{argument}: must be --NAME=VALUE; {USAGE}")
+            raise ConfigError(f"{argument}: must be --NAME=VALUE; {usage}")
         flags[name] = text
     path, workdir = flags.pop("config", ""), flags.pop("workdir", "")
     if not path:
-        raise ConfigError(f"--config is missing; {USAGE}")
+        raise ConfigError(f"--config is missing; {usage}")
     config = config_module.load_file(path)
     if not Path(path).is_file():
         print(f"{path}: the one that comes with sicjax")
     for name, text in flags.items():
         if not name.startswith("config."):
-            raise ConfigError(f"--{name}: no such flag; {USAGE}")
+            raise ConfigError(f"--{name}: no such flag; {usage}")
         config_module.set_field(config, name.removeprefix("config."), text)
     return config, Path(workdir) if workdir else Path("runs") / Path(path).stem
 

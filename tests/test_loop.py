@@ -108,7 +108,9 @@ def test_a_run_killed_after_any_checkpoint_continues_as_if_nothing_had_happened(
         with (workdir / "metrics.jsonl").open("a") as file:  # logged after the checkpoint, and torn
             file.write(json.dumps({"step": step + 2, "network": 0, "loss": 1.0}) + '\n{"step": 8,')
         assert main([f"--config={path}", f"--workdir={workdir}"]) == 0
-        assert f"resumed at step {step}" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"resumed at step {step}" in said
+        assert said.endswith(f"\ntrained, without a report: {workdir}\n")
         assert_trees_equal(parameters_of(workdir, 1), parameters_of(whole, 1))
         assert rows_without_timing(workdir) == rows_without_timing(whole)
 

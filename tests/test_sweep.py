@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sicjax
-from experiments import sweep
+from experiments import ablations, claims, phase_diagram, sweep
 from sicjax.config import from_json, of_variant
 from sicjax.main import guarded
 from sicjax.monitor import read_metrics
@@ -112,6 +112,14 @@ def test_bad_sweeps_are_refused_in_one_line(swept, capsys, arguments, message):
     assert guarded(sweep.main, given) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [sweep, ablations, claims, phase_diagram])
+def test_each_command_gives_its_own_usage(command, capsys):
+    assert guarded(command.main, ["--config=configs/quick.py", "--nonsense=1"]) == 2
+    error = capsys.readouterr().err
+    assert f"--nonsense: no such flag; usage: python -m {command.__name__} " in error
     assert error.count("\n") == 1
 
 
