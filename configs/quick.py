@@ -14,22 +14,12 @@ Smaller than the paper: B 32 instead of 130, N 64 instead of 128, H 64. The capa
 open choices are those of `full.py`.
 """
 
-from sicjax.config import default
+from sicjax.config import load_file
 
 
 def get_config():
-    config = default()
+    config = load_file("configs/full.py")
     config.num_steps = 7000
-    config.parallel = "auto"
     config.data.num_trajectories = 32
     config.model.num_units = 64
-    config.model.hidden_width = 64
-    config.model.activation = "tanh"
-    config.loss.capacity = 0.2
-    config.loss.conformal_isometry = 0.1
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine"
-    config.optimizer.warmup_steps = 1000
-    config.optimizer.accumulation = 1
-    config.evaluation.snapshot_every = 1000
     return config

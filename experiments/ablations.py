@@ -42,24 +42,35 @@ COLUMNS = {
 MAPS_SHOWN = 8
 
 
+def read_units(report: Path) -> list[dict[str, str]]:
+    """The active units of a report, as rows of its units.csv."""
+    with (report / "units.csv").open(newline="", encoding="utf-8") as file:
+        return [unit for unit in csv.DictReader(file) if unit["active"] == "1"]
+
+
+def numbers(units: Sequence[Mapping[str, str]], column: str) -> np.ndarray:
+    """A column of units.csv [units], NaN where it is empty."""
+    return np.array([float(unit[column] or "nan") for unit in units])
+
+
+def median(values: np.ndarray) -> float | None:
+    """The median of what is finite, None if nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else None
+
+
 def measure(report: Path) -> Row:
     """What units.csv of a report adds to a row: the 3 m box, long walks, active units only."""
-    with (report / "units.csv").open(newline="", encoding="utf-8") as file:
-        units = [unit for unit in csv.DictReader(file) if unit["active"] == "1"]
+    units = read_units(report)
     kinds = Counter(unit["kind"] for unit in units)
     grids = [unit for unit in units if unit["is_grid"] == "1"]
-
-    def median(members: Sequence[Mapping[str, str]], column: str) -> float | None:
-        values = [float(unit[column]) for unit in members if unit[column]]
-        return float(np.median(values)) if values else None
-
     return {
         "grid_fraction": len(grids) / len(units) if units else None,
         "kind": kinds.most_common(1)[0][0] if kinds else "silent",
-        "grid_score": median(grids, "grid_score_3m"),
-        "grid_score_corrected": median(grids, "grid_score_corrected_3m"),
-        "period_m": median(grids, "spacing_m_3m"),
-        "spatial_information": median(units, "spatial_information"),
+        "grid_score": median(numbers(grids, "grid_score_3m")),
+        "grid_score_corrected": median(numbers(grids, "grid_score_corrected_3m")),
+        "period_m": median(numbers(grids, "spacing_m_3m")),
+        "spatial_information": median(numbers(units, "spatial_information")),
     }
 
 

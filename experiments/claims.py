@@ -10,7 +10,6 @@ any network was trained. Can be stopped and started again; a finished run only g
 figure anew.
 """
 
-import csv
 import itertools
 import json
 import sys
@@ -23,7 +22,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments import sweep
-from experiments.ablations import report_of
+from experiments.ablations import median, numbers, read_units, report_of
 from experiments.sweep import Row
 from sicjax import plots
 from sicjax.main import guarded, parse
@@ -48,27 +47,19 @@ TARGETS = {
 def measure(report: Path) -> Row:
     """One network's row, from its summary.json and units.csv.
 
-    Keys: seed, failure, active_units, grid_units; modules (each with units, period_m, ratio,
-    betti, is_torus); num_modules, those of at least 10 units in a chain of ratios from 1.3 to 2;
-    grid_score and grid_score_corrected, period_change (the larger of the medians of 2 m and 4 m
-    against 3 m) and explained (after 2,000 steps), medians over grid units; explained_short (120
-    steps) and explained_4m; largest_is_torus; drift_10000_of_chance; recorded_path_correlation;
-    spacings_m, (period, module) of each grid unit. None where there is nothing to measure.
+    Keys: seed, failure, active_units, grid_units; modules (each with units, period_m,
+    orientation_deg, betti, is_torus); num_modules, those of at least 10 units in a chain of ratios
+    from 1.3 to 2; grid_score and grid_score_corrected, period_change (the larger of the medians of
+    2 m and 4 m against 3 m) and explained (after 2,000 steps), medians over grid units;
+    explained_short (120 steps) and explained_4m; largest_is_torus; drift_10000_of_chance;
+    recorded_path_correlation; spacings_m, (period, module) of each grid unit. None where there is
+    nothing to measure.
     """
     summary = json.loads((report / "summary.json").read_text())
-    with (report / "units.csv").open(newline="", encoding="utf-8") as file:
-        grids = [unit for unit in csv.DictReader(file) if unit["is_grid"] == "1" == unit["active"]]
-
-    def values(column: str) -> np.ndarray:
-        return np.array([float(unit[column] or "nan") for unit in grids])
-
-    def median(found: np.ndarray) -> float | None:
-        found = found[np.isfinite(found)]
-        return float(np.median(found)) if found.size else None
-
+    grids = [unit for unit in read_units(report) if unit["is_grid"] == "1"]
+    periods = numbers(grids, "spacing_m_3m")
     changes = [
-        median(np.abs(values(f"spacing_m_{box}") / values("spacing_m_3m") - 1))
-        for box in ("2m", "4m")
+        median(np.abs(numbers(grids, f"spacing_m_{box}") / periods - 1)) for box in ("2m", "4m")
     ]
     modules = [
         {key: module[key] for key in ("units", "period_m", "orientation_deg", "is_torus")}
@@ -85,19 +76,19 @@ def measure(report: Path) -> Row:
         "grid_units": len(grids),
         "modules": modules,
         "num_modules": num_modules(modules),
-        "grid_score": median(values("grid_score_3m")),
-        "grid_score_corrected": median(values("grid_score_corrected_3m")),
+        "grid_score": median(numbers(grids, "grid_score_3m")),
+        "grid_score_corrected": median(numbers(grids, "grid_score_corrected_3m")),
         "period_change": max((c for c in changes if c is not None), default=None),
-        "explained": median(values("variance_explained_3m")),
-        "explained_short": median(values("variance_explained_3m_short")),
-        "explained_4m": median(values("variance_explained_4m")),
+        "explained": median(numbers(grids, "variance_explained_3m")),
+        "explained_short": median(numbers(grids, "variance_explained_3m_short")),
+        "explained_4m": median(numbers(grids, "variance_explained_4m")),
         "largest_is_torus": largest["is_torus"],
         "drift_10000_of_chance": drift / chance if drift is not None and chance else None,
         "recorded_path_correlation": summary["recorded_path_correlation"],
         "spacings_m": [
-            [float(unit["spacing_m_3m"]), int(unit["module"])]
-            for unit in grids
-            if unit["spacing_m_3m"]
+            [float(period), int(unit["module"])]
+            for period, unit in zip(periods, grids, strict=True)
+            if np.isfinite(period)
         ],
     }
 
@@ -204,8 +195,7 @@ def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str
         As `sicjax.train` does.
     """
     config.report = True
-    sweep.run(config, workdir)
-    rows = [measure(report_of(workdir, {"network": k})) for k in range(config.num_networks)]
+    rows = [measure(report_of(workdir, row)) for row in sweep.run(config, workdir)]
     (workdir / "claims.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
     provenance = sweep.provenance("experiments.claims", arguments, config, workdir)
     (workdir / "claims.md").write_text(text := as_markdown(rows, provenance))
