@@ -26,7 +26,7 @@ from sicjax import plots
 from sicjax.config import ConfigError
 from sicjax.main import guarded, parse
 
-DEFAULT_X = "loss.capacity:0.1,0.3,1,3,10"
+DEFAULT_X = "loss.capacity:0.05,0.1,0.2,0.5,2"
 DEFAULT_Y = "loss.sigma_g:0.2,0.3,0.4,0.5,0.6"
 PANELS = {
     "num_modules": "modules",

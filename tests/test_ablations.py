@@ -64,6 +64,47 @@ def test_mean_and_spread_over_seeds():
     assert lines[-1] == "Non-finite: none, seed 1."
 
 
+def ablated(variant, seed=0, **changed):
+    row = {
+        "variant": variant, "seed": seed, "num_modules": 0, "grid_fraction": 0.0, "kind": "other",
+        "grid_score": None, "variance_explained_short": 0.9, "failure": None,
+    }  # fmt: skip
+    return row | changed
+
+
+def test_which_ablations_go_the_papers_way():
+    whole = {"num_modules": 2, "grid_fraction": 0.9, "kind": "grid", "grid_score": 1.1}
+    rows = [
+        ablated("full", **whole),
+        ablated("full", seed=1, **whole | {"grid_score": 0.5}),
+        ablated("no capacity", num_modules=1),
+        ablated("no capacity", seed=1, num_modules=2),
+        ablated("no separation"),
+        ablated("no separation", seed=1, grid_fraction=0.5),
+        ablated("no invariance", grid_fraction=None),
+        ablated("no conformal isometry", num_modules=1, grid_score=0.8),
+        ablated("no conformal isometry", seed=1, num_modules=1, grid_score=0.8),
+        ablated("sigma_g halved", kind="place"),
+        ablated("sigma_g halved", seed=1, kind="grid"),
+        ablated("no permutations", variance_explained_short=0.05),
+        ablated("no permutations", seed=1, variance_explained_short=0.3),
+        ablated("no permutations", seed=2, variance_explained_short=0.05),  # no whole to compare
+        ablated("published capacity weight", num_modules=1),
+    ]
+    found = ablations.agreement(rows)
+    assert {variant: counts for variant, (_, *counts) in found.items()} == {
+        "no capacity": [1, 2],
+        "no separation": [1, 2],
+        "no invariance": [1, 1],
+        "no conformal isometry": [1, 2],
+        "sigma_g halved": [1, 2],
+        "no permutations": [1, 2],
+    }
+    lines = ablations.as_markdown(rows).splitlines()
+    assert lines[-6] == "| no capacity | one module | 1 of 2 | no |"
+    assert "| no invariance | no grid cells (below 5% of active units) | 1 of 1 | yes |" in lines
+
+
 def test_the_figure_shows_the_units_that_vary_most(report):
     rows = [{"variant": "no capacity", "network": 0}]
     figure = ablations.draw(report.parents[1], rows)
