@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -270,3 +271,21 @@ def browse(page, tmp_path, width, click=None):
     )  # fmt: skip
     assert "CONSOLE" not in result.stderr
     return result.stdout
+
+
+def test_examples_take_modules_in_turn():
+    """Six active units by falling score: 0 to 3 of the first module, 4 of the second, 5 of none."""
+    found = SimpleNamespace(
+        active=np.arange(7) < 6,
+        lattice=np.array(["hexagonal"] * 6 + [""]),
+        first=SimpleNamespace(
+            scores=SimpleNamespace(
+                grid_score=1 - np.arange(7) / 10, square_score=np.zeros(7), num_fields=np.ones(7)
+            )
+        ),
+        units=SimpleNamespace(module=np.array([0, 0, 0, 0, 1, -1, -1])),
+    )
+    assert report.examples(found, 3).tolist() == [0, 1, 4]
+    assert report.examples(found, 6).tolist() == [0, 1, 2, 3, 4, 5]
+    found.units.module[:] = -1
+    assert report.examples(found, 4).tolist() == report.display_order(found)[:4].tolist()

@@ -266,7 +266,7 @@ def draw(
     """Draw every figure of the report, by the name of its file."""
     order = display_order(evaluation)
     count = max(int(evaluation.active.sum()), 1)
-    best = order[: min(SHOWN, count)]
+    best = examples(evaluation, min(SHOWN, count))
     short = evaluation.short[SHORT_BOXES_M[0]]
     by_module = module_order(evaluation)[:count]
     figures = {
@@ -307,6 +307,19 @@ def display_order(evaluation: Evaluation) -> np.ndarray:
     group = np.select([kinds == "hexagonal", kinds == "square", evaluation.active], [0, 1, 2], 3)
     score = np.where(kinds == "square", scores.square_score, scores.grid_score)
     return np.lexsort((-np.nan_to_num(score, nan=-9), group))
+
+
+def examples(evaluation: Evaluation, count: int) -> np.ndarray:
+    """Return units to stand for the rest, module by module: the best of each, as many of each.
+
+    Where modules run out of units, or there are none, others follow as in `display_order`.
+    """
+    order = display_order(evaluation)
+    module = evaluation.units.module[order]
+    place = np.array([(module[:k] == module[k]).sum() for k in range(len(module))])
+    chosen = order[np.lexsort((module, place, module < 0))[:count]]
+    ranks = evaluation.units.module[chosen]
+    return chosen[np.argsort(np.where(ranks < 0, len(order), ranks), kind="stable")]
 
 
 def module_order(evaluation: Evaluation) -> np.ndarray:
@@ -679,9 +692,10 @@ def _map_captions(evaluation: Evaluation) -> dict[str, str]:
         f" fields ({verdict}). Units without enough fields have no null.",
         "periods": f"Period, the distance between neighbouring fields ({verdict}).",
         "period_orientation": f"Period and orientation of the same units ({verdict}).",
-        "generalisation": "The same units in three boxes, to one scale. In training, 99 % of the"
-        " positions are nearer to the start than the dashed circle"
-        f" ({evaluation.training_range_m:.2f} m); beyond is outside the training range.",
+        "generalisation": "The best units of each module (of all, if there is none) in three"
+        " boxes, to one scale. In training, 99 % of the positions are nearer to the start than the"
+        f" dashed circle ({evaluation.training_range_m:.2f} m); beyond is outside the training"
+        " range.",
         "compared_periods": "Period of each unit that carries a lattice, in other boxes and on"
         f" slower and faster walks in the 2 m box ({speeds}; usually {usual:.3g} m), against that"
         " on the long walks in the 2 m box.",
