@@ -4,9 +4,13 @@
     python -m experiments.claims --config=configs/full.py --config.data.num_trajectories=32
 
 Cost: 0.26 s a step on two cores of an AMD EPYC (0.44 s on one), so 35 minutes. At B 130 it has not
-yet been run to the end: what it gives there is not known. At B 32 (0.05 s a step and network on one
-core) both networks that were trained so far, seeds 2 and 3, have two modules: 13 units at 0.71 m
-and 28 at 1.23 m; 11 and 33. The second command trains 16 such.
+yet been run to the end: what it gives there is not known. The second command trains 16 networks at
+B 32, in 1 h 25 min with their reports.
+
+Result at B 32, in the 3 m box: of seeds 200 to 215, all that were trained after the recipe was
+frozen, 9 have two modules (11 to 18 units at 0.71 to 0.77 m, 25 to 37 at 1.22 to 1.33 m), 7 have
+one; median 60° score of the grid cells 1.18 (experiments/results/claims_full.md). Seed 203 is
+`sicjax.load_pretrained("full")`.
 
 What differs from the published settings (see `paper.py`), each ours: a capacity weight of 0.2
 instead of 0.5, with which the coarser lattice is hexagonal from more seeds (networks of either in
