@@ -5,14 +5,15 @@
 
 Writes ablations.md, ablations.json and ablations.png into the workdir: for each variant the mean
 and the spread over seeds (standard deviation) of what the reports measured, in how many seeds the
-paper's ablations go the paper's way, and rate maps of its most active units. What is a grid cell or
-a module comes from the long-walk map of the 3 m box. Can be stopped and started again; a finished
-run only gets its table and figure anew.
+paper's ablations go the paper's way, and rate maps of the most active units, from each module as
+many. What is a grid cell or a module comes from the long-walk map of the 3 m box. Can be stopped
+and started again; a finished run only gets its table and figure anew.
 """
 
 import csv
 import json
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from ml_collections import ConfigDict
 from experiments import sweep
 from experiments.sweep import Row
 from sicjax import plots
+from sicjax.analysis.report import in_turn
 from sicjax.main import guarded, parse
 
 # Column of the table -> where a row has it: `sweep.collect`, or `measure` below.
@@ -41,6 +43,7 @@ COLUMNS = {
     "neural speed (per m)": "path_integration.neural_speed_per_m",
 }
 MAPS_SHOWN = 8
+LABEL_WIDTH = 14  # characters
 WHOLE = "full"  # the variant that the others are held against, seed by seed
 FEW = 0.05  # share of active units below which a network has no grid cells
 UNTUNED = 0.1  # explained by position after 120 steps; binned noise gives 0.05 (20 visits a bin)
@@ -165,18 +168,21 @@ def as_markdown(rows: Sequence[Row], provenance: str = "") -> str:
 
 
 def draw(workdir: Path, rows: Sequence[Row]) -> Figure:
-    """For each variant the maps of the most active units of its first network (2 m box)."""
+    """Maps of the first network of each variant, 3 m box: the most active units of each module."""
     firsts: dict[str, Path] = {}
     for row in rows:
         firsts.setdefault(row["variant"], report_of(workdir, row))
     shown = []
     for variant, report in firsts.items():
-        with np.load(report / "ratemaps_2m.npz") as file:
+        with np.load(report / "ratemaps_3m.npz") as file:
             maps, box_m = file["ratemaps"], float(file["box_m"])
-        strongest = np.argsort(-np.nanstd(maps, axis=(1, 2)))[:MAPS_SHOWN]
-        shown.append((variant.replace(" ", "\n", 1), maps[strongest]))
-    titles = [f"unit {k + 1}" for k in range(MAPS_SHOWN)]
-    return plots.named_rows(shown, box_m, titles=titles)
+        module = np.full(len(maps), -1)
+        for unit in read_units(report):
+            module[int(unit["unit"])] = int(unit["module"])
+        strongest = np.argsort(-np.nanstd(maps, axis=(1, 2)), kind="stable")
+        chosen = in_turn(strongest, module, MAPS_SHOWN)
+        shown.append((textwrap.fill(variant, LABEL_WIDTH), maps[chosen]))
+    return plots.named_rows(shown, box_m, titles=[""] * MAPS_SHOWN)
 
 
 def report_of(workdir: Path, row: Row) -> Path:

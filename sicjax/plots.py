@@ -759,7 +759,7 @@ def _rows_of_maps(
             image.set_clip_on(False)
         ax.text(
             -0.54 * widest, middle, name, fontsize=8, color=INK, rotation=90,
-            ha="right", va="center", linespacing=1.3,
+            ha="right", va="center", ma="center", linespacing=1.3,
         )  # fmt: skip
         top -= box + 0.06 * widest
     for column, title in enumerate(titles):

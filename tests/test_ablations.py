@@ -10,12 +10,12 @@ from experiments import ablations, both_paths, phase_diagram
 from sicjax.config import flatten, load_file, members, of_variant
 from sicjax.main import guarded
 
-UNITS = """unit,active,kind,is_grid,grid_score_3m,grid_score_corrected_3m,spacing_m_3m,\
+UNITS = """unit,active,kind,is_grid,module,grid_score_3m,grid_score_corrected_3m,spacing_m_3m,\
 spatial_information
-0,1,grid,1,0.8,1.2,0.70,1.5
-1,1,grid,1,1.0,1.4,0.74,2.5
-2,1,place,0,0.1,,,3.5
-3,0,grid,1,9.0,9.0,9.0,9.0
+0,1,grid,1,0,0.8,1.2,0.70,1.5
+1,1,grid,1,1,1.0,1.4,0.74,2.5
+2,1,place,0,-1,0.1,,,3.5
+3,0,grid,1,0,9.0,9.0,9.0,9.0
 """
 
 
@@ -26,8 +26,8 @@ def report(tmp_path):
     folder.mkdir(parents=True)
     (folder / "units.csv").write_text(UNITS)
     ramp = np.linspace(0, 1, 25).reshape(5, 5)
-    maps = np.stack([np.zeros((5, 5)), ramp, 3 * ramp])
-    np.savez(folder / "ratemaps_2m.npz", ratemaps=maps, box_m=2.0, occupancy=np.ones((5, 5)))
+    maps = np.stack([np.zeros((5, 5)), ramp, 3 * ramp, ramp.T])
+    np.savez(folder / "ratemaps_3m.npz", ratemaps=maps, box_m=3.0, occupancy=np.ones((5, 5)))
     return folder
 
 
@@ -105,12 +105,15 @@ def test_which_ablations_go_the_papers_way():
     assert "| no invariance | no grid cells (below 5% of active units) | 1 of 1 | yes |" in lines
 
 
-def test_the_figure_shows_the_units_that_vary_most(report):
-    rows = [{"variant": "no capacity", "network": 0}]
+def test_the_figure_shows_each_module_then_the_units_that_vary_most(report):
+    """Units 0 and 1 stand for a module each; 2, three times unit 1, varies more than 3."""
+    rows = [{"variant": "no conformal isometry", "network": 0}]
     figure = ablations.draw(report.parents[1], rows)
-    images = figure.axes[0].images
-    assert len(images) == 3
-    assert "no\ncapacity" in [text.get_text() for text in figure.axes[0].texts]
+    flat, ramp, steeper, turned = (np.asarray(im.get_array()) for im in figure.axes[0].images)
+    assert np.ptp(flat, axis=(0, 1)).max() == 0
+    np.testing.assert_array_equal(ramp, steeper)  # each to its own peak
+    np.testing.assert_array_equal(turned, ramp.swapaxes(0, 1))
+    assert "no conformal\nisometry" in [text.get_text() for text in figure.axes[0].texts]
     plt.close(figure)
 
 

@@ -310,16 +310,22 @@ def display_order(evaluation: Evaluation) -> np.ndarray:
 
 
 def examples(evaluation: Evaluation, count: int) -> np.ndarray:
-    """Return units to stand for the rest, module by module: the best of each, as many of each.
+    """Return units to stand for the rest: the best of each module, as many of each."""
+    return in_turn(display_order(evaluation), evaluation.units.module, count)
 
-    Where modules run out of units, or there are none, others follow as in `display_order`.
+
+def in_turn(order: np.ndarray, module: np.ndarray, count: int) -> np.ndarray:
+    """Choose units from each module in turn, and return them module by module.
+
+    Args:
+        order: the units, the best first.
+        module: [N] of every unit; -1 for none, which are chosen when the modules have run out.
+        count: how many to choose.
     """
-    order = display_order(evaluation)
-    module = evaluation.units.module[order]
-    place = np.array([(module[:k] == module[k]).sum() for k in range(len(module))])
-    chosen = order[np.lexsort((module, place, module < 0))[:count]]
-    ranks = evaluation.units.module[chosen]
-    return chosen[np.argsort(np.where(ranks < 0, len(order), ranks), kind="stable")]
+    ranked = module[order]
+    place = np.array([(ranked[:k] == ranked[k]).sum() for k in range(len(ranked))])
+    chosen = order[np.lexsort((ranked, place, ranked < 0))[:count]]
+    return chosen[np.lexsort((module[chosen], module[chosen] < 0))]
 
 
 def module_order(evaluation: Evaluation) -> np.ndarray:
