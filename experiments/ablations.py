@@ -35,9 +35,11 @@ COLUMNS = {
     "60° score of grid units": "grid_score",
     "after undoing the ellipse": "grid_score_corrected",
     "modules": "num_modules",
+    "ratio of periods": "period_ratio",
     "spatial information (bits)": "spatial_information",
     "explained, 2,000 steps": "variance_explained_long",
     "explained, 120 steps": "variance_explained_short",
+    "neural distance after 100 steps": "path_integration.neural_distance_after_100",
     "decoding error after 100 steps (m)": "path_integration.decoding_error_m_after_100",
     "neural distance after 10,000 steps": "path_integration.neural_distance_after_10000",
     "neural speed (per m)": "path_integration.neural_speed_per_m",
@@ -81,7 +83,7 @@ def measure(report: Path) -> Row:
     }
 
 
-def _none(row: Row, whole: Row) -> bool:
+def _none(row: Row, _: Row) -> bool:
     return not sweep.number(row["grid_fraction"]) >= FEW
 
 
@@ -90,6 +92,8 @@ def _distorted(row: Row, whole: Row) -> bool:
     return row["kind"] == "square" or (sweep.number(row.get("num_modules")) >= 1 and lower)
 
 
+_NO_GRID_CELLS = f"no grid cells (below {FEW:.0%} of active units)", _none
+
 # Variant -> what the paper says of it, and whether a network's row (beside that of the whole method
 # from the same seed) agrees. Written before any result of these ablations was seen.
 EXPECTED: dict[str, tuple[str, Callable[[Row, Row], bool]]] = {
@@ -97,8 +101,8 @@ EXPECTED: dict[str, tuple[str, Callable[[Row, Row], bool]]] = {
         "one module",
         lambda row, _: sweep.number(row.get("num_modules")) == 1,
     ),
-    "no separation": (f"no grid cells (below {FEW:.0%} of active units)", _none),
-    "no invariance": (f"no grid cells (below {FEW:.0%} of active units)", _none),
+    "no separation": _NO_GRID_CELLS,
+    "no invariance": _NO_GRID_CELLS,
     "no conformal isometry": (
         "modules remain with a lower 60° score, or square lattices",
         _distorted,

@@ -126,7 +126,8 @@ def collect(workdir: Path) -> list[Row]:
 
     Keys: network, variant, seed; the fields that differ between the variants; step and the metrics
     of the last logged step; and from summary.json, if there is a report: report_step, failure,
-    num_modules, periods_m, and every scalar by its dotted name.
+    num_modules, periods_m, period_ratio (of neighbouring modules; their median, None below two),
+    and every scalar by its dotted name.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -156,9 +157,11 @@ def collect(workdir: Path) -> list[Row]:
 def _from_summary(summary: Mapping[str, Any]) -> Row:
     row = {"report_step": summary["step"], "failure": summary["failure"]}
     modules = summary["modules"]
+    ratios = [module["ratio"] for module in modules if module["ratio"] is not None]
     row |= {
         "num_modules": len(modules),
         "periods_m": " ".join(f"{module['period_m']:.3f}" for module in modules),
+        "period_ratio": float(np.median(ratios)) if ratios else None,
     }
     known = {"step", "network", "variant", "seed"}
     return row | {

@@ -1,6 +1,7 @@
 """Sweeps: settings crossed with seeds, a row for each network, a table and a figure."""
 
 import csv
+import json
 
 import jax
 import numpy as np
@@ -75,6 +76,27 @@ def test_a_finished_sweep_is_not_trained_again(swept, monkeypatch):
     text = sweep.provenance("experiments.sweep", GRID, config, workdir)
     assert "8 networks, seeds 5 to 6, B 4, T 6, N 8, H 4, 4 steps;" in text
     assert text.endswith("with the reports (1 session(s)).")
+
+
+def test_rows_carry_what_the_report_found(swept, tmp_path):
+    """Modules at 0.7, 1.2 and 1.8 m, one module, and a network without a report."""
+    _, workdir = swept
+    for name in ("config.json", "metrics.jsonl"):
+        (tmp_path / name).write_bytes((workdir / name).read_bytes())
+    several = [(0.7, None), (1.2, 1.714), (1.8, 1.5)]
+    for network, modules in enumerate([several, several[:1]]):
+        folder = tmp_path / "report" / f"network_{network:03d}"
+        folder.mkdir(parents=True)
+        found = [{"period_m": period, "ratio": ratio} for period, ratio in modules]
+        summary = {"step": 4, "failure": None, "modules": found, "kinds": {"grid": 9}}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    three, one, none = sweep.collect(tmp_path)[:3]
+    assert (three["num_modules"], three["periods_m"], three["kinds.grid"]) == (
+        3, "0.700 1.200 1.800", 9,
+    )  # fmt: skip
+    assert three["period_ratio"] == pytest.approx(1.607)
+    assert (one["num_modules"], one["period_ratio"]) == (1, None)
+    assert "report_step" not in none
 
 
 def test_a_sweep_that_is_refused_says_why(tmp_path, capsys):
