@@ -217,7 +217,7 @@ def period_histogram(
         ax.bar(edges[:-1], counts, 0.05, below, align="edge", color=colour, label=name)
         below += counts
     _legend(ax, groups)
-    ax.set_ylim(top=max(1.0, below.max()) * (1.1 + 0.1 * len(groups)))  # room for the legend
+    ax.set_ylim(top=max(1.0, np.max(below)) * (1.1 + 0.1 * len(groups)))  # room for the legend
     ax.set_xlim(0, edges[-1])
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
     return dress(ax, x="period (m)", y="units")

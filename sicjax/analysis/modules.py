@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
@@ -180,9 +181,9 @@ def split_test(first: np.ndarray, second: np.ndarray, *, num_draws: int = 2000) 
     return float((np.sum(null >= observed) + 1) / (num_draws + 1))
 
 
-def _ashman(gap: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _ashman(gap: ArrayLike, first: ArrayLike, second: ArrayLike) -> np.ndarray:
     """Return Ashman's D from a gap of means and two variances."""
-    return np.sqrt(2.0) * np.abs(gap) / np.sqrt(np.maximum(first + second, 1e-12))
+    return np.sqrt(2.0) * np.abs(gap) / np.sqrt(np.maximum(np.add(first, second), 1e-12))
 
 
 def _best_cut(sorted_draws: np.ndarray) -> np.ndarray:
