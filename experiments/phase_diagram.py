@@ -5,9 +5,10 @@
 
 By default the capacity weight against sigma_g, 5 x 5 settings, one seed of each
 (--config.num_networks=4 for more). Writes phase_diagram.json, one row per network;
-phase_diagram.md, the same as a table; and phase_diagram.png: number of modules, period of the grid
+phase_diagram.md, the same as a table; phase_diagram.png: number of modules, period of the grid
 cells, their share of the active units with the most frequent kind (3 m box, long walks), and
-the variance that position explains on short walks. Can be stopped and started again.
+the variance that position explains on short walks; and phase_diagram_maps.png: of the first network
+of each setting the most active unit of that kind, in the 3 m box. Can be stopped and started again.
 """
 
 import json
@@ -51,6 +52,7 @@ def run(config: ConfigDict, workdir: Path, axes: Axes, arguments: Sequence[str] 
     provenance = sweep.provenance("experiments.phase_diagram", arguments, config, workdir)
     (workdir / "phase_diagram.md").write_text(f"{provenance}\n\n{as_markdown(rows, axes)}")
     draw(rows, axes).savefig(workdir / "phase_diagram.png", dpi=150)
+    draw_maps(workdir, rows, axes).savefig(workdir / "phase_diagram_maps.png", dpi=150)
     return rows
 
 
@@ -78,16 +80,44 @@ def draw(rows: Sequence[Row], axes: Axes) -> Figure:
     return figure
 
 
+def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> Figure:
+    """One map per setting, laid out as in `draw`: what most units of its first network look like.
+
+    Of its active units of the most frequent kind, the one whose 3 m map varies most.
+    """
+    (y, ys), (x, xs) = axes.items()
+    shown, box_m = [], 3.0
+    for below, line in zip(ys, by_setting(rows, axes), strict=True):
+        maps = []
+        for members in line:
+            report = ablations.report_of(workdir, members[0])
+            with np.load(report / "ratemaps_3m.npz") as file:
+                everyone, box_m = file["ratemaps"], float(file["box_m"])
+            alike = [
+                int(unit["unit"])
+                for unit in ablations.read_units(report)
+                if unit["kind"] == members[0]["kind"]
+            ]
+            some = everyone[alike] if alike else everyone
+            maps.append(some[np.argmax(np.nanstd(some, axis=(1, 2)))])
+        shown.append((f"{y.rpartition('.')[2]}\n{below:g}", np.stack(maps)))
+    titles = [f"{x.rpartition('.')[2]} {beside:g}" for beside in xs]
+    return plots.named_rows(shown[::-1], box_m, titles=titles)
+
+
 def kinds(rows: Sequence[Row], axes: Axes) -> list[list[str]]:
     """The kind that most networks of each setting have most units of, [Y][X]."""
+    return [
+        [Counter(row["kind"] for row in members).most_common(1)[0][0] for members in line]
+        for line in by_setting(rows, axes)
+    ]
+
+
+def by_setting(rows: Sequence[Row], axes: Axes) -> list[list[list[Row]]]:
+    """The networks of each setting, [Y][X]."""
     (y, ys), (x, xs) = axes.items()
     return [
-        [
-            Counter(
-                row["kind"] for row in rows if row[y] == below and row[x] == beside
-            ).most_common(1)[0][0]
-            for beside in xs
-        ]
+        [[row for row in rows if row[y] == below and row[x] == beside] for beside in xs]
         for below in ys
     ]
 
@@ -112,7 +142,7 @@ def main(arguments: Sequence[str]) -> None:
     rows = run(config, workdir, axes, arguments)
     periods = np.array([sweep.number(row["period_m"]) for row in rows])
     print(f"{np.isfinite(periods).sum()} of {len(rows)} networks have grid cells")
-    print(f"table: {workdir / 'phase_diagram.md'}\nfigure: {workdir / 'phase_diagram.png'}")
+    print(f"table: {workdir / 'phase_diagram.md'}\nfigures: {workdir / 'phase_diagram*.png'}")
 
 
 if __name__ == "__main__":

@@ -599,7 +599,9 @@ def phase_diagram(
             ax.text(column, row, words, ha="center", va="center", color=ink, fontsize=8)
     ax.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
     ax.set_yticks(range(len(ys)), [f"{value:g}" for value in ys])
-    ax.figure.colorbar(image, ax=ax, label=label)
+    whole = not np.any(table[np.isfinite(table)] % 1)
+    ticks = mpl.ticker.MaxNLocator(5, integer=whole)
+    ax.figure.colorbar(image, ax=ax, label=label, ticks=ticks)
     dress(ax, x=x, y=y)
     ax.spines[:].set_visible(False)
     return ax

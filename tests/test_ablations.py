@@ -7,6 +7,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from experiments import ablations, both_paths, phase_diagram
+from sicjax import plots
 from sicjax.config import flatten, load_file, members, of_variant
 from sicjax.main import guarded
 
@@ -169,6 +170,36 @@ def test_a_phase_diagram_shows_numbers_and_kinds():
     assert periods == []
     assert grids == ["0.5\nplace", "0.5\ngrid", "0.5\ngrid", "0.5\nband"]
     plt.close(figure)
+
+
+def test_a_phase_diagram_shows_a_unit_of_the_kind_that_most_are(tmp_path):
+    """Unit 1 varies more, but is not of that kind; 2 would do, but is silent."""
+    axes = {"loss.sigma_g": [0.2, 0.4], "loss.capacity": [1.0]}
+    ramp = np.linspace(0, 1, 25).reshape(5, 5)
+    pictures = {"place": ramp, "grid": ramp.T, "silent": ramp[::-1]}
+    rows = []
+    for network, kind in enumerate(["grid", "silent"]):
+        folder = tmp_path / "report" / f"network_{network:03d}"
+        folder.mkdir(parents=True)
+        active = int(kind != "silent")
+        (folder / "units.csv").write_text(
+            f"unit,active,kind\n0,{active},grid\n1,{active},place\n2,0,grid\n"
+        )
+        maps = np.stack([ramp.T, 3 * ramp, 5 * ramp[::-1]])
+        np.savez(folder / "ratemaps_3m.npz", ratemaps=maps, box_m=3.0, occupancy=np.ones((5, 5)))
+        setting = {"loss.sigma_g": axes["loss.sigma_g"][network], "loss.capacity": 1.0}
+        rows.append({"network": network, "kind": kind, **setting})
+    figure = phase_diagram.draw_maps(tmp_path, rows, axes)
+    above, below = (np.asarray(image.get_array()) for image in figure.axes[0].images)
+    coloured = {
+        kind: plots.named_rows([("", picture[None])], 3.0, titles=[""])
+        for kind, picture in pictures.items()
+    }
+    for found, kind in [(above, "silent"), (below, "grid")]:  # the first row is at the bottom
+        expected = np.asarray(coloured[kind].axes[0].images[0].get_array())
+        np.testing.assert_array_equal(found, expected)
+    assert {"sigma_g\n0.4", "capacity 1"} <= {text.get_text() for text in figure.axes[0].texts}
+    plt.close("all")
 
 
 def test_phase_diagram_refuses_variants_and_bad_axes(tmp_path, capsys):

@@ -275,6 +275,9 @@ def test_phase_diagram():
     # The first row of values is at the bottom.
     (bottom,) = [text for text in ax.texts if text.get_text() == "0"]
     assert bottom.get_position() == (0, 0)
+    assert "2.0" not in found  # counts have whole ticks
+    fractions = drawn(plots.phase_diagram, values / 4, [0.5, 1, 3], [0.2, 0.4], **axes)
+    assert {"0.8", "0.6"} <= set(texts(fractions.figure))
 
 
 def test_by_setting():
