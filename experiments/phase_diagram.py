@@ -4,7 +4,8 @@
         [--x=FIELD:V1,...] [--y=FIELD:V1,...] [--config.FIELD=VALUE ...]
 
 By default the capacity weight against sigma_g, 5 x 5 settings, one seed of each
-(--config.num_networks=4 for more). Writes phase_diagram.json, one row per network;
+(--config.num_networks=4 for more): 2.9 steps a second on two cores of an AMD EPYC, so 42 minutes,
+and 9 for the reports. Writes phase_diagram.json, one row per network;
 phase_diagram.md, the same as a table; phase_diagram.png: number of modules, period of the grid
 cells, their share of the active units with the most frequent kind (3 m box, long walks), and
 the variance that position explains on short walks; and phase_diagram_maps.png: of the first network
@@ -35,6 +36,7 @@ PANELS = {
     "grid_fraction": "grid cells, of active units",
     "variance_explained_short": "explained by position, 120 steps",
 }
+COLUMNS = PANELS | {"by_map.3m.variance_explained": "2,000 steps"}
 
 
 def run(config: ConfigDict, workdir: Path, axes: Axes, arguments: Sequence[str] = ()) -> list[Row]:
@@ -59,10 +61,10 @@ def run(config: ConfigDict, workdir: Path, axes: Axes, arguments: Sequence[str] 
 def as_markdown(rows: Sequence[Row], axes: Axes) -> str:
     """One line per network."""
     columns = [*axes, "seed"]
-    heads = [*columns, "kind of most units", *PANELS.values(), "periods of modules (m)"]
+    heads = [*columns, "kind of most units", *COLUMNS.values(), "periods of modules (m)"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
-        numbers = [sweep.number(row.get(column)) for column in PANELS]
+        numbers = [sweep.number(row.get(column)) for column in COLUMNS]
         cells = [f"{row[column]}" for column in columns] + [row["kind"]]
         cells += [f"{value:.3g}" if np.isfinite(value) else "–" for value in numbers]
         lines.append("| " + " | ".join([*cells, row.get("periods_m") or "–"]) + " |")
@@ -87,7 +89,7 @@ def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> Figure:
     """
     (y, ys), (x, xs) = axes.items()
     shown, box_m = [], 3.0
-    for below, line in zip(ys, by_setting(rows, axes), strict=True):
+    for line in by_setting(rows, axes):
         maps = []
         for members in line:
             report = ablations.report_of(workdir, members[0])
@@ -100,9 +102,13 @@ def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> Figure:
             ]
             some = everyone[alike] if alike else everyone
             maps.append(some[np.argmax(np.nanstd(some, axis=(1, 2)))])
-        shown.append((f"{y.rpartition('.')[2]}\n{below:g}", np.stack(maps)))
-    titles = [f"{x.rpartition('.')[2]} {beside:g}" for beside in xs]
-    return plots.named_rows(shown[::-1], box_m, titles=titles)
+        shown.append(np.stack(maps))
+    # The settings' own names are long: each stands once, in the middle.
+    names, titles = [f"{below:g}" for below in ys], [f"{beside:g}" for beside in xs]
+    names[len(ys) // 2] = f"{y.rpartition('.')[2]}\n{ys[len(ys) // 2]:g}"
+    titles[len(xs) // 2] = f"{x.rpartition('.')[2]} {xs[len(xs) // 2]:g}"
+    named = list(zip(names, shown, strict=True))
+    return plots.named_rows(named[::-1], box_m, titles=titles)
 
 
 def kinds(rows: Sequence[Row], axes: Axes) -> list[list[str]]:

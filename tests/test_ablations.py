@@ -149,7 +149,7 @@ def test_a_phase_diagram_shows_numbers_and_kinds():
         {
             **dict(zip(axes, setting, strict=True)),
             "num_modules": modules, "period_m": np.nan, "grid_fraction": 0.5, "kind": kind,
-            "variance_explained_short": 0.8,
+            "variance_explained_short": 0.8, "by_map.3m.variance_explained": 0.4,
         }
         for setting, modules, kind in [
             ((0.2, 1.0), 0, "place"), ((0.2, 3.0), 1, "grid"), ((0.4, 1.0), 1, "grid"),
@@ -162,7 +162,7 @@ def test_a_phase_diagram_shows_numbers_and_kinds():
     assert table[0].startswith(
         "| loss.sigma_g | loss.capacity | seed | kind of most units | modules"
     )
-    assert table[3] == "| 0.2 | 3.0 | 3 | grid | 1 | – | 0.5 | 0.8 | 0.750 |"
+    assert table[3] == "| 0.2 | 3.0 | 3 | grid | 1 | – | 0.5 | 0.8 | 0.4 | 0.750 |"
     assert phase_diagram.kinds(rows, axes) == [["place", "grid"], ["grid", "band"]]
     figure = phase_diagram.draw(rows, axes)
     modules, periods, grids = ([text.get_text() for text in ax.texts] for ax in figure.axes[:3])
