@@ -6,9 +6,9 @@
 Cost: 0.26 s a step on two cores of an AMD EPYC (0.44 s on one), so 35 minutes. The second command
 trains 16 networks at B 32, in 1 h 25 min with their reports.
 
-Result at B 130, in the 3 m box, of seed 0, the one that was trained: one module, 28 units at 1.39 m;
-six grid cells more at 0.69 m, too few for a module, and 15 units that keep one field in two of that
-lattice where the module keeps one in four (experiments/results/search.md).
+Result at B 130, in the 3 m box, of seed 0, the one that was trained: one module, 28 units at 1.39
+m; six grid cells more at 0.69 m, too few for a module, and 15 units that keep one field in two of
+that lattice where the module keeps one in four (experiments/results/search.md).
 
 Result at B 32, in the 3 m box: of seeds 200 to 215, all that were trained after the recipe was
 frozen, 9 have two modules (11 to 18 units at 0.71 to 0.77 m, 25 to 37 at 1.22 to 1.33 m), 7 have
