@@ -10,9 +10,8 @@ none; median 60° score of the grid cells 1.13 (experiments/results/claims_quick
 units at 0.74 m, 29 at 1.28 m, 42 of 43 active units grid cells. Training is chaotic: another
 processor, number of cores or library version can give another network from the same seed.
 
-Smaller than the paper: B 32 instead of 130, N 64 instead of 128, H 64. An invariance weight of 0.2
-instead of 0.1 and a sigma_g of 0.25 instead of 0.4 (experiments/results/search.md). The capacity weight
-and the open choices are those of `full.py`.
+Smaller than the paper: B 32 instead of 130, N 64 instead of 128, H 64. The capacity weight and the
+open choices are those of `full.py`.
 """
 
 from sicjax.config import load_file
@@ -23,6 +22,4 @@ def get_config():
     config.num_steps = 7000
     config.data.num_trajectories = 32
     config.model.num_units = 64
-    config.loss.invariance = 0.2
-    config.loss.sigma_g = 0.25
     return config
