@@ -28,13 +28,13 @@ from sicjax.config import default
 
 def get_config():
     config = default()
-    config.num_steps = 8000
+    config.num_steps = 10000
     config.parallel = "auto"
     config.model.hidden_width = 64
     config.model.activation = "tanh"
     config.loss.capacity = 0.2
     config.loss.conformal_isometry = 0.1
-    config.optimizer.learning_rate = 2e-3
+    config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 1000
     config.optimizer.accumulation = 1
