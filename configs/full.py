@@ -28,7 +28,7 @@ from sicjax.config import default
 
 def get_config():
     config = default()
-    config.num_steps = 10000
+    config.num_steps = 8000
     config.parallel = "auto"
     config.model.hidden_width = 64
     config.model.activation = "tanh"

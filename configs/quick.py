@@ -19,6 +19,7 @@ from sicjax.config import load_file
 
 def get_config():
     config = load_file("configs/full.py")
+    config.num_steps = 10000
     config.data.num_trajectories = 32
     config.model.num_units = 64
     return config
