@@ -4,7 +4,7 @@
         [--x=FIELD:V1,...] [--y=FIELD:V1,...] [--config.FIELD=VALUE ...]
 
 By default the capacity weight against sigma_g, 5 x 5 settings, one seed of each
-(--config.num_networks=4 for more): 2.9 steps a second on two cores of an AMD EPYC, so 42 minutes,
+(--config.num_networks=4 for more): 2.9 steps a second on two cores of an AMD EPYC, so 57 minutes,
 and 9 for the reports. Writes phase_diagram.json, one row per network; phase_diagram.md, the same as
 a table; phase_diagram.png: number of modules, period of the grid cells, their share of the active
 units with the most frequent kind (3 m box, long walks), and the variance that position explains on
