@@ -175,17 +175,32 @@ def _modules(row: Row) -> str:
 
 
 def draw(rows: Sequence[Row]) -> Figure:
-    """The period of every grid unit of every network, coloured by module."""
+    """The period of every grid unit of every network, coloured by its module's scale."""
     figure = plots.blank_figure(5.2, 1.2 + 0.22 * len(rows))
     ax = figure.subplots()
+    scales = scales_of_modules(rows)
     for k, row in enumerate(rows):
         for spacing, module in row["spacings_m"]:
-            colour = plots.COLOURS[module % len(plots.COLOURS)] if module >= 0 else plots.FAINT
+            scale = scales[k][module] if module >= 0 else None
+            colour = plots.FAINT if scale is None else plots.COLOURS[scale % len(plots.COLOURS)]
             ax.plot(spacing, k, "|", color=colour, ms=9, alpha=0.8)
     ax.set_yticks(range(len(rows)), [f"seed {row['seed']}" for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    plots.dress(ax, x="period of each grid unit (m), 3 m box; colour: module, grey: in none")
+    plots.dress(ax, x="period of each grid unit (m), 3 m box; colour: scale, grey: in no module")
     return figure
+
+
+def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
+    """Each network's modules -> scales, 0 the finest, so that a coarse module alone is not that.
+
+    A scale's period is the median over the networks with most modules; the nearest ratio decides.
+    """
+    periods = [[module["period_m"] for module in row["modules"]] for row in rows]
+    most = max(map(len, periods), default=0)
+    scales = np.median([found for found in periods if len(found) == most], axis=0)
+    return [
+        [int(np.argmin(np.abs(np.log(scales / period)))) for period in found] for found in periods
+    ]
 
 
 def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str:

@@ -128,6 +128,15 @@ def test_the_table_and_the_figure_name_every_network():
     plt.close(figure)
 
 
+def test_a_coarse_module_alone_has_the_colour_of_the_coarse_ones():
+    rows = [
+        {"modules": [claims_module(10, period_m) for period_m in periods]}
+        for periods in [(0.7, 1.2), (1.25,), (0.6, 1.1), (), (0.9,)]
+    ]
+    assert claims.scales_of_modules(rows) == [[0, 1], [1], [0, 1], [], [1]]
+    assert claims.scales_of_modules([{"modules": []}]) == [[]]
+
+
 def claims_module(units, period_m, is_torus=None, betti=(None, None, None)):
     return {
         "units": units, "period_m": period_m, "orientation_deg": 5.0, "is_torus": is_torus,
