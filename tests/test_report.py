@@ -274,7 +274,10 @@ def browse(page, tmp_path, width, click=None):
 
 
 def test_examples_take_modules_in_turn():
-    """Six active units by falling score: 0 to 3 of the first module, 4 of the second, 5 of none."""
+    """Six active units by falling score: 0 to 3 of the first module, 4 of the second, 5 of none.
+
+    In the 3 m box, where modules are found, unit 3 has a higher score than 0 to 2.
+    """
     found = SimpleNamespace(
         active=np.arange(7) < 6,
         lattice=np.array(["hexagonal"] * 6 + [""]),
@@ -283,9 +286,13 @@ def test_examples_take_modules_in_turn():
                 grid_score=1 - np.arange(7) / 10, square_score=np.zeros(7), num_fields=np.ones(7)
             )
         ),
+        verdict=SimpleNamespace(
+            scores=SimpleNamespace(grid_score=np.array([0.5, 0.4, 0.3, 1.2, 0.1, 2.0, np.nan]))
+        ),
         units=SimpleNamespace(module=np.array([0, 0, 0, 0, 1, -1, -1])),
     )
-    assert report.examples(found, 3).tolist() == [0, 1, 4]
-    assert report.examples(found, 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert report.examples(found, 1).tolist() == [3]
+    assert report.examples(found, 3).tolist() == [3, 0, 4]
+    assert report.examples(found, 6).tolist() == [3, 0, 1, 2, 4, 5]
     found.units.module[:] = -1
     assert report.examples(found, 4).tolist() == report.display_order(found)[:4].tolist()

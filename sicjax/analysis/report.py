@@ -278,7 +278,7 @@ def draw(
         **_module_figures(evaluation),
         "generalisation": plots.generalisation(
             [(box, mapped.maps.ratemaps[best]) for box, mapped in evaluation.long.items()],
-            titles=[_titles(evaluation.first, evaluation)[n] for n in best],
+            titles=[_titles(evaluation.verdict, evaluation)[n] for n in best],
             training_range_m=evaluation.training_range_m,
             fig=plots.blank_figure(),
         ),
@@ -310,8 +310,13 @@ def display_order(evaluation: Evaluation) -> np.ndarray:
 
 
 def examples(evaluation: Evaluation, count: int) -> np.ndarray:
-    """Return units to stand for the rest: the best of each module, as many of each."""
-    return in_turn(display_order(evaluation), evaluation.units.module, count)
+    """Return units to stand for the rest: the best of each module, as many of each.
+
+    The best by the box that modules come from: in a smaller one a coarse lattice has few fields.
+    """
+    order, module = display_order(evaluation), evaluation.units.module
+    score = np.where(module >= 0, evaluation.verdict.scores.grid_score, -np.inf)[order]
+    return in_turn(order[np.argsort(-score, kind="stable")], module, count)
 
 
 def in_turn(order: np.ndarray, module: np.ndarray, count: int) -> np.ndarray:
@@ -699,9 +704,9 @@ def _map_captions(evaluation: Evaluation) -> dict[str, str]:
         "periods": f"Period, the distance between neighbouring fields ({verdict}).",
         "period_orientation": f"Period and orientation of the same units ({verdict}).",
         "generalisation": "The best units of each module (of all, if there is none) in three"
-        " boxes, to one scale. In training, 99 % of the positions are nearer to the start than the"
-        f" dashed circle ({evaluation.training_range_m:.2f} m); beyond is outside the training"
-        " range.",
+        f" boxes, to one scale; scores: {verdict}. In training, 99 % of the positions are nearer to"
+        f" the start than the dashed circle ({evaluation.training_range_m:.2f} m); beyond is"
+        " outside the training range.",
         "compared_periods": "Period of each unit that carries a lattice, in other boxes and on"
         f" slower and faster walks in the 2 m box ({speeds}; usually {usual:.3g} m), against that"
         " on the long walks in the 2 m box.",
