@@ -21,8 +21,8 @@ def test_rate_maps_give_the_committed_figures(name):
     """Another machine rounds otherwise, which long walks amplify.
 
     Rounding the weights themselves to float16, a perturbation 4,000 times that of float32
-    arithmetic, changed `quick` and `full` by no unit of 54 and of 86, and by at most 0.001 of
-    score, 0.04 % of period and 0.004 of variance; the tolerances are at least twice that.
+    arithmetic, changed the three by at most one unit's verdict, 0.004 of score, 0.04 % of period
+    and 0.004 of variance; the tolerances are at least twice that.
     """
     summary = json.loads((PRETRAINED / name / "summary.json").read_text())
     run = sicjax.load_pretrained(name)
