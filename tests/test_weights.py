@@ -21,7 +21,7 @@ def test_rate_maps_give_the_committed_figures(name):
     """Another machine rounds otherwise, which long walks amplify.
 
     Rounding the weights themselves to float16, a perturbation 4,000 times that of float32
-    arithmetic, changed the three by at most one unit's verdict, 0.004 of score, 0.04 % of period
+    arithmetic, changed the three by at most one unit's lattice, 0.004 of score, 0.04 % of period
     and 0.004 of variance; the tolerances are at least twice that.
     """
     summary = json.loads((PRETRAINED / name / "summary.json").read_text())
