@@ -8,8 +8,8 @@ The first two add the table and the figure; the third only trains and reports. T
 `quick.py`; beside it are the paper's six ablations, and the whole with the capacity weight that the
 paper prints. Network k of each starts from the same seed. One population, one compiled program.
 
-Cost: 55 minutes with the reports on two cores of an AMD EPYC that had other work for ten of them; on
-quiet cores 4.8 steps a second for all 32 networks, and 16 s a report.
+Cost: 55 minutes with the reports on two cores of an AMD EPYC that had other work for ten of them;
+on quiet cores 4.8 steps a second for all 32 networks, and 16 s a report.
 
 Result, in the 3 m box (experiments/results/ablations.md): the whole has two modules from all four
 seeds; without capacity all four have one; without separation, invariance or permutations there is
