@@ -18,11 +18,11 @@ sigma_g gives bands, or a module at 0.65 m, and not the paper's place-like field
 capacity weight gives one module.
 """
 
-from sicjax.config import load_file
+from sicjax.recipes import load_config
 
 
 def get_config():
-    config = load_file("configs/quick.py")
+    config = load_config("quick")
     config.num_networks = 4
     config.variants = {
         "full": {},

@@ -9,11 +9,11 @@ under SLURM or on several machines see docs/pods.md. `experiments.sweep` adds a 
 over all networks; --config.report=false skips the evaluation, a minute or two for each network.
 """
 
-from sicjax.config import load_file
+from sicjax.recipes import load_config
 
 
 def get_config():
-    config = load_file("configs/quick.py")
+    config = load_config("quick")
     config.num_networks = 2
     config.variants = {
         "capacity 0.1": {"loss.capacity": 0.1},

@@ -15,11 +15,11 @@ Smaller than the paper: B 32 instead of 130, N 64 instead of 128, H 64. The capa
 open choices are those of `full.py`.
 """
 
-from sicjax.config import load_file
+from sicjax.recipes import load_config
 
 
 def get_config():
-    config = load_file("configs/full.py")
+    config = load_config("full")
     config.num_steps = 10000
     config.data.num_trajectories = 32
     config.model.num_units = 64

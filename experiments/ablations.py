@@ -25,8 +25,8 @@ from ml_collections import ConfigDict
 from experiments import sweep
 from experiments.sweep import Row
 from sicjax import plots
-from sicjax.analysis.report import in_turn
-from sicjax.main import guarded, parse
+from sicjax.main import guarded, leave, parse
+from sicjax.report.figures import in_turn
 
 # Column of the table -> where a row has it: `sweep.collect`, or `measure` below.
 COLUMNS = {
@@ -219,4 +219,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    leave(guarded(main, sys.argv[1:]))

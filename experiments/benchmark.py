@@ -28,15 +28,11 @@ from ml_collections import ConfigDict
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
 from sicjax.config import ConfigError
+from sicjax.method import make_settings
 from sicjax.parallel import available_cores, make_layout
-from sicjax.training import (
-    make_dispatch,
-    make_init,
-    make_settings,
-    make_step,
-    population_settings,
-    start,
-)  # fmt: skip
+from sicjax.population import Population
+from sicjax.recipes import from_json, load_config, to_json
+from sicjax.training import Dispatch, make_init, make_step, start
 
 ROUNDS = 5
 
@@ -52,16 +48,15 @@ def paper_scale() -> ConfigDict:
 def compile_step(config: ConfigDict, devices: int = 1) -> tuple[Callable[[], None], float]:
     """Our step of a population, as training runs it, and the seconds it took to compile."""
     layout = make_layout(config.num_networks, config.parallel, devices)
-    states, settings = start(config, layout), layout.rows(population_settings(config))
+    population = Population(config)
+    states, settings = start(config, population.seeds, layout), layout.rows(population.settings)
     began = time.perf_counter()
-    dispatch = layout.compile(
-        make_dispatch(config, layout), states, settings, static=(1,), donate=True
-    )
+    dispatch = Dispatch(config, layout)
     seconds = time.perf_counter() - began
 
     def run() -> None:
         nonlocal states
-        states, metrics = dispatch(states, settings)
+        states, metrics = dispatch(states, settings, 1)
         jax.block_until_ready((states, metrics))
 
     return run, seconds
@@ -169,7 +164,7 @@ def in_own_process(config: ConfigDict, cpu_devices: int = 1) -> dict[str, float]
     """`step_alone` in a new process, for which a CPU is so many devices."""
     command = [sys.executable, "-m", "experiments.benchmark", "--step-alone"]
     done = subprocess.run(
-        command, input=config_module.to_json(config), capture_output=True, text=True, check=True,
+        command, input=to_json(config), capture_output=True, text=True, check=True,
         env={**os.environ, "JAX_NUM_CPU_DEVICES": str(cpu_devices)},
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
@@ -202,11 +197,11 @@ def scaling(config: ConfigDict) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; returns the exit code."""
     if "--step-alone" in arguments:
-        print(json.dumps(step_alone(config_module.from_json(sys.stdin.read()))))
+        print(json.dumps(step_alone(from_json(sys.stdin.read()))))
         return 0
     files = [text.removeprefix("--config=") for text in arguments if text.startswith("--config=")]
     try:
-        config = config_module.load_file(files[0]) if files else paper_scale()
+        config = load_config(files[0]) if files else paper_scale()
         config_module.validate(config)
     except ConfigError as error:
         print(f"benchmark: {error}", file=sys.stderr)

@@ -33,10 +33,12 @@ from ml_collections import ConfigDict
 from experiments.benchmark import as_table, device
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
-from sicjax.analysis import snapshots
 from sicjax.config import ConfigError
+from sicjax.method import make_settings
+from sicjax.recipes import load_config
+from sicjax.report import snapshots
 from sicjax.run import Run
-from sicjax.training import Loss, TrainState, make_init, make_loss, make_settings, make_step
+from sicjax.training import Loss, TrainState, make_init, make_loss, make_step
 from sicjax.trajectories import smooth_walks
 
 STEPS_PER_TURN = 20
@@ -154,7 +156,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(
                 f"unknown: --{sorted(unknown)[0]}; there are --config, --steps, --double, --json"
             )
-        config = config_module.load_file(options.get("config", "configs/quick.py"))
+        config = load_config(options.get("config", "quick"))
         config_module.validate(config)
         if not (steps := options.get("steps", "200")).isdecimal() or not int(steps):
             raise ConfigError(f"--steps={steps}: must be a whole number above 0")

@@ -25,7 +25,7 @@ from experiments import sweep
 from experiments.ablations import median, numbers, read_units, report_of
 from experiments.sweep import Row
 from sicjax import plots
-from sicjax.main import guarded, parse
+from sicjax.main import guarded, leave, parse
 
 NUM_NETWORKS = 16
 TORUS_ROLLS = 20
@@ -230,4 +230,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    leave(guarded(main, sys.argv[1:]))

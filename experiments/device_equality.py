@@ -22,24 +22,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sicjax import config as config_module
-from sicjax.main import guarded, parse
+from sicjax.main import guarded, leave, parse
+from sicjax.method import make_settings
 from sicjax.parallel import Layout, make_layout
-from sicjax.training import (
-    compile_dispatch,
-    make_init,
-    make_loss,
-    make_settings,
-    population_settings,
-    start,
-)
+from sicjax.population import Population
+from sicjax.training import Dispatch, make_init, make_loss, start
 
 
 def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray]:
     """Network 0's state after so many steps beside others, one on each device."""
     config.num_networks = devices
     layout = make_layout(devices, devices=devices)
-    dispatch = compile_dispatch(config, layout, num_steps=num_steps)
-    rows, _ = dispatch(start(config, layout), layout.rows(population_settings(config)))
+    population = Population(config)
+    settings = layout.rows(population.settings)
+    rows, _ = Dispatch(config, layout)(start(config, population.seeds, layout), settings, num_steps)
     return jax.tree.leaves(layout.network(rows, 0))
 
 
@@ -99,4 +95,4 @@ def tiny() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    leave(guarded(main, sys.argv[1:]))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sicjax import config as config_module
 from sicjax.config import ConfigError
-from sicjax.loop import write_reports
-from sicjax.main import guarded
-from sicjax.run import Run, load_run
+from sicjax.main import guarded, leave
+from sicjax.report.phase import write_reports
+from sicjax.run import load_run, load_runs
 
 USAGE = "usage: python -m experiments.evaluate --workdir=DIR [--network=K] [--torus_rolls=N]"
 
@@ -40,22 +40,15 @@ def evaluate(arguments: Sequence[str]) -> None:
         raise ConfigError(f"--workdir is missing; {USAGE}")
     if network and not network.isdecimal():
         raise ConfigError(f"--network={network}: must be an index from 0")
-    runs = [_load(workdir, int(network or 0))]
-    if not network:
-        config = config_module.from_json((Path(workdir) / "config.json").read_text())
-        runs += [_load(workdir, other) for other in range(1, len(config_module.members(config)))]
+    try:
+        runs = [load_run(workdir, int(network))] if network else load_runs(workdir)
+    except (FileNotFoundError, IndexError) as error:
+        raise ConfigError(str(error)) from None
     for run in runs:
         if rolls:
             config_module.set_field(run.config, "evaluation.torus_rolls", rolls)
             config_module.validate(run.config)
     write_reports(runs, Path(workdir))
-
-
-def _load(workdir: str, network: int) -> Run:
-    try:
-        return load_run(workdir, network)
-    except (FileNotFoundError, IndexError) as error:
-        raise ConfigError(str(error)) from None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,4 +60,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.claims import TORUS_ROLLS
-from sicjax.analysis.report import write_report
 from sicjax.config import ConfigError
+from sicjax.report.folder import write_report
 from sicjax.run import load_run
 from sicjax.weights import PRETRAINED, load_weights, save_weights
 

@@ -30,11 +30,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from sicjax import config as config_module
 from sicjax.checkpoint import latest_intact, restore, steps
-from sicjax.main import guarded
+from sicjax.main import guarded, leave
 from sicjax.monitor import read_events, read_metrics
-from sicjax.run import state_shapes
+from sicjax.population import Population
+from sicjax.recipes import from_json
 
 CONFIG = """
 from sicjax.config import default
@@ -106,11 +106,11 @@ class Stage:
 
 def end_of(workdir: Path) -> tuple[list[np.ndarray], tuple[Any, Any]]:
     """The last checkpoint's arrays, and what was logged: rows without their timing, and events."""
-    config = config_module.from_json((workdir / "config.json").read_text())
+    config = from_json((workdir / "config.json").read_text())
     step, damaged = latest_intact(workdir / "checkpoints")
     if step is None or damaged:
         raise AssertionError(f"{workdir}: {damaged or 'no checkpoint'}")
-    states = jax.tree.leaves(restore(workdir / "checkpoints", step, state_shapes(config)))
+    states = jax.tree.leaves(restore(workdir / "checkpoints", step, Population(config).shapes))
     rows = [
         {name: value for name, value in row.items() if name != "timing"}
         for row in read_metrics(workdir / "metrics.jsonl")
@@ -447,4 +447,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    leave(guarded(main, sys.argv[1:]))

@@ -12,8 +12,9 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from sicjax.losses import capacity_loss, conformal_isometry_loss
+from sicjax.method import Parameters, Settings, draw_batch, make_transition
 from sicjax.model import PRECISION, norm_relu
-from sicjax.training import Loss, Metrics, Parameters, Settings, draw_batch, make_transition
+from sicjax.training import Loss, Metrics
 
 CHUNK = 600
 

@@ -26,7 +26,7 @@ from experiments import ablations, sweep
 from experiments.sweep import Axes, Row
 from sicjax import plots
 from sicjax.config import ConfigError
-from sicjax.main import guarded, parse
+from sicjax.main import guarded, leave, parse
 
 DEFAULT_X = "loss.capacity:0.05,0.1,0.2,0.5,2"
 DEFAULT_Y = "loss.sigma_g:0.2,0.3,0.4,0.5,0.6"
@@ -152,4 +152,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    leave(guarded(main, sys.argv[1:]))

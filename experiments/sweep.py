@@ -37,8 +37,10 @@ from sicjax import config as config_module
 from sicjax import parallel, plots
 from sicjax.config import ConfigError
 from sicjax.loop import train
-from sicjax.main import guarded, parse
+from sicjax.main import guarded, leave, parse
 from sicjax.monitor import read_metrics
+from sicjax.population import members, of_variant
+from sicjax.recipes import from_json
 
 Row = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
@@ -97,7 +99,7 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
     sessions = [json.loads(line) for line in lines]
     devices = " and ".join(sorted({session["device"] for session in sessions}))
     hours = sum(session["hours"] for session in sessions)
-    networks, last = len(config_module.members(config)), config.seed + config.num_networks - 1
+    networks, last = len(members(config)), config.seed + config.num_networks - 1
     seeds = f"seed {last}" if config.num_networks == 1 else f"seeds {config.seed} to {last}"
     return (
         f"`python -m {' '.join([module, *given])}`: {networks} networks, {seeds},"
@@ -111,7 +113,7 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
 def is_finished(config: ConfigDict, workdir: Path) -> bool:
     """Whether all is done that this very config asks for, reports included."""
     try:
-        found = config_module.from_json((workdir / "config.json").read_text())
+        found = from_json((workdir / "config.json").read_text())
     except FileNotFoundError:
         return False
     if config_module.difference(found, config) or found.num_steps != config.num_steps:
@@ -132,18 +134,18 @@ def collect(workdir: Path) -> list[Row]:
     Raises:
         FileNotFoundError: the folder holds no run.
     """
-    config = config_module.from_json((workdir / "config.json").read_text())
+    config = from_json((workdir / "config.json").read_text())
     varied = sorted(
         {name for settings in config.variants.values() for name in config_module.flatten(settings)},
         key=config_module.VARIED.index,
     )
     values = {
-        member.variant: config_module.flatten(config_module.of_variant(config, member.variant))
-        for member in config_module.members(config)
+        member.variant: config_module.flatten(of_variant(config, member.variant))
+        for member in members(config)
     }
     last = {row["network"]: row for row in read_metrics(workdir / "metrics.jsonl")}
     rows = []
-    for network, (variant, seed) in enumerate(config_module.members(config)):
+    for network, (variant, seed) in enumerate(members(config)):
         row: Row = {"network": network, "variant": variant, "seed": seed}
         row |= {name: values[variant][name] for name in varied}
         row |= {key: value for key, value in last.get(network, {}).items() if key != "timing"}
@@ -272,4 +274,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    leave(guarded(main, sys.argv[1:]))

@@ -1,29 +1,37 @@
 """sicjax: grid cells from self-supervised learning (Schaeffer et al. 2023) in JAX.
 
 Lengths are in metres, angles in degrees, velocities in metres per step.
+
+Names are imported when they are first used: `import sicjax` itself takes no time, `norm_relu`
+needs JAX and Flax alone, and what scores or draws maps is loaded by those who do.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from sicjax import plots
-from sicjax.analysis.modules import find_modules
-from sicjax.analysis.ratemaps import bin_activity
-from sicjax.analysis.torus import torus_test
-from sicjax.analysis.units import analyze_ratemaps
-from sicjax.config import default as default_config
-from sicjax.loop import train
-from sicjax.losses import (
-    capacity_loss,
-    conformal_isometry_loss,
-    invariance_loss,
-    separation_loss,
-)
-from sicjax.model import norm_relu
-from sicjax.run import Run, load_run
-from sicjax.training import Method
-from sicjax.trajectories import sample_batch
-from sicjax.weights import load_pretrained
-
+_HOMES = {
+    "Method": "method",
+    "Run": "run",
+    "analyze_ratemaps": "analysis.units",
+    "bin_activity": "analysis.ratemaps",
+    "capacity_loss": "losses",
+    "conformal_isometry_loss": "losses",
+    "default_config": "config",
+    "find_modules": "analysis.modules",
+    "invariance_loss": "losses",
+    "load_config": "recipes",
+    "load_pretrained": "weights",
+    "load_run": "run",
+    "load_runs": "run",
+    "norm_relu": "model",
+    "plots": "",
+    "sample_batch": "trajectories",
+    "separation_loss": "losses",
+    "torus_test": "analysis.torus",
+    "train": "loop",
+}
 __all__ = [
     "Method",
     "Run",
@@ -34,8 +42,10 @@ __all__ = [
     "default_config",
     "find_modules",
     "invariance_loss",
+    "load_config",
     "load_pretrained",
     "load_run",
+    "load_runs",
     "norm_relu",
     "plots",
     "sample_batch",
@@ -43,3 +53,39 @@ __all__ = [
     "torus_test",
     "train",
 ]
+
+if TYPE_CHECKING:  # what type checkers and editors read
+    from sicjax import plots
+    from sicjax.analysis.modules import find_modules
+    from sicjax.analysis.ratemaps import bin_activity
+    from sicjax.analysis.torus import torus_test
+    from sicjax.analysis.units import analyze_ratemaps
+    from sicjax.config import default as default_config
+    from sicjax.loop import train
+    from sicjax.losses import (
+        capacity_loss,
+        conformal_isometry_loss,
+        invariance_loss,
+        separation_loss,
+    )
+    from sicjax.method import Method
+    from sicjax.model import norm_relu
+    from sicjax.recipes import load_config
+    from sicjax.run import Run, load_run, load_runs
+    from sicjax.trajectories import sample_batch
+    from sicjax.weights import load_pretrained
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sicjax' has no attribute {name!r}")
+    if not (home := _HOMES[name]):
+        return importlib.import_module(f"sicjax.{name}")
+    module = importlib.import_module(f"sicjax.{home}")
+    value = getattr(module, "default" if name == "default_config" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

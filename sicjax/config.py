@@ -1,26 +1,24 @@
-"""Every setting of a run: its default, meaning and source; checks; config files and overrides.
+"""Every setting of a run: its default, meaning and source; what is right, and how it is set.
 
 A source is "paper" (Schaeffer et al. 2023 state it), "inferred" (the paper implies or plots it) or
 "ours" (the paper leaves it open, or it is no part of the method).
 """
 
-import ast
 import copy
 import dataclasses
 import difflib
 import json
 import math
-import re
-import runpy
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
 
 class ConfigError(ValueError):
     """Bad input, said in one line that names the field, the value and what would be right."""
+
+    exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Field:
     changes_numbers: bool = True  # False: a run may be continued with another value
 
 
-# What the networks of one program may differ in: traced scalars, see `training.Settings`.
+# What the networks of one program may differ in: traced scalars, see `method.Settings`.
 VARIED = (
     "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
     "loss.sigma_x", "loss.sigma_g", "data.permute", "optimizer.learning_rate",
@@ -143,7 +141,10 @@ FIELDS: Mapping[str, Field] = {
     ),
     "optimizer.warmup_steps": Field(0, "linear rise of the learning rate", rule=at_least(0)),
     "optimizer.decay_steps": Field(
-        0, "step at which cosine reaches zero; 0 means num_steps", rule=at_least(0)
+        0,
+        "step at which cosine reaches zero; 0 means the num_steps that the run begins with, and"
+        " stays that when it is prolonged",
+        rule=at_least(0),
     ),
     "optimizer.plateau_factor": Field(
         0.1, "cut of the learning rate on a plateau (PyTorch's default)", "inferred",
@@ -224,40 +225,6 @@ def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     return dict(walk(config, ""))
 
 
-class Member(NamedTuple):
-    """One network of a population."""
-
-    variant: str
-    seed: int
-
-
-def members(config: ConfigDict) -> list[Member]:
-    """The networks of a population by their index: variant by variant, seed by seed.
-
-    A config without variants has one, called "default".
-    """
-    return [
-        Member(variant, config.seed + k)
-        for variant in (config.variants or ["default"])
-        for k in range(config.num_networks)
-    ]
-
-
-def of_variant(config: ConfigDict, variant: str) -> ConfigDict:
-    """The config that trains one variant alone.
-
-    Raises:
-        KeyError: there is no such variant.
-    """
-    alone = config.copy_and_resolve_references()
-    alone.variants = {}
-    if config.variants or variant != "default":
-        for name, value in flatten(config.variants[variant]).items():
-            section, _, leaf = name.rpartition(".")
-            alone[section][leaf] = value
-    return alone
-
-
 def validate(config: ConfigDict) -> None:
     """Check every field's presence, type and range.
 
@@ -267,7 +234,7 @@ def validate(config: ConfigDict) -> None:
     values = flatten(config)
     for name in values:
         if name not in FIELDS:
-            raise ConfigError(_unknown(name))
+            raise ConfigError(unknown_field(name))
     for name in FIELDS:
         if name not in values:
             raise ConfigError(f"{name}: missing; start from sicjax.default_config()")
@@ -296,7 +263,7 @@ def _check_variants(variants: dict[Any, Any]) -> None:
             raise ConfigError(f"{shown}={_brief(settings)}: must be a table of fields and values")
         for name, value in flatten(settings).items():
             if name not in FIELDS:
-                raise ConfigError(f"{shown}: {_unknown(name)}")
+                raise ConfigError(f"{shown}: {unknown_field(name)}")
             if name not in VARIED:
                 raise ConfigError(
                     f"{shown}: {name} can't differ between variants; only {', '.join(VARIED)} can"
@@ -313,7 +280,7 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
         ConfigError: no such field (the nearest one is named), or text of another type.
     """
     if name not in FIELDS:
-        raise ConfigError(_unknown(name))
+        raise ConfigError(unknown_field(name))
     wanted = type(FIELDS[name].default)
     try:
         value = _PARSERS[wanted](text)
@@ -322,60 +289,6 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
         raise ConfigError(f"{name}={shown}: must be {_type_name(wanted)}") from None
     section, _, leaf = name.rpartition(".")
     (config[section] if section else config)[leaf] = value
-
-
-def bundled_configs() -> dict[str, Path]:
-    """The config files that come with sicjax: "configs/quick.py" -> where it lies."""
-    inside = Path(__file__).parent / "configs"  # in an installed package; in a clone, beside it
-    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
-    return {f"configs/{path.name}": path for path in sorted(folder.glob("*.py"))}
-
-
-def find_file(path: str | Path) -> Path:
-    """A config file where the path says, else the one of that path that comes with sicjax.
-
-    Raises:
-        ConfigError: there is neither.
-    """
-    bundled = bundled_configs()
-    if Path(path).is_file():
-        return Path(path)
-    if (found := bundled.get(Path(path).as_posix())) is None:
-        raise ConfigError(
-            f"--config={path}: no such file; those that come with sicjax: {', '.join(bundled)}"
-        )
-    return found
-
-
-def load_file(path: str | Path) -> ConfigDict:
-    """Run a config file, found by `find_file`, and return what its `get_config()` gives.
-
-    Raises:
-        ConfigError: the file can't be read or run, or gives no config.
-    """
-    found = find_file(path)
-    try:
-        names = runpy.run_path(str(found))
-        config = names["get_config"]() if "get_config" in names else None
-    except Exception as error:  # a config is user code: whatever it raises is bad input
-        # Of a locked config's page-long words on a field that it lacks, the field.
-        unknown = re.match(r"""['"]Key "(.*?)" does not exist""", str(error))
-        what = f"{type(error).__name__}: {_one_line(error)}"
-        raise ConfigError(f"--config={path}: {_unknown(unknown[1]) if unknown else what}") from None
-    if not isinstance(config, ConfigDict):
-        raise ConfigError(
-            f"--config={path}: must define get_config(), which returns an ml_collections.ConfigDict"
-        )
-    return config
-
-
-def describe_configs() -> str:
-    """Every bundled config on a line: its path and the first line of its docstring."""
-    lines = []
-    for name, path in bundled_configs().items():
-        about = ast.get_docstring(ast.parse(path.read_text())) or ""
-        lines.append(f"  {name}  {about.partition(chr(10))[0]}")
-    return "\n".join(lines)
 
 
 def describe() -> str:
@@ -387,22 +300,6 @@ def describe() -> str:
             f"  {name}={json.dumps(field.default)}  {field.meaning}{right} [{field.source}]"
         )
     return "\n".join(lines)
-
-
-def to_json(config: ConfigDict) -> str:
-    """The config as the text of config.json."""
-    return json.dumps(config.to_dict(), indent=2) + "\n"
-
-
-def from_json(text: str) -> ConfigDict:
-    """The config that `to_json` wrote; fields younger than the text take their defaults."""
-    config = default()
-    for name, value in flatten(json.loads(text)).items():
-        if name not in FIELDS:
-            raise ConfigError(_unknown(name))
-        section, _, leaf = name.rpartition(".")
-        (config[section] if section else config)[leaf] = value
-    return config
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> str | None:
@@ -448,14 +345,11 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}..."
 
 
-def _unknown(name: str) -> str:
+def unknown_field(name: str) -> str:
+    """One line on a name that is no field's, with the nearest one that is."""
     name = " ".join(name.split())
     leaves = {field.rpartition(".")[2]: field for field in FIELDS}
     near = difflib.get_close_matches(name, FIELDS, 1) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, 1)
     ]
     return f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

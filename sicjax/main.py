@@ -2,20 +2,22 @@
 
 On a TPU pod and under SLURM the processes of a run find each other; elsewhere each is told where
 they meet: --coordinator=HOST:PORT --num_processes=N --process_id=K.
+
+What takes long to import, JAX and all that builds on it, is imported where it is used: help and a
+misspelt flag answer at once.
 """
 
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ml_collections import ConfigDict
 
 from sicjax import config as config_module
-from sicjax import parallel
-from sicjax.checkpoint import one_line
+from sicjax import recipes
 from sicjax.config import ConfigError
-from sicjax.loop import NonFiniteError, RunInterruptedError, train
 
 PROCESS_FLAGS = ("coordinator", "num_processes", "process_id")
 USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
@@ -52,7 +54,7 @@ def parse(arguments: Sequence[str], usage: str = USAGE) -> tuple[ConfigDict, Pat
     path, workdir = flags.pop("config", ""), flags.pop("workdir", "")
     if not path:
         raise ConfigError(f"--config is missing; {usage}")
-    config = config_module.load_file(path)
+    config = recipes.load_config(path)
     if not Path(path).is_file():
         print(f"{path}: the one that comes with sicjax")
     for name, text in flags.items():
@@ -65,13 +67,19 @@ def parse(arguments: Sequence[str], usage: str = USAGE) -> tuple[ConfigDict, Pat
 def main(arguments: Sequence[str]) -> int:
     """Train, resume or report; returns the exit code."""
     if arguments in (["--help"], ["-h"]):
-        text = HELP.format(config_module.describe_configs(), config_module.describe())
+        text = HELP.format(recipes.describe_configs(), config_module.describe())
         try:
             print(text, flush=True)
         except BrokenPipeError:  # `--help | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return guarded(lambda given: train(*parse(given)), arguments)
+    return guarded(_train, arguments)
+
+
+def _train(arguments: Sequence[str]) -> None:
+    from sicjax.loop import train
+
+    train(*parse(arguments))
 
 
 def join_processes(arguments: Sequence[str]) -> list[str]:
@@ -80,6 +88,9 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: --coordinator, --num_processes and --process_id that don't fit.
     """
+    from sicjax import parallel
+    from sicjax.checkpoint import one_line
+
     given: dict[str, str] = {}
     rest = []
     for argument in arguments:
@@ -117,20 +128,29 @@ def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]
     """Run a command on its arguments; what it raises becomes one line and the exit code."""
     try:
         command(join_processes(arguments))
-    except ConfigError as error:
-        print(f"sicjax: {error}", file=sys.stderr)
-        return 2
-    except NonFiniteError as error:
-        print(f"sicjax: no network is left: {error}", file=sys.stderr)
-        return 3
-    except RunInterruptedError as stop:
-        print(f"sicjax: {stop}", file=sys.stderr)
-        return stop.exit_code
     except KeyboardInterrupt:
         print("sicjax: stopped at once; the last checkpoint stands", file=sys.stderr)
         return 130
+    except Exception as error:
+        if (code := getattr(error, "exit_code", None)) is None:
+            raise
+        print(f"sicjax: {error}", file=sys.stderr)
+        return code
     return 0
 
 
+def leave(exit_code: int) -> NoReturn:
+    """End this process; what a signal has cut short isn't waited for.
+
+    Python would join every thread first: one that scores maps for a report runs on for a minute,
+    and one that Orbax left in the middle of a save waits for minutes.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if exit_code in (75, 130):
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

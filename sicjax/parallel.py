@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,10 @@ class Layout:
             population,
         )
 
+    def everywhere(self, number: int) -> Array:
+        """An integer for every device, [D]."""
+        return _everywhere(self, number)
+
     def to_host(self, rows: Tree) -> Tree:
         """Leaves [D, K, ...] -> NumPy [P, ...], the same on every process."""
         whole = rows if jax.process_count() == 1 else _replicated(self, rows)
@@ -122,18 +126,16 @@ class Layout:
         """Leaves [D, K, ...] -> NumPy [...] of one network, the same on every process."""
         return jax.device_get(_network(self, rows, *divmod(index, self.per_device)))
 
-    def compile(self, function: Callable, *rows: Tree, static: tuple = (), donate: bool = False):
-        """Compile `function` of leaves [K, ...] and static values for leaves [D, K, ...].
+    def compile(self, function: Callable, *rows: Tree, donate: bool = False):
+        """Compile `function` of leaves [K, ...] for leaves [D, K, ...].
 
         Args:
             function: to be mapped over devices.
             rows: its arguments, or their shapes.
-            static: further arguments, compiled in.
             donate: the first argument's memory may be used for the results.
         """
-        last = tuple(range(len(rows), len(rows) + len(static)))
-        mapped = on_devices(function, self.devices, static_argnums=last, donate=donate)
-        return mapped.lower(*jax.tree.map(self._local, rows), *static).compile()
+        mapped = on_devices(function, self.devices, donate=donate)
+        return mapped.lower(*jax.tree.map(self._local, rows)).compile()
 
     @property
     def mesh(self) -> Mesh:
@@ -186,21 +188,9 @@ def make_layout(
     return Layout(num_networks, tuple(found[:devices]), batch and devices > 1)
 
 
-def on_devices(
-    function: Callable,
-    devices: tuple[jax.Device, ...],
-    *,
-    static_argnums: tuple[int, ...] = (),
-    donate: bool = False,
-) -> Any:
+def on_devices(function: Callable, devices: tuple[jax.Device, ...], *, donate: bool = False) -> Any:
     """`function` of leaves [K, ...] -> one of leaves [D, K, ...]; the first may be donated."""
-    return jax.pmap(
-        function,
-        _AXIS,
-        devices=devices,
-        donate_argnums=(0,) if donate else (),
-        static_broadcasted_argnums=static_argnums,
-    )
+    return jax.pmap(function, _AXIS, devices=devices, donate_argnums=(0,) if donate else ())
 
 
 def unseen_accelerator(
@@ -253,6 +243,30 @@ def device_limit(layout: Layout) -> float | None:
     return min(free) / len(mine) if free else None
 
 
+class PeerError(RuntimeError):
+    """Another process of the run has stopped; `exit_code` is what it ends with."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        self.exit_code = exit_code
+        super().__init__("another process of this run has stopped; its output says why")
+
+
+@contextlib.contextmanager
+def on_first() -> Iterator[bool]:
+    """Whether this is process 0; what it raises inside ends the others too. All must enter.
+
+    Raises:
+        PeerError: on the others.
+    """
+    error: Exception | None = None
+    try:
+        yield is_first()
+    except Exception as raised:
+        error = raised
+    if exit_code := from_first(getattr(error, "exit_code", 1) if error else 0):
+        raise error or PeerError(exit_code)
+
+
 def is_first() -> bool:
     """Whether this is process 0, which writes logs and reports."""
     return jax.process_index() == 0
@@ -293,11 +307,20 @@ def use_all_cores(environment: Mapping[str, str] = os.environ) -> None:
             jax.config.update("jax_num_cpu_devices", available_cores())
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
+def available_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use, by its affinity and its container's quota; at least 1.
+
+    Args:
+        group: folder of the control group, whose cpu.max says how much time it gets of how much.
+    """
     if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no quota
+        quota, period = (group / "cpu.max").read_text().split()
+        cores = min(cores, int(quota) // int(period))
+    return max(cores, 1)
 
 
 def has_other_processes(environment: Mapping[str, str] = os.environ) -> bool:
@@ -341,6 +364,12 @@ def _population(layout: Layout, rows: Tree) -> Tree:
     return jax.tree.map(
         lambda leaf: lax.with_sharding_constraint(leaf, layout.evenly(leaf)), _flat(layout, rows)
     )
+
+
+@partial(jax.jit, static_argnums=0)
+def _everywhere(layout: Layout, number: int) -> Array:
+    spread = jnp.full(len(layout.devices), number, jnp.int32)
+    return lax.with_sharding_constraint(spread, layout.sharding(_AXIS))
 
 
 @partial(jax.jit, static_argnums=0)

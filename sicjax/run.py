@@ -5,7 +5,6 @@ Letters: N units, T steps, W walks. Lengths in metres; maps [N, y, x] as in `ana
 
 import dataclasses
 import itertools
-import json
 import os
 import sys
 from functools import cached_property, partial
@@ -18,10 +17,18 @@ from jax import Array
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from sicjax import config as config_module
 from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
 from sicjax.checkpoint import latest_intact, restore
-from sicjax.config import ConfigError
+from sicjax.method import (
+    PAPER,
+    Method,
+    Parameters,
+    TransitionNetwork,
+    check_to_load,
+    failures,
+    make_hypernetwork,
+    make_transition,
+)
 from sicjax.model import (
     Factors,
     Hypernetwork,
@@ -30,17 +37,11 @@ from sicjax.model import (
     rollout,
     rollout_factorised,
 )
-from sicjax.training import (
-    PAPER,
-    Method,
-    Parameters,
-    TrainState,
-    failures,
-    make_hypernetwork,
-    make_init,
-    make_transition,
-)
+from sicjax.population import Population, of_variant
+from sicjax.recipes import from_json
+from sicjax.training import TrainState
 from sicjax.trajectories import Walk, smooth_walks
+from sicjax.workdir import recorded_method
 
 BIN_M = 0.04  # side of a bin in every box
 WALK_STEPS = 2000  # of the long walks
@@ -50,6 +51,7 @@ MIN_VISITS = 20  # of every bin
 BATCH_STEPS = 128_000  # of the walks that are drawn and run at once
 MEAN_SPEED = 0.4  # of smooth walks, relative to the largest velocity component
 TOLERANCE = 1e-5  # of W in evaluation rollouts, relative; a step of the state is off by as much
+ROUNDING = 1e-5  # of velocities that are differences of positions, relative to the largest
 GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
 
 
@@ -79,13 +81,11 @@ class Run:
     method: Method = PAPER  # parts of one's own
 
     @classmethod
-    def from_state(
-        cls, config: ConfigDict, state: TrainState, network: int, method: Method = PAPER
-    ) -> "Run":
-        """The network of a population's config that a training state holds."""
-        variant = config_module.members(config)[network].variant
+    def from_state(cls, population: Population, state: TrainState, network: int) -> "Run":
+        """The network of a population that a training state holds."""
+        variant, method = population.members[network].variant, population.method
         return cls(
-            config_module.of_variant(config, variant), state.parameters, network,
+            of_variant(population.config, variant), state.parameters, network,
             int(state.step), failure_of(state, network, method), variant, method,
         )  # fmt: skip
 
@@ -124,21 +124,11 @@ class Run:
         if not np.isfinite(given).all():
             raise ValueError("velocities: must be finite")
         if exact or self.method.transition is not None:
-            return self._rollout(self.parameters, given)
+            return _rollout(make_hypernetwork(self.config, self.method), self.parameters, given)
         walks = given.reshape(-1, *given.shape[-2:])
-        states = self._rollout_factorised(self.parameters, self._factors(walks), walks)
+        factors = self._factors(walks)
+        states = _rollout_factorised(self._hypernetwork, self.parameters, factors, walks)
         return states.reshape(*given.shape[:-1], -1)
-
-    @cached_property
-    def _rollout(self):
-        transition = make_transition(self.config, self.method)
-
-        @jax.jit
-        def run(parameters: Parameters, velocities: Array) -> Array:
-            start = norm_relu(parameters.initial_direction)
-            return rollout(partial(transition, parameters), start, velocities)
-
-        return run
 
     @property
     def _hypernetwork(self) -> Hypernetwork:
@@ -147,28 +137,13 @@ class Run:
         return network
 
     @cached_property
-    def _rollout_factorised(self):
-        apply = self._hypernetwork.apply
-
-        @jax.jit
-        def run(parameters: Parameters, factors: Factors, velocities: Array) -> Array:
-            start = norm_relu(parameters.initial_direction)
-
-            def hidden(velocity: Array) -> Array:
-                return jnp.asarray(apply(parameters.hypernetwork, velocity, hidden_only=True))
-
-            return rollout_factorised(factors, hidden, start, velocities)
-
-        return run
-
-    @cached_property
     def _trained_factors(self) -> Factors:
         return self._factors_within(self.config.data.max_velocity)
 
     def _factors(self, velocities: np.ndarray) -> Factors:
         """Factors of W that hold for velocities [..., 2]."""
         largest = float(np.abs(velocities).max(initial=0))
-        if largest <= self.config.data.max_velocity:
+        if largest <= self.config.data.max_velocity * (1 + ROUNDING):
             return self._trained_factors
         return self._factors_within(largest)
 
@@ -249,49 +224,57 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
         >>> run.ratemaps(box_m=2.0).ratemaps.shape  # doctest: +SKIP
         (64, 50, 50)
     """
+    folder, population = _recorded_population(workdir, method)
+    if not 0 <= network < len(population):
+        raise IndexError(f"network={network}: {folder} has networks 0 to {len(population) - 1}")
+    states = restore(folder / "checkpoints", _last_step(folder), population.shapes)
+    return Run.from_state(population, jax.tree.map(lambda leaf: leaf[network], states), network)
+
+
+def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run]:
+    """Load every network of a run from its latest intact checkpoint.
+
+    Args:
+        workdir: the run's folder.
+        method: the parts of your own that they were trained with.
+
+    Returns:
+        The networks by their index; `load_run` says what is raised.
+
+    Source: ours.
+
+    Example:
+        >>> import sicjax
+        >>> runs = sicjax.load_runs("runs/pod")  # doctest: +SKIP
+        >>> [run.variant for run in runs]  # doctest: +SKIP
+        ['capacity 0.1', 'capacity 0.1', 'capacity 0.5', ...]
+    """
+    folder, population = _recorded_population(workdir, method)
+    states = restore(folder / "checkpoints", _last_step(folder), population.shapes)
+    return [
+        Run.from_state(population, jax.tree.map(lambda leaf, k=k: leaf[k], states), k)
+        for k in range(len(population))
+    ]
+
+
+def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Path, Population]:
+    """The folder of a run, and the networks that it says it holds."""
     folder = Path(workdir)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"workdir={folder}: no config.json, so no run")
-    config = config_module.from_json((folder / "config.json").read_text())
-    last = len(config_module.members(config)) - 1
-    if not 0 <= network <= last:
-        raise IndexError(f"network={network}: {folder} has networks 0 to {last}")
-    check_recorded_method(folder, method, "transition")
+    config = from_json((folder / "config.json").read_text())
+    check_to_load(folder, recorded_method(folder), method)
+    return folder, Population(config, method)
+
+
+def _last_step(folder: Path) -> int:
+    """The step of a run's latest intact checkpoint; damaged ones are named."""
     step, damaged = latest_intact(folder / "checkpoints")
     for bad, problem in damaged.items():
         print(f"the checkpoint of step {bad} is damaged: {problem}", file=sys.stderr)
     if step is None:
         raise FileNotFoundError(f"workdir={folder}: no {'intact ' * bool(damaged)}checkpoint yet")
-    states = restore(folder / "checkpoints", step, state_shapes(config, method))
-    return Run.from_state(config, jax.tree.map(lambda leaf: leaf[network], states), network, method)
-
-
-def check_recorded_method(folder: Path, method: Method, *parts: str) -> None:
-    """See that the method.json of a run with a method of one's own names this method.
-
-    Args:
-        folder: the workdir.
-        method: the method given now.
-        parts: names of the parts that must agree; all when none is named.
-
-    Raises:
-        ConfigError: a part differs.
-    """
-    path = folder / "method.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    now = method.describe()
-    for part in parts or before | now:
-        if before.get(part) != now.get(part):
-            raise ConfigError(
-                f"workdir={folder} belongs to another experiment: method.{part} was"
-                f" {before.get(part, 'not given')}, now {now.get(part, 'not given')}"
-            )
-
-
-def state_shapes(config: ConfigDict, method: Method = PAPER) -> TrainState:
-    """Shapes and types [P, ...] of a population's training state."""
-    seeds = jax.ShapeDtypeStruct((len(config_module.members(config)),), jnp.uint32)
-    return jax.eval_shape(jax.vmap(make_init(config, method)), seeds)
+    return step
 
 
 def failure_of(state: TrainState, network: int, method: Method = PAPER) -> str | None:
@@ -301,6 +284,30 @@ def failure_of(state: TrainState, network: int, method: Method = PAPER) -> str |
     terms = dict(enumerate(failures(method)))
     term = terms.get(int(state.failed_term), "a term of the method")  # read without its method
     return f"network {network}: {term} is not finite at step {int(state.failed_step)}"
+
+
+@partial(jax.jit, static_argnums=0)
+def _rollout(network: TransitionNetwork, parameters: Parameters, velocities: Array) -> Array:
+    """States [..., T, N] along velocities [..., T, 2]; one program for each network and shape."""
+    start = norm_relu(parameters.initial_direction)
+
+    def transition(velocity: Array) -> Array:
+        return jnp.asarray(network.apply(parameters.hypernetwork, velocity))
+
+    return rollout(transition, start, velocities)
+
+
+@partial(jax.jit, static_argnums=0)
+def _rollout_factorised(
+    network: Hypernetwork, parameters: Parameters, factors: Factors, velocities: Array
+) -> Array:
+    """States [W, T, N] along velocities [W, T, 2], without forming W."""
+    start = norm_relu(parameters.initial_direction)
+
+    def hidden(velocity: Array) -> Array:
+        return jnp.asarray(network.apply(parameters.hypernetwork, velocity, hidden_only=True))
+
+    return rollout_factorised(factors, hidden, start, velocities)
 
 
 def num_bins(box_m: float) -> int:

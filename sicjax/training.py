@@ -2,15 +2,13 @@
 
 step(state, settings) -> (state, metrics)     one network, pure
 map over networks                             P networks: seeds and/or settings
-lax.scan(..., length=n)                       n steps per dispatch
+lax.fori_loop                                 n steps per dispatch
 pmap                                          the same on every device
 """
 
-import dataclasses
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,39 +16,23 @@ import numpy as np
 import optax
 from jax import Array, lax
 from ml_collections import ConfigDict
-from optax.contrib import reduce_on_plateau
 
-from sicjax import config as config_module
-from sicjax.config import ConfigError
-from sicjax.losses import LossSettings, neural_speeds, sic_loss
-from sicjax.model import Hypernetwork, initial_direction, norm_relu, rollout_permuted
+from sicjax.losses import neural_speeds, sic_loss
+from sicjax.method import (
+    FAILURES,
+    LOGGED,
+    PAPER,
+    Method,
+    Parameters,
+    Settings,
+    draw_batch,
+    make_hypernetwork,
+    make_settings,
+    make_transition,
+)
+from sicjax.model import initial_direction, norm_relu, rollout_permuted
+from sicjax.optimizer import make_optimizer, make_schedule, plateau_scale
 from sicjax.parallel import WHOLE, Layout, Split
-from sicjax.trajectories import Batch, permuted_batch, sample_batch
-
-# What can go non-finite, after which come a method's own terms; index -1 means nothing has.
-FAILURES = (
-    "separation", "invariance", "capacity", "conformal_isometry", "gradient", "weights"
-)  # fmt: skip
-# What is logged beside the four terms and their weighted values.
-LOGGED = (
-    "loss", "num_far", "num_near", "neural_speed", "dead_states", "dead_units", "learning_rate",
-    "gradient_norm", "step", "network", "timing",
-)  # fmt: skip
-
-
-class Settings(NamedTuple):
-    """Traced scalars: networks trained side by side may differ in them."""
-
-    loss: LossSettings
-    permute: Array  # bool
-    learning_rate: Array  # peak
-
-
-class Parameters(NamedTuple):
-    """What is trained."""
-
-    hypernetwork: Any  # Flax parameters
-    initial_direction: Array  # [N]; g_0 = norm_relu(initial_direction)
 
 
 class TrainState(NamedTuple):
@@ -67,191 +49,6 @@ class TrainState(NamedTuple):
 Metrics = dict[str, Array]
 Loss = Callable[[Parameters, Array, Settings], tuple[Array, Metrics]]
 Step = Callable[[TrainState, Settings], tuple[TrainState, Metrics]]
-
-
-class TransitionNetwork(Protocol):
-    """What gives W(v): a Flax module, or anything with the same two functions."""
-
-    def init(self, key: Array, velocity: Array, /) -> Any:
-        """Parameters, from a key and a velocity [2]."""
-
-    def apply(self, parameters: Any, velocities: Array, /) -> Any:
-        """Velocities [..., 2] metres per step -> matrices [..., N, N]."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """Parts of the method to replace by your own; those not given are the paper's.
-
-    Args:
-        transition: gives W(v) instead of the MLP: a Flax module (or any object with `init` and
-            `apply`) from velocities [..., 2] metres per step to matrices [..., N, N], N being
-            `config.model.num_units`.
-        velocities: from a key to T velocities [T, 2] metres per step, T being
-            `config.data.trajectory_length`; each batch holds B permutations of them. Set
-            `config.data.max_velocity` to the largest component: evaluation walks stay below it.
-        terms: further terms of the loss, weight included, by name: functions of the states
-            [B, T, N], the initial state [N] and the `Batch`, each giving a scalar. They are
-            added to the loss and logged under their names.
-
-    Raises:
-        ConfigError: by `train`, for a part that gives another shape, or a name that is taken.
-
-    Source: ours; what it replaces is in Schaeffer et al. 2023, section 3.
-
-    Example:
-        >>> import jax.numpy as jnp, sicjax
-        >>> def sparsity(states, initial_state, batch):
-        ...     return 0.01 * jnp.mean(jnp.sum(states, axis=-1))
-        >>> method = sicjax.Method(terms={"sparsity": sparsity})
-        >>> config = sicjax.default_config()
-        >>> config.num_steps, config.data.num_trajectories, config.model.hidden_width = 2, 4, 8
-        >>> run = sicjax.train(config, method=method)  # doctest: +ELLIPSIS
-        1 network(s) on ...
-    """
-
-    transition: TransitionNetwork | None = None
-    velocities: Callable[[Array], Array] | None = None
-    terms: Mapping[str, Callable[[Array, Array, Batch], Array]] = dataclasses.field(
-        default_factory=dict
-    )
-
-    def describe(self) -> dict[str, str]:
-        """Which parts are replaced, and by what: names, without the code behind them."""
-        parts: dict[str, Any] = {"transition": self.transition, "velocities": self.velocities}
-        parts |= {f"terms.{name}": term for name, term in self.terms.items()}
-        return {name: _name(part) for name, part in parts.items() if part is not None}
-
-
-def _name(part: Any) -> str:
-    """What a part is called, without the addresses that differ between processes."""
-    name = getattr(part, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(part))
-    return " ".join(name.split())
-
-
-PAPER = Method()
-
-
-def failures(method: Method = PAPER) -> tuple[str, ...]:
-    """What can go non-finite in a network trained by this method."""
-    return (*FAILURES, *sorted(method.terms))
-
-
-def check_method(config: ConfigDict, method: Method) -> None:
-    """See that the parts fit the config.
-
-    Raises:
-        ConfigError: naming the part, the shape that it gives and the one that would be right.
-    """
-    data, units = config.data, config.model.num_units
-    key, length = jax.random.key(0), data.trajectory_length
-    if method.velocities is not None:
-        _check_shape("velocities", (length, 2), method.velocities, key)
-    batch = jax.eval_shape(lambda: draw_batch(config, key, make_settings(config), method))
-    if method.transition is not None:
-        weights = jax.eval_shape(method.transition.init, key, jnp.zeros(2))
-        right = (length, units, units)
-        _check_shape("transition", right, method.transition.apply, weights, batch.velocities)
-    states = jax.ShapeDtypeStruct((data.num_trajectories, length, units), jnp.float32)
-    start = jax.ShapeDtypeStruct((units,), jnp.float32)
-    for name, term in method.terms.items():
-        if name in LOGGED or name in FAILURES or name.startswith("weighted_"):
-            raise ConfigError(f"method.terms.{name}: this name is taken; choose another")
-        _check_shape(f"terms.{name}", (), term, states, start, batch)
-
-
-def _check_shape(name: str, right: tuple, function: Callable, *arguments: Any) -> None:
-    given = jnp.shape(jax.eval_shape(function, *arguments))
-    if given != right:
-        raise ConfigError(f"method.{name}: gives shape {given}; must be {right}")
-
-
-def make_hypernetwork(config: ConfigDict, method: Method = PAPER) -> TransitionNetwork:
-    """The network that gives W: the method's own, or the hypernetwork that a config describes."""
-    if method.transition is not None:
-        return method.transition
-    model = config.model
-    return Hypernetwork(
-        num_units=model.num_units,
-        hidden_width=model.hidden_width,
-        num_layers=model.num_layers,
-        activation=model.activation,
-        max_velocity=config.data.max_velocity,
-        last_layer_scale=model.last_layer_scale,
-        identity_start=model.identity_start,
-    )
-
-
-def make_transition(
-    config: ConfigDict, method: Method = PAPER
-) -> Callable[[Parameters, Array], Array]:
-    """W: (parameters, velocities [..., 2] metres per step) -> matrices [..., N, N]."""
-    hypernetwork = make_hypernetwork(config, method)
-
-    def transition(parameters: Parameters, velocities: Array) -> Array:
-        return jnp.asarray(hypernetwork.apply(parameters.hypernetwork, velocities))
-
-    return transition
-
-
-def make_settings(config: ConfigDict) -> Settings:
-    """The settings of one network."""
-    loss = config.loss
-    names = LossSettings._fields
-    return Settings(
-        loss=LossSettings(*(jnp.float32(loss[name]) for name in names)),
-        permute=jnp.asarray(config.data.permute),
-        learning_rate=jnp.float32(config.optimizer.learning_rate),
-    )
-
-
-def population_settings(config: ConfigDict) -> Settings:
-    """The settings of every network, leaves [P]."""
-    apart = {
-        variant: make_settings(config_module.of_variant(config, variant))
-        for variant in config.variants or ["default"]
-    }
-    networks = [apart[member.variant] for member in config_module.members(config)]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *networks)
-
-
-def population_seeds(config: ConfigDict) -> np.ndarray:
-    """The seed of every network, uint32 [P]."""
-    return np.array([member.seed for member in config_module.members(config)], np.uint32)
-
-
-def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """Clip, Adam, weight decay, cut on a plateau; the learning rate is applied outside."""
-    options = config.optimizer
-    plateau = options.schedule == "plateau"
-    return optax.chain(
-        optax.clip_by_global_norm(options.clip),
-        optax.scale_by_adam(options.b1, options.b2),
-        optax.add_decayed_weights(options.weight_decay),
-        reduce_on_plateau(
-            factor=options.plateau_factor,
-            patience=options.plateau_patience,
-            accumulation_size=options.plateau_window,
-        )
-        if plateau
-        else optax.with_extra_args_support(optax.identity()),
-    )
-
-
-def make_schedule(config: ConfigDict) -> optax.Schedule:
-    """Step -> fraction of the peak learning rate (cuts on a plateau come on top)."""
-    options = config.optimizer
-    if options.schedule == "cosine":
-        after = optax.cosine_decay_schedule(
-            1.0, max((options.decay_steps or config.num_steps) - options.warmup_steps, 1)
-        )
-    else:
-        after = optax.constant_schedule(1.0)
-    # The first update has a rate above zero: the warm-up ends at its peak, not before it.
-    warmup = optax.linear_schedule(
-        1 / max(options.warmup_steps, 1), 1.0, max(options.warmup_steps - 1, 1)
-    )
-    return optax.join_schedules([warmup, after], [options.warmup_steps])
 
 
 def make_init(config: ConfigDict, method: Method = PAPER) -> Callable[[Array], TrainState]:
@@ -276,25 +73,6 @@ def make_init(config: ConfigDict, method: Method = PAPER) -> Callable[[Array], T
         )
 
     return init
-
-
-def draw_batch(config: ConfigDict, key: Array, settings: Settings, method: Method = PAPER) -> Batch:
-    """The batch that a key stands for."""
-    if method.velocities is not None:
-        velocity_key, order_key = jax.random.split(key)
-        return permuted_batch(
-            order_key,
-            method.velocities(velocity_key),
-            num_trajectories=config.data.num_trajectories,
-            permute=settings.permute,
-        )
-    return sample_batch(
-        key,
-        num_trajectories=config.data.num_trajectories,
-        trajectory_length=config.data.trajectory_length,
-        max_velocity=config.data.max_velocity,
-        permute=settings.permute,
-    )
 
 
 def make_loss(
@@ -366,7 +144,7 @@ def make_step(config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE
             gradients, state.optimizer, state.parameters, value=metrics["loss"]
         )
         rate = settings.learning_rate * schedule(state.step)
-        metrics["learning_rate"] = rate * _plateau_scale(optimizer_state)
+        metrics["learning_rate"] = rate * plateau_scale(optimizer_state)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         for name in FAILURES[:4]:
             metrics[f"weighted_{name}"] = getattr(settings.loss, name) * metrics[name]
@@ -404,44 +182,59 @@ def _keep_if_finite(
 def make_dispatch(config: ConfigDict, layout: Layout, method: Method = PAPER) -> Callable:
     """n steps of a device's networks: `(states, settings, n) -> (states, metrics of the last)`.
 
-    Leaves are [K, ...], to be mapped over devices. On a CPU the networks of a device take their
-    steps one after another, so that each keeps the caches to itself and its numbers don't
-    depend on its neighbours; elsewhere they run batched.
+    Leaves are [K, ...], to be mapped over devices; n, at least 1, is traced, so that one program
+    takes any number of steps. On a CPU the networks of a device take their steps one after
+    another, so that each keeps the caches to itself and its numbers don't depend on its
+    neighbours; elsewhere they run batched.
     """
     loss = make_loss(config, method, branch=_one_by_one(), split=layout.split)
     step = make_step(config, loss, layout.split)
 
-    def dispatch(states: TrainState, settings: Settings, num_steps: int):
-        def advance(states, _):
-            return _map_networks(step, states, settings)
+    def dispatch(states: TrainState, settings: Settings, num_steps: Array):
+        def advance(_, carried: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            return _map_networks(step, carried[0], settings)
 
-        states, metrics = lax.scan(advance, states, length=num_steps)
-        return states, jax.tree.map(lambda leaf: leaf[-1], metrics)
+        shapes = jax.eval_shape(partial(_map_networks, step), states, settings)[1]
+        no_metrics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return lax.fori_loop(0, num_steps, advance, (states, no_metrics))
 
     return dispatch
 
 
-def compile_dispatch(
-    config: ConfigDict, layout: Layout, method: Method = PAPER, num_steps: int = 1
-) -> Any:
-    """`make_dispatch` mapped and compiled: (states, settings) [D, K, ...]; states are donated."""
-    held = len(layout.devices), layout.per_device
+class Dispatch:
+    """`make_dispatch` compiled and mapped: (states, settings, n), leaves [D, K, ...].
 
-    def rows(tree: Any) -> Any:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((*held, *leaf.shape), leaf.dtype), tree
-        )
+    The states that it is given are donated: their memory holds those that it returns.
+    """
 
-    states = jax.eval_shape(make_init(config, method), jnp.uint32(0))
-    settings = jax.eval_shape(lambda: make_settings(config))
-    dispatch = make_dispatch(config, layout, method)
-    return layout.compile(dispatch, rows(states), rows(settings), static=(num_steps,), donate=True)
+    def __init__(self, config: ConfigDict, layout: Layout, method: Method = PAPER) -> None:
+        held = len(layout.devices), layout.per_device
+
+        def rows(tree: Any) -> Any:
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct((*held, *leaf.shape), leaf.dtype), tree
+            )
+
+        states = jax.eval_shape(make_init(config, method), jnp.uint32(0))
+        settings = jax.eval_shape(lambda: make_settings(config))
+        number = jax.ShapeDtypeStruct(held[:1], jnp.int32)
+        dispatch = make_dispatch(config, layout, method)
+        self._layout = layout
+        self.program = layout.compile(dispatch, rows(states), rows(settings), number, donate=True)
+
+    def __call__(
+        self, states: TrainState, settings: Settings, num_steps: int
+    ) -> tuple[TrainState, Metrics]:
+        """Take so many steps; returns the states and the last step's metrics."""
+        return self.program(states, settings, self._layout.everywhere(num_steps))
 
 
-def start(config: ConfigDict, layout: Layout, method: Method = PAPER) -> TrainState:
-    """The states of a population before the first step, leaves [D, K, ...]."""
-    seeds = layout.rows(population_seeds(config))
-    return layout.compile(partial(_map_networks, make_init(config, method)), seeds)(seeds)
+def start(
+    config: ConfigDict, seeds: np.ndarray, layout: Layout, method: Method = PAPER
+) -> TrainState:
+    """The states of networks of some seeds [P] before the first step, leaves [D, K, ...]."""
+    rows = layout.rows(seeds)
+    return layout.compile(partial(_map_networks, make_init(config, method)), rows)(rows)
 
 
 def _one_by_one() -> bool:
@@ -458,7 +251,3 @@ def _map_networks(function: Callable, *arguments: Any) -> Any:
 def _keys(seed: Array) -> Array:
     """Two keys of a network: for its start and for its data."""
     return jax.random.split(jax.random.key(seed))
-
-
-def _plateau_scale(optimizer_state: Any) -> Array:
-    return getattr(optimizer_state[-1], "scale", jnp.float32(1))

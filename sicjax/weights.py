@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sicjax import __version__
-from sicjax import config as config_module
+from sicjax.method import Parameters
+from sicjax.recipes import from_json, to_json
 from sicjax.run import Run
-from sicjax.training import Parameters
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -51,7 +51,7 @@ def load_pretrained(name: str) -> Run:
 
 def load_weights(folder: Path) -> Run:
     """The network that `save_weights` wrote."""
-    config = config_module.from_json((folder / "config.json").read_text())
+    config = from_json((folder / "config.json").read_text())
     origin = json.loads((folder / "provenance.json").read_text())
     layers: dict[str, dict[str, Any]] = {}
     with np.load(folder / "weights.npz") as arrays:
@@ -87,7 +87,7 @@ def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
             raise ValueError(f"{name}: has entries beyond 65504, the largest of float16")
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "weights.npz", allow_pickle=False, **halves)
-    (folder / "config.json").write_text(config_module.to_json(run.config))
+    (folder / "config.json").write_text(to_json(run.config))
     provenance = {
         "origin": origin,
         "seed": run.seed,

@@ -3,17 +3,19 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
-from sicjax import config as config_module
 from sicjax.checkpoint import steps
 from sicjax.config import ConfigError
+from sicjax.config import difference as difference_between
+from sicjax.recipes import from_json
 
 
 def check(folder: Path, config: ConfigDict) -> None:
@@ -30,8 +32,8 @@ def check(folder: Path, config: ConfigDict) -> None:
                     f"workdir={folder}: has checkpoints but no config.json; not a run"
                 )
             return
-        found = config_module.from_json(path.read_text())
-        if difference := config_module.difference(found, config):
+        found = settled(from_json(path.read_text()))
+        if difference := difference_between(found, settled(config, folder)):
             raise ConfigError(
                 f"workdir={folder} belongs to another experiment: {difference};"
                 " give this one a --workdir of its own"
@@ -46,6 +48,30 @@ def check(folder: Path, config: ConfigDict) -> None:
             f"num_steps={config.num_steps}: must be at least {reached}, the step that {folder}"
             " has reached"
         )
+
+
+def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
+    """The config with the step at which its learning rate ends: `decay_steps`, or `num_steps`.
+
+    A run that is prolonged keeps what it began with: another number would warm it up again.
+
+    Args:
+        config: of a run that begins or goes on.
+        folder: of the run; one that holds a run gives the step where the config names none.
+    """
+    config = config.copy_and_resolve_references()
+    if config.optimizer.decay_steps == 0:
+        begun = config
+        if folder is not None and (folder / "config.json").exists():
+            begun = from_json((folder / "config.json").read_text())
+        config.optimizer.decay_steps = begun.optimizer.decay_steps or begun.num_steps
+    return config
+
+
+def recorded_method(folder: Path) -> dict[str, Any]:
+    """What a run remembers of a method of one's own; nothing where it has none."""
+    path = folder / "method.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 @contextlib.contextmanager

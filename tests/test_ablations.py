@@ -8,8 +8,10 @@ from matplotlib import pyplot as plt
 
 from experiments import ablations, both_paths, phase_diagram
 from sicjax import plots
-from sicjax.config import flatten, load_file, members, of_variant
+from sicjax.config import flatten
 from sicjax.main import guarded
+from sicjax.population import members, of_variant
+from sicjax.recipes import load_config
 
 UNITS = """unit,active,kind,is_grid,module,grid_score_3m,grid_score_corrected_3m,spacing_m_3m,\
 spatial_information
@@ -119,7 +121,7 @@ def test_the_figure_shows_each_module_then_the_units_that_vary_most(report):
 
 
 def test_the_configs_variants_are_the_papers():
-    config = load_file("configs/ablations.py")
+    config = load_config("ablations")
     population = members(config)
     assert len(population) == 8 * 4
     changed = {
@@ -215,9 +217,9 @@ def test_both_paths_train_one_network(tmp_path, capsys):
     """Double precision, 40 steps of a tiny network: rounding is all that separates them."""
     path = tmp_path / "tiny.py"
     path.write_text(
-        "from sicjax.config import load_file\n"
+        "from sicjax.recipes import load_config\n"
         "def get_config():\n"
-        "    c = load_file('configs/quick.py')\n"
+        "    c = load_config('quick')\n"
         "    c.data.num_trajectories, c.data.trajectory_length = 4, 10\n"
         "    c.model.num_units, c.model.hidden_width = 7, 4\n"
         "    return c\n"

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from experiments import claims, sweep
-from sicjax.config import load_file
+from sicjax.recipes import load_config
 
 
 def module(units, period_m, is_torus=None, betti=(None, None, None)):
@@ -145,7 +145,7 @@ def claims_module(units, period_m, is_torus=None, betti=(None, None, None)):
 
 
 def test_provenance_says_what_made_it(tmp_path):
-    config = load_file("configs/quick.py")
+    config = load_config("quick")
     config.seed, config.num_networks, config.num_steps = 100, 16, 8000
     sessions = [{"hours": 0.5, "device": "a CPU"}, {"hours": 0.25, "device": "a CPU"}]
     (tmp_path / sweep.SESSIONS).write_text("".join(json.dumps(s) + "\n" for s in sessions))

@@ -8,19 +8,21 @@ from hypothesis import strategies as st
 
 from sicjax import config as C
 from sicjax.config import ConfigError
+from sicjax.population import members, of_variant
+from sicjax.recipes import describe_configs, from_json, load_config, to_json
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_file_is_valid_and_says_what_it_does(path):
-    C.validate(C.load_file(path))
+    C.validate(load_config(path))
     text = path.read_text()
     assert f"python -m sicjax.main --config=configs/{path.name}" in text
 
 
 def test_paper_config_is_the_paper():
-    config = C.load_file(CONFIGS[0].parent / "paper.py")
+    config = load_config(CONFIGS[0].parent / "paper.py")
     assert (config.data.num_trajectories, config.data.trajectory_length) == (130, 60)
     assert (config.model.num_units, config.model.num_layers) == (128, 3)
     loss = config.loss
@@ -34,7 +36,7 @@ def test_paper_config_is_the_paper():
 def test_json_round_trip():
     config = C.default()
     config.loss.capacity = 3.0
-    again = C.from_json(C.to_json(config))
+    again = from_json(to_json(config))
     assert C.flatten(again) == C.flatten(config)
     assert C.difference(config, again) is None
 
@@ -44,12 +46,12 @@ def test_variants_are_crossed_with_seeds():
     config.seed, config.num_networks = 7, 2
     config.variants = {"b": {"loss.capacity": 0}, "a": {"data.permute": False}}
     C.validate(config)
-    assert C.members(config) == [("b", 7), ("b", 8), ("a", 7), ("a", 8)]
-    assert C.of_variant(config, "b").loss.capacity == 0
-    assert C.of_variant(config, "a").loss.capacity == 0.5
-    assert not C.of_variant(config, "a").data.permute
-    assert C.of_variant(config, "a").variants == {}
-    again = C.from_json(C.to_json(config))
+    assert members(config) == [("b", 7), ("b", 8), ("a", 7), ("a", 8)]
+    assert of_variant(config, "b").loss.capacity == 0
+    assert of_variant(config, "a").loss.capacity == 0.5
+    assert not of_variant(config, "a").data.permute
+    assert of_variant(config, "a").variants == {}
+    again = from_json(to_json(config))
     assert list(again.variants) == ["b", "a"]
     assert C.difference(config, again) is None
     again.variants = {"b": {"loss.capacity": 1}, "a": {"data.permute": False}}
@@ -179,10 +181,10 @@ def test_config_files_that_cannot_be_used(tmp_path, text, message):
     path = tmp_path / "broken.py"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as error:
-        C.load_file(path)
+        load_config(path)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="no such file"):
-        C.load_file(tmp_path / "none.py")
+        load_config(tmp_path / "none.py")
 
 
 def test_every_field_is_described():
@@ -194,7 +196,7 @@ def test_every_field_is_described():
 
 
 def test_help_lists_configs_and_what_is_right():
-    text = C.describe_configs()
+    text = describe_configs()
     for path in CONFIGS:
         assert f"configs/{path.name}  " in text
     assert "Grid cells in minutes" in text

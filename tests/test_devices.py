@@ -13,21 +13,22 @@ import pytest
 from sicjax import parallel
 from sicjax.config import ConfigError
 from sicjax.loop import train
+from sicjax.method import make_settings
 from sicjax.parallel import make_layout
-from sicjax.training import (
-    compile_dispatch,
-    make_init,
-    make_loss,
-    make_settings,
-    population_settings,
-    start,
-)
+from sicjax.population import Population
+from sicjax.training import Dispatch, make_init, make_loss, start
 
 COLLECTIVE = re.compile("all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute")
 
 
 def assert_trees_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def begin(config, layout):
+    """States and settings of a config's networks on a layout, before the first step."""
+    population = Population(config)
+    return start(config, population.seeds, layout), layout.rows(population.settings)
 
 
 def loss_and_gradient(config, layout):
@@ -72,15 +73,12 @@ def test_one_network_on_all_devices_trains_as_on_one(tiny_config):
     tiny_config.num_networks = 2
     tiny_config.parallel = "batch"
     layout = make_layout(2, "batch")
-    dispatch = compile_dispatch(tiny_config, layout, num_steps=5)
-    assert COLLECTIVE.search(dispatch.as_text())
-    settings = layout.rows(population_settings(tiny_config))
-    rows, _ = dispatch(start(tiny_config, layout), settings)
+    dispatch = Dispatch(tiny_config, layout)
+    assert COLLECTIVE.search(dispatch.program.as_text())
+    rows, _ = dispatch(*begin(tiny_config, layout), 5)
     assert_trees_equal(*(jax.tree.map(lambda leaf, d=d: leaf[d], rows) for d in (0, 1)))
     alone = make_layout(2, devices=1)
-    other, _ = compile_dispatch(tiny_config, alone, num_steps=5)(
-        start(tiny_config, alone), alone.rows(population_settings(tiny_config))
-    )
+    other, _ = Dispatch(tiny_config, alone)(*begin(tiny_config, alone), 5)
     for a, b in zip(
         *map(jax.tree.leaves, (layout.to_host(rows), alone.to_host(other))), strict=True
     ):
@@ -95,10 +93,9 @@ def test_networks_do_not_talk_and_masked_ones_change_nothing(tiny_config):
         tiny_config.num_networks = number
         layout = make_layout(number)
         assert (len(layout.devices), layout.per_device) == (2, 1 if number == 1 else 2)
-        dispatch = compile_dispatch(tiny_config, layout, num_steps=2)
-        assert not COLLECTIVE.search(dispatch.as_text())
-        settings = layout.rows(population_settings(tiny_config))
-        rows, metrics = dispatch(start(tiny_config, layout), settings)
+        dispatch = Dispatch(tiny_config, layout)
+        assert not COLLECTIVE.search(dispatch.program.as_text())
+        rows, metrics = dispatch(*begin(tiny_config, layout), 2)
         found[number] = layout.to_host((rows, metrics))
         assert found[number][0].seed.tolist() == list(range(number))
     for number in (1, 3):
@@ -159,7 +156,7 @@ def test_a_thousand_networks_in_one_population(tiny_config, tmp_path, capsys):
     per_network = []
     for number in (20, 1000):
         layout = make_layout(number)
-        need = parallel.device_bytes(compile_dispatch(tiny_config, layout, num_steps=2))
+        need = parallel.device_bytes(Dispatch(tiny_config, layout).program)
         per_network.append(need / layout.per_device)
     assert per_network[1] <= per_network[0]
     assert f"memory {per_network[1] / 1e3:.3g} kB a network" in stated
@@ -167,7 +164,7 @@ def test_a_thousand_networks_in_one_population(tiny_config, tmp_path, capsys):
 
 def test_out_of_memory_names_the_number_that_would_fit(tiny_config, tmp_path, monkeypatch):
     def need(number):
-        return parallel.device_bytes(compile_dispatch(tiny_config, make_layout(number)))
+        return parallel.device_bytes(Dispatch(tiny_config, make_layout(number)).program)
 
     tiny_config.num_networks = 20
     limit = need(8) + 100

@@ -4,7 +4,7 @@ import pytest
 
 import sicjax
 from experiments.evaluate import main
-from sicjax import loop
+from sicjax.report import phase
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def written(monkeypatch):
         asked.append((run.network, run.step, given["torus_rolls"], len(given["metrics"])))
         return folder / "report.html"
 
-    monkeypatch.setattr(loop, "write_report", write_report)
-    monkeypatch.setattr(loop, "write_index", lambda folder: asked.append(folder.name))
+    monkeypatch.setattr(phase, "write_report", write_report)
+    monkeypatch.setattr(phase, "write_index", lambda folder: asked.append(folder.name))
     return asked
 
 

@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 
 import sicjax
 from sicjax import config as C
-from sicjax import loop
 from sicjax.config import ConfigError
-from sicjax.loop import NonFiniteError, RunInterruptedError, train
+from sicjax.loop import NonFiniteError, train
 from sicjax.main import main
 from sicjax.monitor import Monitor, read_events, read_metrics
-from sicjax.workdir import locked
+from sicjax.recipes import from_json, load_config
+from sicjax.report import phase
+from sicjax.signals import RunInterruptedError
+from sicjax.workdir import locked, settled
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +67,8 @@ def rows_without_timing(workdir):
 
 def test_what_a_run_writes(finished):
     path, workdir = finished
-    assert C.flatten(C.from_json((workdir / "config.json").read_text())) == C.flatten(
-        C.load_file(path)
+    assert C.flatten(from_json((workdir / "config.json").read_text())) == C.flatten(
+        settled(load_config(path))
     )
     rows = read_metrics(workdir / "metrics.jsonl")
     assert [(row["step"], row["network"]) for row in rows] == [
@@ -102,7 +104,7 @@ def test_a_run_killed_after_any_checkpoint_continues_as_if_nothing_had_happened(
     path, whole = finished
     for step in (2, 4):
         workdir = tmp_path / str(step)
-        config = C.load_file(path)
+        config = load_config(path)
         config.num_steps = step
         train(config, workdir)
         with (workdir / "metrics.jsonl").open("a") as file:  # logged after the checkpoint, and torn
@@ -337,8 +339,8 @@ def test_an_interrupted_report_phase_goes_on_where_it_was(finished, tmp_path, mo
             os.kill(os.getpid(), signal.SIGTERM)
         return folder
 
-    monkeypatch.setattr(loop, "write_report", report)
-    monkeypatch.setattr(loop, "write_index", lambda folder: folder)
+    monkeypatch.setattr(phase, "write_report", report)
+    monkeypatch.setattr(phase, "write_index", lambda folder: folder)
     command = [f"--config={path}", f"--workdir={workdir}", "--config.report=true"]
     command += ["--config.evaluation.recorded_path="]
     assert [main(command) for _ in range(3)] == [75, 0, 0]

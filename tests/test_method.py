@@ -11,8 +11,9 @@ import pytest
 import sicjax
 from sicjax.config import ConfigError
 from sicjax.loop import NonFiniteError
+from sicjax.method import FAILURES, LOGGED, draw_batch, make_settings
 from sicjax.monitor import read_metrics
-from sicjax.training import draw_batch, make_loss, make_settings
+from sicjax.training import make_loss
 
 
 class Turning(nn.Module):
@@ -127,8 +128,6 @@ def test_a_term_that_goes_non_finite_stops_the_run_and_is_named(tiny_config, acc
 
 def test_every_logged_name_is_known(tiny_config, tmp_path):
     """A term can't take a name that the log uses already."""
-    from sicjax.training import FAILURES, LOGGED
-
     sicjax.train(tiny_config, tmp_path)
     (row, *_) = read_metrics(tmp_path / "metrics.jsonl")
     assert {name.removeprefix("weighted_") for name in row} == {*LOGGED, *FAILURES[:4]}

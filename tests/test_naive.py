@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.naive import make_naive_loss, naive_pair_losses
-from sicjax.training import make_init, make_loss, make_settings, make_step
+from sicjax.method import make_settings
+from sicjax.training import make_init, make_loss, make_step
 from tests import reference
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import sicjax
 from sicjax import config as C
+from sicjax.recipes import bundled_configs, find_file
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,12 +85,12 @@ def test_installed_package_trains_from_any_folder(installed, tmp_path):
 
 def test_a_config_of_ones_own_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert C.find_file("configs/quick.py") == C.bundled_configs()["configs/quick.py"]
+    assert find_file("configs/quick.py") == bundled_configs()["configs/quick.py"]
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "quick.py").write_text("")
-    assert C.find_file("configs/quick.py") == Path("configs/quick.py")
+    assert find_file("configs/quick.py") == Path("configs/quick.py")
     with pytest.raises(C.ConfigError, match=r"no such file; .* configs/full\.py, configs/"):
-        C.find_file("configs/fast.py")
+        find_file("configs/fast.py")
 
 
 def test_version_is_said_once():

@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sicjax.analysis import evaluation, report
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.analysis.snapshots import Snapshot
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import default
+from sicjax.report import evaluate
+from sicjax.report.figures import display_order, examples
+from sicjax.report.folder import replacing, write_report
+from sicjax.report.index import write_index
+from sicjax.report.snapshots import Snapshot
 from sicjax.run import Run, num_bins
 from sicjax.training import make_init
 from sicjax.trajectories import smooth_walks
@@ -64,11 +67,11 @@ class KnownRun(Run):
 def small():
     """Fewer shuffles, landmarks and steps than a real report takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "SHUFFLES", 20)
-        patch.setattr(evaluation, "LANDMARKS", 60)
-        patch.setattr(evaluation, "DRIFT_STEPS", 400)
-        patch.setattr(evaluation, "SAMPLES", 500)
-        patch.setattr(evaluation, "BATCH_STEPS", 6000)
+        patch.setattr(evaluate, "SHUFFLES", 20)
+        patch.setattr(evaluate, "LANDMARKS", 60)
+        patch.setattr(evaluate, "DRIFT_STEPS", 400)
+        patch.setattr(evaluate, "SAMPLES", 500)
+        patch.setattr(evaluate, "BATCH_STEPS", 6000)
         yield
 
 
@@ -87,7 +90,7 @@ def written(run, tmp_path_factory):
     path = jax.tree.map(lambda leaf: leaf[0], walks)
     folder = tmp_path_factory.mktemp("run") / "report" / "network_002"
     frames = [Snapshot(step, known_maps(2.0), 0.5, 1) for step in (100, 200)]
-    page = report.write_report(
+    page = write_report(
         run, folder, metrics=METRICS, frames=frames, recorded_path=path, recorded_note=NOTE
     )
     assert page == folder / "report.html"
@@ -176,7 +179,7 @@ def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
     dead = DeadRun(run.config, run.parameters, failure="invariance went non-finite at step 7")
     folder = tmp_path / "network_000"
     note = "no ratinabox here"
-    page = report.write_report(dead, folder, metrics=[], recorded_note=note).read_text()
+    page = write_report(dead, folder, metrics=[], recorded_note=note).read_text()
     assert "invariance went non-finite at step 7" in page
     assert f"0 of {UNITS}" in page
     assert note in page
@@ -191,11 +194,11 @@ def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
 
 
 def test_index_links_every_network(written):
-    page = report.write_index(written.parent).read_text()
+    page = write_index(written.parent).read_text()
     assert 'href="network_002/report.html"' in page
     assert "http" not in page
     with pytest.raises(FileNotFoundError, match="network_"):
-        report.write_index(written)
+        write_index(written)
 
 
 def test_a_kill_leaves_the_old_report_and_a_rebuild_a_whole_one(tmp_path):
@@ -205,7 +208,7 @@ def test_a_kill_leaves_the_old_report_and_a_rebuild_a_whole_one(tmp_path):
         (folder / name).write_text("old")
 
     def fill(text, then=lambda: None):
-        with report.replacing(folder) as place:
+        with replacing(folder) as place:
             (place / "report.html").write_text(text)
             then()
 
@@ -226,7 +229,7 @@ def test_what_a_kill_between_the_two_renames_leaves_is_cleaned_up(tmp_path):
     for leftover in (".network_002.new", ".network_002.old"):
         (tmp_path / leftover).mkdir()
         (tmp_path / leftover / "stray").touch()
-    with report.replacing(folder) as place:
+    with replacing(folder) as place:
         (place / "report.html").touch()
     assert [entry.name for entry in tmp_path.iterdir()] == ["network_002"]
     assert [entry.name for entry in folder.iterdir()] == ["report.html"]
@@ -244,7 +247,7 @@ def test_pages_open_in_a_browser(written, tmp_path, width):
     shown = browse(written / "report.html", tmp_path, width)
     assert f"<title>{pictures} pictures, 0 missing, 0 too wide</title>" in shown
     assert f"{UNITS - 2} of {UNITS}" in shown
-    index = browse(report.write_index(written.parent), tmp_path, width, click="button")
+    index = browse(write_index(written.parent), tmp_path, width, click="button")
     assert "<title>0 pictures, 0 missing, 0 too wide</title>" in index
     assert "network_002" in index
 
@@ -291,8 +294,8 @@ def test_examples_take_modules_in_turn():
         ),
         units=SimpleNamespace(module=np.array([0, 0, 0, 0, 1, -1, -1])),
     )
-    assert report.examples(found, 1).tolist() == [3]
-    assert report.examples(found, 3).tolist() == [3, 0, 4]
-    assert report.examples(found, 6).tolist() == [3, 0, 1, 2, 4, 5]
+    assert examples(found, 1).tolist() == [3]
+    assert examples(found, 3).tolist() == [3, 0, 4]
+    assert examples(found, 6).tolist() == [3, 0, 1, 2, 4, 5]
     found.units.module[:] = -1
-    assert report.examples(found, 4).tolist() == report.display_order(found)[:4].tolist()
+    assert examples(found, 4).tolist() == display_order(found)[:4].tolist()

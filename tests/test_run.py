@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sicjax.method import Method, make_hypernetwork
 from sicjax.model import Hypernetwork, factorise
 from sicjax.run import Run, num_bins
-from sicjax.training import Method, make_hypernetwork, make_init
+from sicjax.training import make_init
 from sicjax.trajectories import smooth_walks
 
 UNITS = 12

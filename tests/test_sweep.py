@@ -9,9 +9,10 @@ import pytest
 
 import sicjax
 from experiments import ablations, claims, phase_diagram, sweep
-from sicjax.config import from_json, of_variant
 from sicjax.main import guarded
 from sicjax.monitor import read_metrics
+from sicjax.population import of_variant
+from sicjax.recipes import from_json
 
 TINY = (
     "from sicjax.config import default\n"

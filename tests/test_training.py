@@ -7,17 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sicjax.method import FAILURES, make_settings
+from sicjax.optimizer import make_optimizer, make_schedule
 from sicjax.parallel import make_layout
-from sicjax.training import (
-    FAILURES,
-    make_dispatch,
-    make_init,
-    make_loss,
-    make_optimizer,
-    make_schedule,
-    make_settings,
-    make_step,
-)
+from sicjax.training import Dispatch, make_init, make_loss, make_step
 
 
 def population(config, count):
@@ -29,8 +22,7 @@ def population(config, count):
 def run(config, states, settings, steps, devices):
     layout = make_layout(len(settings.permute), devices=devices)
     rows, settings = layout.rows(states), layout.rows(settings)
-    dispatch = layout.compile(make_dispatch(config, layout), rows, settings, static=(steps,))
-    states, metrics = dispatch(rows, settings)
+    states, metrics = Dispatch(config, layout)(rows, settings, steps)
     return layout.to_host(states), layout.to_host(metrics)
 
 

@@ -9,8 +9,9 @@ import pytest
 
 import sicjax
 from experiments.export_weights import main as export
-from sicjax.analysis.evaluation import active_units, lattice_kinds, median
 from sicjax.analysis.grid_score import score_ratemaps
+from sicjax.analysis.kinds import active_units, lattice_kinds
+from sicjax.report.evaluate import median
 from sicjax.weights import PRETRAINED, load_weights, save_weights
 
 NAMES = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))

@@ -15,6 +15,7 @@ from sicjax.analysis import lattice
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.fields import find_fields
 from sicjax.analysis.grid_score import Scores, score_ratemaps
+from sicjax.analysis.kinds import CONSTANT_VARIATION
 from sicjax.analysis.modules import find_modules
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps, spatial_information
 from sicjax.analysis.shuffles import generator, shuffled_scores
@@ -22,12 +23,9 @@ from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
 
 MIN_FIELDS = 5  # fewer fields decide nothing: three random ones pass for a hexagon
 SILENT_PEAK = 1e-3  # activity below which a unit counts as silent (states have norm 1)
-CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit carries no place
 PERCENTILE = 99  # of the field-shuffle null
 LATTICE_SHARE = 1 / 3  # of the variance that place explains, which a lattice's waves must explain
 BAND_SHARE = 0.6  # the same, of a band's one wave; the next wave explains a quarter of it at most
-
-KINDS = ("grid", "square", "band", "place", "constant", "other", "undetermined", "silent")
 
 
 @dataclass(frozen=True)

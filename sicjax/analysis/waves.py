@@ -104,3 +104,24 @@ def fit_band(ratemap: np.ndarray, positions: np.ndarray, bin_m: float) -> Band:
     reach = np.abs(wave).sum() * bin_m * ratemap.shape[0] / 2  # k.x at the farthest corner
     crests = int(np.floor(reach - phase) - np.ceil(-reach - phase)) + 1
     return Band(float(np.nanvar(fitted) / total), float(np.nanvar(other) / total), crests)
+
+
+def mean_power(
+    ratemaps: np.ndarray, box_m: float, *, highest: float = 4.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies [F], cycles per metre, and the units' mean power spectrum [F, F].
+
+    Args:
+        ratemaps: [N, y, x]; unvisited bins count as the unit's mean.
+        box_m: side of the box, metres.
+        highest: frequency at which the spectrum ends, cycles per metre.
+    """
+    means = np.nanmean(ratemaps, axis=(1, 2), keepdims=True)
+    centred = np.where(np.isfinite(ratemaps), ratemaps - means, 0)
+    taper = np.hanning(ratemaps.shape[-1])
+    size = 4 * ratemaps.shape[-1]
+    spectra = np.fft.fft2(centred * taper * taper[:, None], s=(size, size))
+    power = np.fft.fftshift((np.abs(spectra) ** 2).mean(axis=0))
+    frequencies = np.fft.fftshift(np.fft.fftfreq(size, box_m / ratemaps.shape[-1]))
+    kept = np.abs(frequencies) <= highest
+    return frequencies[kept], power[np.ix_(kept, kept)]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import sicjax
-from sicjax.analysis import snapshots
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
+from sicjax.report import snapshots
 from sicjax.run import Run, load_run
 from sicjax.training import make_init
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
-from sicjax.analysis.evaluation import active_units, lattice_kinds
 from sicjax.analysis.grid_score import Scores, score_ratemaps
+from sicjax.analysis.kinds import active_units, lattice_kinds
 from sicjax.analysis.modules import find_modules
 from sicjax.run import BIN_M, MEAN_SPEED, Run
 from sicjax.trajectories import smooth_walks

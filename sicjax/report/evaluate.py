@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sicjax.analysis.grid_score import Scores, score_ratemaps
+from sicjax.analysis.kinds import active_units, constant_units, lattice_kinds
 from sicjax.analysis.modules import Modules, find_modules
 from sicjax.analysis.path_integration import (
     Binned,
@@ -42,9 +43,6 @@ BOXES_M = (2.0, 3.0, 4.0)  # of the long walks
 SHORT_BOXES_M = (2.0, 3.0)
 VERDICT_BOX_M = 3.0
 SPEEDS = {"slow": 0.15, "fast": 0.8}  # mean of other walks in the 2 m box, as `run.MEAN_SPEED`
-ACTIVE_PEAK, ACTIVE_LEVEL, ACTIVE_SHARE = 1e-3, 0.2, 0.03
-HEXAGONAL_SCORE, SQUARE_SCORE, LATTICE_FIELDS = 0.5, 0.7, 3
-CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit carries no place
 SHUFFLES = 100  # of every unit's fields
 LANDMARKS = 250  # of the persistence diagrams
 PATH_PIECES = 300
@@ -183,61 +181,6 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         path=path,
         training_range_m=_training_range(run),
     )
-
-
-def active_units(ratemaps: np.ndarray) -> np.ndarray:
-    """Which units [N] fire: peak above 1e-3, over 3 % of the visited bins above 20 % of it.
-
-    Args:
-        ratemaps: [N, y, x], NaN where unvisited.
-    """
-    rates = ratemaps[:, np.isfinite(ratemaps).all(axis=0)]
-    peak = rates.max(axis=1, initial=0)
-    wide = (rates > ACTIVE_LEVEL * peak[:, None]).mean(axis=1) > ACTIVE_SHARE
-    return (peak > ACTIVE_PEAK) & wide
-
-
-def constant_units(ratemaps: np.ndarray) -> np.ndarray:
-    """Which units [N] fire alike everywhere: standard deviation under 5 % of the mean.
-
-    Args:
-        ratemaps: [N, y, x], NaN where unvisited.
-    """
-    rates = ratemaps[:, np.isfinite(ratemaps).all(axis=0)]
-    return rates.std(axis=1) < CONSTANT_VARIATION * rates.mean(axis=1)
-
-
-def lattice_kinds(scores: Scores, active: np.ndarray) -> np.ndarray:
-    """Which lattice each unit carries, [N]: "hexagonal", "square" or "" for none.
-
-    An active unit with at least 3 fields is hexagonal when its 60-degree score is above 0.5, else
-    square when its 90-degree score is above 0.7.
-    """
-    able = active & (scores.num_fields >= LATTICE_FIELDS)
-    hexagonal = able & (scores.grid_score > HEXAGONAL_SCORE)
-    square = able & ~hexagonal & (scores.square_score > SQUARE_SCORE)
-    return np.select([hexagonal, square], ["hexagonal", "square"], "")
-
-
-def mean_power(
-    ratemaps: np.ndarray, box_m: float, *, highest: float = 4.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies [F], cycles per metre, and the units' mean power spectrum [F, F].
-
-    Args:
-        ratemaps: [N, y, x]; unvisited bins count as the unit's mean.
-        box_m: side of the box, metres.
-        highest: frequency at which the spectrum ends, cycles per metre.
-    """
-    means = np.nanmean(ratemaps, axis=(1, 2), keepdims=True)
-    centred = np.where(np.isfinite(ratemaps), ratemaps - means, 0)
-    taper = np.hanning(ratemaps.shape[-1])
-    size = 4 * ratemaps.shape[-1]
-    spectra = np.fft.fft2(centred * taper * taper[:, None], s=(size, size))
-    power = np.fft.fftshift((np.abs(spectra) ** 2).mean(axis=0))
-    frequencies = np.fft.fftshift(np.fft.fftfreq(size, box_m / ratemaps.shape[-1]))
-    kept = np.abs(frequencies) <= highest
-    return frequencies[kept], power[np.ix_(kept, kept)]
 
 
 def median(values: np.ndarray) -> float:

@@ -1,0 +1,277 @@
+"""The method, and the parts of it to replace: what is drawn, what gives W, what the loss adds.
+
+Factories from a config and a `Method` to functions of arrays.
+"""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from sicjax.config import ConfigError
+from sicjax.fingerprint import fingerprint
+from sicjax.losses import LossSettings
+from sicjax.model import Hypernetwork
+from sicjax.trajectories import Batch, permuted_batch, sample_batch
+
+# What can go non-finite, after which come a method's own terms; index -1 means nothing has.
+FAILURES = (
+    "separation", "invariance", "capacity", "conformal_isometry", "gradient", "weights"
+)  # fmt: skip
+# What is logged beside the four terms and their weighted values.
+LOGGED = (
+    "loss", "num_far", "num_near", "neural_speed", "dead_states", "dead_units", "learning_rate",
+    "gradient_norm", "step", "network", "timing",
+)  # fmt: skip
+
+
+class Settings(NamedTuple):
+    """Traced scalars: networks trained side by side may differ in them."""
+
+    loss: LossSettings
+    permute: Array  # bool
+    learning_rate: Array  # peak
+
+
+class Parameters(NamedTuple):
+    """What is trained."""
+
+    hypernetwork: Any  # Flax parameters
+    initial_direction: Array  # [N]; g_0 = norm_relu(initial_direction)
+
+
+class TransitionNetwork(Protocol):
+    """What gives W(v): a Flax module, or anything with the same two functions."""
+
+    def init(self, key: Array, velocity: Array, /) -> Any:
+        """Parameters, from a key and a velocity [2]."""
+
+    def apply(self, parameters: Any, velocities: Array, /) -> Any:
+        """Velocities [..., 2] metres per step -> matrices [..., N, N]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Parts of the method to replace by your own; those not given are the paper's.
+
+    Args:
+        transition: gives W(v) instead of the MLP: a Flax module (or any object with `init` and
+            `apply`) from velocities [..., 2] metres per step to matrices [..., N, N], N being
+            `config.model.num_units`.
+        velocities: from a key to T velocities [T, 2] metres per step, T being
+            `config.data.trajectory_length`; each batch holds B permutations of them. Set
+            `config.data.max_velocity` to the largest component: evaluation walks stay below it.
+        terms: further terms of the loss, weight included, by name: functions of the states
+            [B, T, N], the initial state [N] and the `Batch`, each giving a scalar. They are
+            added to the loss and logged under their names.
+
+    Raises:
+        ConfigError: by `train`, for a part that gives another shape, or a name that is taken.
+
+    Source: ours; what it replaces is in Schaeffer et al. 2023, section 3.
+
+    Example:
+        >>> import jax.numpy as jnp, sicjax
+        >>> def sparsity(states, initial_state, batch):
+        ...     return 0.01 * jnp.mean(jnp.sum(states, axis=-1))
+        >>> method = sicjax.Method(terms={"sparsity": sparsity})
+        >>> config = sicjax.default_config()
+        >>> config.num_steps, config.data.num_trajectories, config.model.hidden_width = 2, 4, 8
+        >>> run = sicjax.train(config, method=method)  # doctest: +ELLIPSIS
+        1 network(s) on ...
+    """
+
+    transition: TransitionNetwork | None = None
+    velocities: Callable[[Array], Array] | None = None
+    terms: Mapping[str, Callable[[Array, Array, Batch], Array]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def describe(self) -> dict[str, str]:
+        """Which parts are replaced, and by what: names, without the code behind them."""
+        return {name: _name(part) for name, part in self._parts().items()}
+
+    def fingerprints(self) -> dict[str, str]:
+        """A digest of what each replaced part says, so that an edit of it is noticed."""
+        return {name: fingerprint(part) for name, part in self._parts().items()}
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"transition": self.transition, "velocities": self.velocities}
+        parts |= {f"terms.{name}": term for name, term in self.terms.items()}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def _name(part: Any) -> str:
+    """What a part is called, without the addresses that differ between processes."""
+    name = getattr(part, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+    return " ".join(name.split())
+
+
+PAPER = Method()
+SOURCE = "source"  # in method.json, the table of digests
+
+
+def failures(method: Method = PAPER) -> tuple[str, ...]:
+    """What can go non-finite in a network trained by this method."""
+    return (*FAILURES, *sorted(method.terms))
+
+
+def record(method: Method) -> dict[str, Any]:
+    """What method.json remembers of a method of one's own; nothing of the paper's."""
+    names = method.describe()
+    return {**names, SOURCE: method.fingerprints()} if names else {}
+
+
+def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
+    """See that a run is trained on with the method that it began with.
+
+    Args:
+        folder: the workdir, to name it.
+        recorded: what `record` gave then.
+        method: the method given now.
+
+    Raises:
+        ConfigError: a part has another name or, where that was remembered, another source.
+    """
+    now = record(method)
+    for part in sorted(({*recorded} | {*now}) - {SOURCE}):
+        _check_name(folder, part, recorded, now)
+        before = recorded.get(SOURCE, {}).get(part)
+        if before not in (None, now[SOURCE][part]):
+            raise ConfigError(
+                f"workdir={folder} belongs to another experiment: method.{part} has been edited"
+                " since (its source, or a constant in it); give this one a --workdir of its own"
+            )
+
+
+def check_to_load(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
+    """See that a trained network is loaded with its transition; say what else is not as it was.
+
+    Args:
+        folder: the workdir, to name it.
+        recorded: what `record` gave when it was trained.
+        method: the method given now.
+
+    Raises:
+        ConfigError: another transition than it was trained with.
+    """
+    now = record(method)
+    _check_name(folder, "transition", recorded, now)
+    before, after = recorded.get(SOURCE, {}), now.get(SOURCE, {})
+    for part in sorted({*recorded} - {SOURCE}):
+        if part not in now:
+            note = "isn't given: maps and rollouts do without it, training on doesn't"
+        elif part in before and before[part] != after[part]:
+            note = "has been edited since (its source, or a constant in it)"
+        else:
+            continue
+        print(f"{folder} was trained with method.{part}, which {note}", file=sys.stderr)
+
+
+def _check_name(
+    folder: Path, part: str, recorded: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    if recorded.get(part) != now.get(part):
+        raise ConfigError(
+            f"workdir={folder} belongs to another experiment: method.{part} was"
+            f" {recorded.get(part, 'not given')}, now {now.get(part, 'not given')}"
+        )
+
+
+def check_method(config: ConfigDict, method: Method) -> None:
+    """See that the parts fit the config.
+
+    Raises:
+        ConfigError: naming the part, the shape that it gives and the one that would be right.
+    """
+    data, units = config.data, config.model.num_units
+    key, length = jax.random.key(0), data.trajectory_length
+    if method.velocities is not None:
+        _check_shape("velocities", (length, 2), method.velocities, key)
+    batch = jax.eval_shape(lambda: draw_batch(config, key, make_settings(config), method))
+    if method.transition is not None:
+        if not isinstance(method.transition, Hashable):
+            raise ConfigError(
+                "method.transition: must be hashable, as programs are compiled for it; a dataclass"
+                " is with frozen=True"
+            )
+        weights = jax.eval_shape(method.transition.init, key, jnp.zeros(2))
+        right = (length, units, units)
+        _check_shape("transition", right, method.transition.apply, weights, batch.velocities)
+    states = jax.ShapeDtypeStruct((data.num_trajectories, length, units), jnp.float32)
+    start = jax.ShapeDtypeStruct((units,), jnp.float32)
+    for name, term in method.terms.items():
+        if name in LOGGED or name in FAILURES or name.startswith("weighted_"):
+            raise ConfigError(f"method.terms.{name}: this name is taken; choose another")
+        _check_shape(f"terms.{name}", (), term, states, start, batch)
+
+
+def _check_shape(name: str, right: tuple, function: Callable, *arguments: Any) -> None:
+    given = jnp.shape(jax.eval_shape(function, *arguments))
+    if given != right:
+        raise ConfigError(f"method.{name}: gives shape {given}; must be {right}")
+
+
+def make_hypernetwork(config: ConfigDict, method: Method = PAPER) -> TransitionNetwork:
+    """The network that gives W: the method's own, or the hypernetwork that a config describes."""
+    if method.transition is not None:
+        return method.transition
+    model = config.model
+    return Hypernetwork(
+        num_units=model.num_units,
+        hidden_width=model.hidden_width,
+        num_layers=model.num_layers,
+        activation=model.activation,
+        max_velocity=config.data.max_velocity,
+        last_layer_scale=model.last_layer_scale,
+        identity_start=model.identity_start,
+    )
+
+
+def make_transition(
+    config: ConfigDict, method: Method = PAPER
+) -> Callable[[Parameters, Array], Array]:
+    """W: (parameters, velocities [..., 2] metres per step) -> matrices [..., N, N]."""
+    hypernetwork = make_hypernetwork(config, method)
+
+    def transition(parameters: Parameters, velocities: Array) -> Array:
+        return jnp.asarray(hypernetwork.apply(parameters.hypernetwork, velocities))
+
+    return transition
+
+
+def make_settings(config: ConfigDict) -> Settings:
+    """The settings of one network."""
+    loss = config.loss
+    names = LossSettings._fields
+    return Settings(
+        loss=LossSettings(*(jnp.float32(loss[name]) for name in names)),
+        permute=jnp.asarray(config.data.permute),
+        learning_rate=jnp.float32(config.optimizer.learning_rate),
+    )
+
+
+def draw_batch(config: ConfigDict, key: Array, settings: Settings, method: Method = PAPER) -> Batch:
+    """The batch that a key stands for."""
+    if method.velocities is not None:
+        velocity_key, order_key = jax.random.split(key)
+        return permuted_batch(
+            order_key,
+            method.velocities(velocity_key),
+            num_trajectories=config.data.num_trajectories,
+            permute=settings.permute,
+        )
+    return sample_batch(
+        key,
+        num_trajectories=config.data.num_trajectories,
+        trajectory_length=config.data.trajectory_length,
+        max_velocity=config.data.max_velocity,
+        permute=settings.permute,
+    )

@@ -1,0 +1,48 @@
+"""The optimiser: clip, AdamW, and the learning rate against steps."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+from optax.contrib import reduce_on_plateau
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
+    """Clip, Adam, weight decay, cut on a plateau; the learning rate is applied outside."""
+    options = config.optimizer
+    plateau = options.schedule == "plateau"
+    return optax.chain(
+        optax.clip_by_global_norm(options.clip),
+        optax.scale_by_adam(options.b1, options.b2),
+        optax.add_decayed_weights(options.weight_decay),
+        reduce_on_plateau(
+            factor=options.plateau_factor,
+            patience=options.plateau_patience,
+            accumulation_size=options.plateau_window,
+        )
+        if plateau
+        else optax.with_extra_args_support(optax.identity()),
+    )
+
+
+def make_schedule(config: ConfigDict) -> optax.Schedule:
+    """Step -> fraction of the peak learning rate (cuts on a plateau come on top)."""
+    options = config.optimizer
+    if options.schedule == "cosine":
+        after = optax.cosine_decay_schedule(
+            1.0, max((options.decay_steps or config.num_steps) - options.warmup_steps, 1)
+        )
+    else:
+        after = optax.constant_schedule(1.0)
+    # The first update has a rate above zero: the warm-up ends at its peak, not before it.
+    warmup = optax.linear_schedule(
+        1 / max(options.warmup_steps, 1), 1.0, max(options.warmup_steps - 1, 1)
+    )
+    return optax.join_schedules([warmup, after], [options.warmup_steps])
+
+
+def plateau_scale(optimizer_state: Any) -> Array:
+    """What the cuts on a plateau have left of the learning rate, 1 without them."""
+    return getattr(optimizer_state[-1], "scale", jnp.float32(1))

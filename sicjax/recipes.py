@@ -1,0 +1,105 @@
+"""Config files: those that come with sicjax and one's own, found, run and written as JSON."""
+
+import ast
+import json
+import re
+import runpy
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sicjax.config import FIELDS, ConfigError, default, flatten, unknown_field
+
+
+def load_config(name: str | Path) -> ConfigDict:
+    """Load a config that comes with sicjax, by name, or one of your own, by path.
+
+    Args:
+        name: "quick", "full" and so on, or the path of a file that defines `get_config()`. A file
+            where the path says comes first.
+
+    Returns:
+        A locked `ml_collections.ConfigDict`, to be changed field by field and given to
+        `sicjax.train`.
+
+    Raises:
+        ConfigError: the file can't be found, read or run, or gives no config.
+
+    Source: ours; each file's docstring says what to expect of it.
+
+    Example:
+        >>> import sicjax
+        >>> config = sicjax.load_config("quick")
+        >>> config.model.num_units
+        64
+        >>> config.num_steps = 1000
+    """
+    if not isinstance(name, str | Path):
+        raise ConfigError(
+            f"load_config({type(name).__name__}): must be the name of a config or a path"
+        )
+    found = find_file(name)
+    try:
+        names = runpy.run_path(str(found))
+        config = names["get_config"]() if "get_config" in names else None
+    except (Exception, SystemExit) as error:  # user code: whatever it raises is bad input
+        # Of a locked config's page-long words on a field that it lacks, the field.
+        unknown = re.match(r"""['"]Key "(.*?)" does not exist""", str(error))
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(
+            f"--config={name}: {unknown_field(unknown[1]) if unknown else what}"
+        ) from None
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"--config={name}: must define get_config(), which returns an ml_collections.ConfigDict"
+        )
+    return config
+
+
+def bundled_configs() -> dict[str, Path]:
+    """The config files that come with sicjax: "configs/quick.py" -> where it lies."""
+    inside = Path(__file__).parent / "configs"  # in an installed package; in a clone, beside it
+    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+    return {f"configs/{path.name}": path for path in sorted(folder.glob("*.py"))}
+
+
+def find_file(name: str | Path) -> Path:
+    """A config file where the path says, else the one of that name or path that comes with sicjax.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    bundled = bundled_configs()
+    for wanted in (Path(name).as_posix(), f"configs/{name}.py"):
+        if wanted in bundled:
+            return bundled[wanted]
+    raise ConfigError(
+        f"--config={name}: no such file; those that come with sicjax: {', '.join(bundled)}"
+    )
+
+
+def describe_configs() -> str:
+    """Every bundled config on a line: its path and the first line of its docstring."""
+    lines = []
+    for name, path in bundled_configs().items():
+        about = ast.get_docstring(ast.parse(path.read_text())) or ""
+        lines.append(f"  {name}  {about.partition(chr(10))[0]}")
+    return "\n".join(lines)
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as the text of config.json."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The config that `to_json` wrote; fields younger than the text take their defaults."""
+    config = default()
+    for name, value in flatten(json.loads(text)).items():
+        if name not in FIELDS:
+            raise ConfigError(unknown_field(name))
+        section, _, leaf = name.rpartition(".")
+        (config[section] if section else config)[leaf] = value
+    return config

@@ -1,0 +1,117 @@
+"""The folder of a network's report: evaluated, drawn and written whole, or not at all.
+
+The only place that saves figures.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from sicjax.analysis.ratemaps import RateMaps
+from sicjax.report.evaluate import evaluate
+from sicjax.report.figures import SHEETS, draw
+from sicjax.report.page import render
+from sicjax.report.snapshots import Snapshot
+from sicjax.report.summary import (
+    MODULE_COLUMNS,
+    as_json,
+    module_rows,
+    summarise,
+    unit_rows,
+    write_csv,
+)
+from sicjax.run import Run
+from sicjax.trajectories import Walk
+
+DPI = 120
+
+
+def write_report(
+    run: Run,
+    folder: str | os.PathLike,
+    *,
+    metrics: Sequence[Mapping[str, Any]],
+    frames: Sequence[Snapshot] = (),
+    recorded_path: Walk | None = None,
+    recorded_note: str | None = None,
+    variant: str = "default",
+    torus_rolls: int = 0,
+) -> Path:
+    """Evaluate a network and write its report.
+
+    Everything is written beside `folder` first and then takes its place, so that a kill leaves
+    the old report or none, never half of one.
+
+    Args:
+        run: the network.
+        folder: of the report; what it holds is replaced.
+        metrics: the network's rows of metrics.jsonl, for the training curves.
+        frames: the network's snapshots, for the film strip.
+        recorded_path: a walk with leaves [T, 2] to drive the network along.
+        recorded_note: one line: which path that is, or why there is none.
+        variant: name of the settings that the network was trained with.
+        torus_rolls: size of the null of each module's torus test, minutes for 20; 0 for none, and
+            so no verdict.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    folder = Path(folder)
+    evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls)
+    summary = summarise(run, evaluation, variant)
+    figures = draw(run, evaluation, metrics, frames)
+    with replacing(folder) as place:
+        for mapped in evaluation.mapped:
+            _write_maps(place / f"ratemaps_{mapped.name}.npz", mapped.maps)
+        (place / "summary.json").write_text(as_json(summary))
+        rows = unit_rows(evaluation)
+        write_csv(place / "units.csv", list(rows[0]), rows)
+        write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(evaluation))
+        pictures = {name: _save(figure, place / f"{name}.png") for name, figure in figures.items()}
+        page = render(summary, evaluation, pictures, recorded_note)
+        (place / "report.html").write_text(page, encoding="utf-8")
+    return folder / "report.html"
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder` to fill; when that ends well it takes its place."""
+    new, old = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    yield new
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_maps(path: Path, maps: RateMaps) -> None:
+    """Write maps in the single precision that the network computed them in."""
+    single = maps._replace(ratemaps=maps.ratemaps.astype(np.float32))
+    np.savez_compressed(path, **single._asdict())
+
+
+def _save(figure: Figure, path: Path) -> bytes:
+    """Write a figure as PNG, and return the file; sheets get 256 colours, which halves them."""
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", dpi=DPI, facecolor="white")
+    picture = Image.open(raw).convert("RGB")
+    if path.name.startswith(SHEETS):
+        picture = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    packed = io.BytesIO()
+    picture.save(packed, "PNG", optimize=True)
+    path.write_bytes(packed.getvalue())
+    return packed.getvalue()

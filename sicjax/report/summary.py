@@ -1,0 +1,175 @@
+"""The numbers of a report: summary.json, units.csv, modules.csv.
+
+Letters: N units. Lengths in metres.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sicjax.analysis.kinds import KINDS, active_units, lattice_kinds
+from sicjax.analysis.lattice import orientation_deg
+from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation, Mapped, median
+from sicjax.run import Run
+
+MODULE_COLUMNS = (
+    "module", "units", "period_m", "period_low_m", "period_high_m", "ratio", "orientation_deg",
+    "split_p", "betti_0", "betti_1", "betti_2", "is_torus", "variance_in_6_components",
+)  # fmt: skip
+
+
+def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
+    """Return the numbers of summary.json; NaN where there is nothing to measure."""
+    active, kinds, first = evaluation.active, evaluation.lattice, evaluation.first
+    hexagonal, square = kinds == "hexagonal", kinds == "square"
+    path = evaluation.path
+    return {
+        "seed": run.seed,
+        "variant": variant,
+        "network": run.network,
+        "step": run.step,
+        "failure": run.failure,
+        "num_units": len(active),
+        "active_units": active.sum(),
+        "hexagonal_units": hexagonal.sum(),
+        "square_units": square.sum(),
+        "lattice_fraction": (hexagonal | square).sum() / active.sum() if active.any() else np.nan,
+        "constant_units": np.flatnonzero(evaluation.constant),
+        "constant_units_with_lattice": (evaluation.constant & (kinds != "")).sum(),
+        "constant_share": evaluation.constant_share,
+        "median_period_hexagonal_m": median(first.scores.spacing_m[hexagonal]),
+        "median_period_square_m": median(first.scores.spacing_m[square]),
+        "median_grid_score_hexagonal": median(first.scores.grid_score[hexagonal]),
+        "median_square_score_square": median(first.scores.square_score[square]),
+        "variance_explained_long": median(first.maps.variance_explained[active]),
+        "variance_explained_short": median(
+            evaluation.short[SHORT_BOXES_M[0]].maps.variance_explained[active]
+        ),
+        "kinds": {kind: np.sum(evaluation.units.kind == kind) for kind in KINDS},
+        "modules": module_rows(evaluation),
+        "evidence_against_one_module_bic": evaluation.modules.bic_gain,
+        "path_integration": _path_integration_summary(evaluation),
+        "recorded_path_correlation": np.nan if path is None else path.correlation,
+        "recorded_path_pieces_correlation": np.nan if path is None else path.pieces_correlation,
+        "training_range_m": evaluation.training_range_m,
+        "by_map": {
+            mapped.name: _summary_of_maps(mapped, evaluation) for mapped in evaluation.mapped
+        },
+    }
+
+
+def _summary_of_maps(mapped: Mapped, evaluation: Evaluation) -> dict[str, Any]:
+    active, lattice = evaluation.active, evaluation.lattice != ""
+    kinds = lattice_kinds(mapped.scores, active_units(mapped.maps.ratemaps))
+    change = mapped.scores.spacing_m / evaluation.first.scores.spacing_m - 1
+    return {
+        "hexagonal_units": np.sum(kinds == "hexagonal"),
+        "square_units": np.sum(kinds == "square"),
+        "median_grid_score": median(mapped.scores.grid_score[active]),
+        "median_square_score": median(mapped.scores.square_score[active]),
+        "variance_explained": median(mapped.maps.variance_explained[active]),
+        "mean_speed_m": mapped.mean_speed,
+        "median_period_change": median(np.abs(change[lattice])),  # to the long walks' 2 m box
+    }
+
+
+def _path_integration_summary(evaluation: Evaluation) -> dict[str, Any]:
+    found, speeds = evaluation.path_integration.drift, evaluation.path_integration.conformality
+    summary: dict[str, Any] = {
+        "chance_neural_distance": found.chance_distance,
+        "chance_decoding_error_m": found.chance_error_m,
+        "neural_speed_per_m": speeds.mean,
+        "neural_speed_variation": speeds.variation,
+        "neural_speed_anisotropy": speeds.anisotropy,
+    }
+    for steps in (100, 1000, 10_000):
+        k = int(np.argmin(np.abs(np.log(bin_middles(found.edges) / steps))))
+        summary[f"neural_distance_after_{steps}"] = found.distance[k]
+        summary[f"decoding_error_m_after_{steps}"] = found.error_m[k]
+    return summary
+
+
+def bin_middles(edges: np.ndarray) -> np.ndarray:
+    """Return the geometric middle [K] of each bin."""
+    return np.sqrt(edges[:-1] * edges[1:])
+
+
+def unit_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the rows of units.csv; kind, module and lattice come from the 3 m box."""
+    units = evaluation.units
+    columns: dict[str, np.ndarray] = {
+        "unit": np.arange(len(evaluation.active)),
+        "active": evaluation.active.astype(int),
+        "lattice": evaluation.lattice,
+        "constant": evaluation.constant.astype(int),
+        "kind": units.kind,
+        "is_grid": units.is_grid.astype(int),
+        "module": units.module,
+        "null_threshold": units.null_threshold,
+        "ellipse_aspect": units.ellipse_aspect,
+        "ellipse_tilt_deg": units.ellipse_tilt_deg,
+        "phase_1": units.phase[:, 0],
+        "phase_2": units.phase[:, 1],
+        "spatial_information": units.spatial_information,
+    }
+    for mapped in evaluation.mapped:
+        scores, name = mapped.scores, mapped.name
+        columns |= {
+            f"grid_score_{name}": scores.grid_score,
+            f"grid_score_corrected_{name}": scores.grid_score_corrected,
+            f"square_score_{name}": scores.square_score,
+            f"num_fields_{name}": scores.num_fields,
+            f"spacing_m_{name}": scores.spacing_m,
+            f"orientation_deg_{name}": orientation_deg(scores.axes_m),
+            f"variance_explained_{name}": mapped.maps.variance_explained,
+        }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def module_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the rows of modules.csv."""
+    modules, rows = evaluation.modules, []
+    for k, (members, torus) in enumerate(zip(modules.members, evaluation.tori, strict=True)):
+        betti = torus.betti or (None, None, None)
+        values = (
+            k, len(members), modules.period_m[k], *modules.period_interval_m[k],
+            modules.ratios[k - 1] if k else np.nan, modules.orientation_deg[k],
+            modules.split_p[k - 1] if k else np.nan, *betti, torus.is_torus, torus.explained,
+        )  # fmt: skip
+        rows.append(dict(zip(MODULE_COLUMNS, values, strict=True)))
+    return rows
+
+
+def as_json(summary: Mapping[str, Any]) -> str:
+    """The text of summary.json."""
+    return json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays into lists, NaN and infinities into None, for JSON."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows; NaN becomes an empty cell."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: _cell(value) for key, value in row.items()})
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}" if np.isfinite(value) else ""
+    return value
