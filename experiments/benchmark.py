@@ -49,7 +49,7 @@ def compile_step(config: ConfigDict, devices: int = 1) -> tuple[Callable[[], Non
     """Our step of a population, as training runs it, and the seconds it took to compile."""
     layout = make_layout(config.num_networks, config.parallel, devices)
     population = Population(config)
-    states, settings = start(config, population.seeds, layout), layout.rows(population.settings)
+    states, settings = start(config, population.seeds, layout), layout.rows(population.settings())
     began = time.perf_counter()
     dispatch = Dispatch(config, layout)
     seconds = time.perf_counter() - began

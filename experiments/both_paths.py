@@ -35,6 +35,7 @@ from experiments.naive import make_naive_loss
 from sicjax import config as config_module
 from sicjax.config import ConfigError
 from sicjax.method import make_settings
+from sicjax.population import Population
 from sicjax.recipes import load_config
 from sicjax.report import snapshots
 from sicjax.run import Run
@@ -125,7 +126,7 @@ def apart(
     config: ConfigDict, first: TrainState, second: TrainState, walk: Any, name: str = ""
 ) -> dict[str, float]:
     """How far apart two networks are."""
-    runs = [Run.from_state(config, state, 0) for state in (first, second)]
+    runs = [Run.from_state(Population(config), state, 0) for state in (first, second)]
     walked = [np.asarray(run.rollout(walk)) for run in runs]
     return {
         f"{name}weights": difference(*(flat(run.parameters) for run in runs)),
@@ -135,7 +136,7 @@ def apart(
 
 def lattice(config: ConfigDict, state: TrainState) -> float:
     """Share of the active units that carry a lattice."""
-    return snapshots.take(Run.from_state(config, state, 0))[0].lattice_fraction
+    return snapshots.take(Run.from_state(Population(config), state, 0))[0].lattice_fraction
 
 
 def flat(tree: Any) -> np.ndarray:

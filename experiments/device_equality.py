@@ -34,7 +34,7 @@ def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray
     config.num_networks = devices
     layout = make_layout(devices, devices=devices)
     population = Population(config)
-    settings = layout.rows(population.settings)
+    settings = layout.rows(population.settings())
     rows, _ = Dispatch(config, layout)(start(config, population.seeds, layout), settings, num_steps)
     return jax.tree.leaves(layout.network(rows, 0))
 

@@ -41,6 +41,7 @@ from sicjax.main import guarded, leave, parse
 from sicjax.monitor import read_metrics
 from sicjax.population import members, of_variant
 from sicjax.recipes import from_json
+from sicjax.workdir import settled
 
 Row = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
@@ -116,7 +117,8 @@ def is_finished(config: ConfigDict, workdir: Path) -> bool:
         found = from_json((workdir / "config.json").read_text())
     except FileNotFoundError:
         return False
-    if config_module.difference(found, config) or found.num_steps != config.num_steps:
+    asked = settled(config, workdir)
+    if config_module.difference(found, asked) or found.num_steps != config.num_steps:
         return False
     rows = collect(workdir)
     wanted = "report_step" if config.report else "step"

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -68,6 +68,14 @@ VARIED = (
     "loss.sigma_x", "loss.sigma_g", "data.permute", "optimizer.learning_rate",
 )  # fmt: skip
 
+# What may change from one stage of a training to the next: nothing that a network is made of.
+STAGED = (
+    "data.num_trajectories", "data.trajectory_length", "data.permute",
+    "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
+    "loss.sigma_x", "loss.sigma_g", "optimizer.learning_rate", "optimizer.warmup_steps",
+    "optimizer.clip", "optimizer.accumulation", "optimizer.weight_decay",
+)  # fmt: skip
+
 FIELDS: Mapping[str, Field] = {
     "seed": Field(0, "network k of every variant uses seed + k", rule=within(0, 2**32 - 1)),
     "num_networks": Field(
@@ -77,6 +85,17 @@ FIELDS: Mapping[str, Field] = {
         {}, "named settings, each trained from every seed: a table from a name to fields of this"
         " list and their values, as JSON on the command line; fields that may vary: "
         + ", ".join(VARIED),
+    ),
+    "stages": Field(
+        {}, "named stages of the training, in order: a table from a name to its num_steps and to"
+        " fields of this list that it changes, as JSON on the command line; warm-up and cosine"
+        " begin anew in each, the run ends at the num_steps above, and a variant's own values hold"
+        " in every stage; fields that may change: " + ", ".join(STAGED),
+        changes_numbers=False,  # of stages that have begun it does: see `stages_begun`
+    ),
+    "start_from": Field(
+        "", "where the parameters come from at step 0, instead of the seed: the folder of a run, or"
+        " the name of a network that comes with sicjax; of one network for all, or as many"
     ),
     "num_steps": Field(
         2_000_000, "optimiser updates", "paper", within(1, 2**31 - 1), changes_numbers=False
@@ -241,7 +260,15 @@ def validate(config: ConfigDict) -> None:
         _check(name, values[name])
     if config.seed + config.num_networks > 2**32:
         raise ConfigError(f"seed={config.seed}: must leave room for {config.num_networks} seeds")
-    _check_variants(config.variants)
+    _check_tables("variants", config.variants, VARIED, "differ between variants")
+    _check_tables("stages", config.stages, STAGED, "change in a stage")
+    for name, stage in config.stages.items():
+        steps = stage.get("num_steps")
+        if type(steps) is not int or not FIELDS["num_steps"].rule.holds(steps):
+            raise ConfigError(
+                f"stages[{_brief(name)}]['num_steps']={_brief(steps)}: each stage must have one,"
+                f" {FIELDS['num_steps'].rule.says}"
+            )
 
 
 def _check(name: str, value: Any, shown: str | None = None) -> None:
@@ -254,23 +281,44 @@ def _check(name: str, value: Any, shown: str | None = None) -> None:
         raise ConfigError(f"{shown}={_brief(value)}: must be {field.rule.says}")
 
 
-def _check_variants(variants: dict[Any, Any]) -> None:
-    for variant, settings in variants.items():
-        if not (isinstance(variant, str) and variant and variant.isprintable()):
-            raise ConfigError(f"variants: {_brief(variant)} can't be a name; give printable text")
-        shown = f"variants[{_brief(variant)}]"
-        if not isinstance(settings, dict):
-            raise ConfigError(f"{shown}={_brief(settings)}: must be a table of fields and values")
-        for name, value in flatten(settings).items():
+def _check_tables(field: str, tables: dict[Any, Any], allowed: Sequence[str], what: str) -> None:
+    """Check named tables of fields and values."""
+    for label, table in tables.items():
+        if not (isinstance(label, str) and label and label.isprintable()):
+            raise ConfigError(f"{field}: {_brief(label)} can't be a name; give printable text")
+        shown = f"{field}[{_brief(label)}]"
+        if not isinstance(table, dict):
+            raise ConfigError(f"{shown}={_brief(table)}: must be a table of fields and values")
+        for name, value in flatten(table).items():
+            if field == "stages" and name == "num_steps":
+                continue  # how long it is, rather than a change
             if name not in FIELDS:
                 raise ConfigError(f"{shown}: {unknown_field(name)}")
-            if name not in VARIED:
-                raise ConfigError(
-                    f"{shown}: {name} can't differ between variants; only {', '.join(VARIED)} can"
-                )
+            if name not in allowed:
+                raise ConfigError(f"{shown}: {name} can't {what}; only {', '.join(allowed)} can")
             if isinstance(FIELDS[name].default, float) and type(value) is int:
                 value = float(value) if abs(value) < 1e38 else math.inf
             _check(name, value, f"{shown}[{name!r}]")
+
+
+def changed(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
+    """A copy of a config with other values of some fields, by dotted name or in sections."""
+    other = config.copy_and_resolve_references()
+    for name, value in flatten(fields).items():
+        section, _, leaf = name.rpartition(".")
+        (other[section] if section else other)[leaf] = value
+    return other
+
+
+def stages_begun(config: ConfigDict, step: int) -> list[tuple[str, dict[str, Any]]]:
+    """The stages, name and table, that a run which has reached a step is or has been in."""
+    begun, first = [], 0
+    for name, table in config.stages.items():
+        if first >= step:
+            break
+        begun.append((name, flatten(table)))
+        first += table["num_steps"]
+    return begun
 
 
 def set_field(config: ConfigDict, name: str, text: str) -> None:

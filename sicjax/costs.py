@@ -7,12 +7,12 @@ import jax
 from sicjax import parallel
 from sicjax.config import ConfigError
 from sicjax.parallel import Layout
-from sicjax.population import Population
+from sicjax.population import Population, Stage
 from sicjax.training import Dispatch
 
 
-def describe_cost(population: Population, layout: Layout, step: int, need: int) -> str:
-    """One line: networks, devices, steps, batches, memory and disk.
+def describe_cost(population: Population, layout: Layout, step: int, need: int) -> list[str]:
+    """What is left to do: networks, devices, steps, batches, memory and disk; a line a stage.
 
     Args:
         population: what is trained.
@@ -23,13 +23,38 @@ def describe_cost(population: Population, layout: Layout, step: int, need: int) 
     config, devices = population.config, layout.devices
     leaves = jax.tree.leaves(population.shapes)
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    return (
-        f"{len(population)} network(s) on {len(devices)} {devices[0].device_kind} device(s):"
-        f" steps {step} to {config.num_steps}, {config.optimizer.accumulation} batch(es) of"
-        f" {config.data.num_trajectories} x {config.data.trajectory_length} states each; memory"
-        f" {_size(need / layout.per_device)} a network; checkpoints take up to"
+    where = f"{len(population)} network(s) on {len(devices)} {devices[0].device_kind} device(s)"
+    cost = (
+        f"memory {_size(need / layout.per_device)} a network; checkpoints take up to"
         f" {_size(state * config.keep_checkpoints)} of disk, {_size(state / len(population))} a"
         " network each"
+    )
+    left = [stage for stage in population.stages if stage.end > step]
+    if len(left) == 1:
+        lines = [f"{where}: {_steps(left[0], step)}; {cost}"]
+    else:
+        lines = [f"{where}, in {len(left)} stages; {cost}"]
+        lines += [f"  {stage.name}: {_steps(stage, step)}" for stage in left]
+    return lines + [line for stage in left if (line := _idle(stage))]
+
+
+def _steps(stage: Stage, step: int) -> str:
+    data, accumulation = stage.config.data, stage.config.optimizer.accumulation
+    return (
+        f"steps {max(step, stage.first)} to {stage.end}, {accumulation} batch(es) of"
+        f" {data.num_trajectories} x {data.trajectory_length} states each"
+    )
+
+
+def _idle(stage: Stage) -> str:
+    """What is to be said of steps at which the learning rate is zero; nothing if there are none."""
+    options = stage.config.optimizer
+    silent = stage.first + (options.decay_steps or stage.end - stage.first)
+    if options.schedule != "cosine" or silent >= stage.end:
+        return ""
+    return (
+        f"the learning rate is zero from step {silent} on (optimizer.decay_steps, as the run began"
+        " with it): later steps change nothing; to train on, begin one with --config.start_from=DIR"
     )
 
 
@@ -44,8 +69,10 @@ def check_memory(population: Population, layout: Layout, need: int) -> None:
         return
     at_once = 1 if layout.batch else len(layout.devices)
     alone = dataclasses.replace(layout, num_networks=at_once)
-    program = Dispatch(population.config, alone, population.method).program
-    one = parallel.device_bytes(program)
+    one = max(
+        parallel.device_bytes(Dispatch(stage.config, alone, population.method).program)
+        for stage in population.stages
+    )
     each = (need - one) / max(layout.per_device - 1, 1)
     fit = at_once * (1 + int((limit - one) / max(each, 1))) if one <= limit else 0
     variants = len(population.config.variants)

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,13 @@ from sicjax.costs import check_memory, describe_cost
 from sicjax.method import PAPER, Method, check_method, check_recorded, record
 from sicjax.monitor import Monitor, duration
 from sicjax.parallel import Layout
-from sicjax.population import Population
+from sicjax.population import Population, Stage
 from sicjax.recipes import to_json
 from sicjax.report import phase, snapshots
 from sicjax.run import Run, failure_of
 from sicjax.signals import RunInterruptedError, Signals
 from sicjax.training import Dispatch, TrainState, start
+from sicjax.weights import starting_parameters
 
 SHOWN = ("loss", "separation", "invariance", "capacity", "conformal_isometry")
 
@@ -95,9 +96,9 @@ def train(
         config = workdir_module.settled(config, folder)
         population = Population(config, method)
         layout = parallel.make_layout(len(population), config.parallel)
-        training = _Training(population, layout, folder, signals)
-        rows = training.run(_step_to_start_from(folder))
-        runs = training.runs(rows, len(population) if reported else 1)
+        training = _Training(population, layout, folder, signals, _step_to_start_from(folder))
+        training.run()
+        runs = training.runs(len(population) if reported else 1)
         if reported and folder is not None:
             parallel.leave_processes()
             if parallel.is_first():
@@ -156,119 +157,153 @@ class _Training:
     layout: Layout
     folder: Path | None
     signals: Signals
+    step: int  # reached
+    rows: TrainState = field(init=False)  # leaves [D, K, ...]
+    named: set[int] = field(default_factory=set)  # networks that were said to have failed
 
-    def run(self, step: int) -> TrainState:
-        """Train from a step to the end; returns rows [D, K, ...]."""
-        config = self.population.config
-        if step == config.num_steps:
-            what = (
+    def run(self) -> None:
+        """Train to the end, stage by stage.
+
+        Raises:
+            NonFiniteError: no network is left.
+            RunInterruptedError: a signal came.
+        """
+        config, first = self.population.config, self.step
+        left = [stage for stage in self.population.stages if stage.end > first]
+        if not left:
+            self.rows = self.load_or_start()
+            rest = (
                 "only the report is made anew" if config.report else "more need a larger num_steps"
             )
-            rows = self.load_or_start(step)
-            _say(f"finished: all {step} steps are done; {what}")
-            return rows
+            _say(f"finished: all {first} steps are done; {rest}")
+            return
         began = time.monotonic()
-        dispatch = Dispatch(config, self.layout, self.population.method)
+        programs = [
+            Dispatch(stage.config, self.layout, self.population.method, stage.first)
+            for stage in left
+        ]
         compiled = duration(time.monotonic() - began)
-        need = parallel.device_bytes(dispatch.program)
-        _say(describe_cost(self.population, self.layout, step, need))
+        need = max(parallel.device_bytes(program.program) for program in programs)
+        for line in describe_cost(self.population, self.layout, first, need):
+            _say(line)
         check_memory(self.population, self.layout, need)
         if parallel.is_first() and (hint := parallel.unseen_accelerator()):
             print(f"hint: {hint}", file=sys.stderr, flush=True)
-        rows = self.load_or_start(step)
-        with self.checkpoints() as checkpoints, self.monitor(step) as monitor:
-            return self.advance(rows, step, dispatch, monitor, checkpoints, compiled)
+        self.rows = self.load_or_start()
+        stop = 0
+        with self.checkpoints() as checkpoints, self.monitor() as monitor:
+            monitor.say(f"compiled in {compiled}")
+            for stage, program in zip(left, programs, strict=True):
+                stop = stop or self.take(stage, program, monitor, checkpoints)
+        if stop and self.step < config.num_steps:
+            kept = self.runs(1)[0] if self.folder is None else None
+            raise RunInterruptedError(stop, self.step, kept)
 
-    def advance(
-        self, rows: TrainState, step: int, dispatch: Dispatch, monitor: Monitor,
-        checkpoints: Checkpoints | None, compiled: str,
-    ) -> TrainState:  # fmt: skip
-        """Take the steps, dispatch by dispatch; returns rows [D, K, ...]."""
-        config, last = self.population.config, self.population.config.num_steps
-        settings = self.layout.rows(self.population.settings)
-        named: set[int] = set()
+    def take(
+        self, stage: Stage, program: Dispatch, monitor: Monitor, checkpoints: Checkpoints | None
+    ) -> int:
+        """Take a stage's steps, dispatch by dispatch; returns the signal that came, 0 for none."""
+        if stage.name:
+            monitor.say(f"stage {stage.name}: steps {self.step} to {stage.end}")
+        settings = self.layout.rows(self.population.settings(stage))
         stop = dispatches = 0
-        while step < last and not stop:
+        while self.step < stage.end and not stop:
             began = time.monotonic()
-            number = self.steps_at_once(step)
-            rows, measured = dispatch(rows, settings, number)
-            step += number
-            metrics, failed_step = self.layout.to_host((measured, rows.failed_step))
+            number = self.steps_at_once(stage)
+            self.rows, measured = program(self.rows, settings, number)
+            self.step += number
+            metrics, failed_step = self.layout.to_host((measured, self.rows.failed_step))
             dispatches += 1
             if dispatches == 2:  # the first one also loads the program
-                rest = duration((time.monotonic() - began) * (last - step) / number)
-                monitor.say(
-                    f"compiled in {compiled}; by the last {number} steps, the rest takes about"
-                    f" {rest}"
-                )
-            seen = self.runs(rows, len(self.population)) if self.is_time_to_look(step) else []
+                rest = (time.monotonic() - began) * (stage.end - self.step) / number
+                what = "this stage" if stage.name else "the rest"
+                monitor.say(f"by the last {number} steps, {what} takes about {duration(rest)}")
+            seen = self.runs(len(self.population)) if self.is_time_to_look() else []
             with self.signals.shared():
-                self.tell(step, metrics, seen, monitor)
+                self.tell(metrics, seen, monitor)
             stop = self.signals.agreed()
-            broken = failed_step >= 0
-            ends = step == last or bool(stop) or broken.all()
-            if checkpoints and (step % config.checkpoint_every == 0 or ends):
-                monitor.flush()
-                self.save(checkpoints, step, rows)
-            for network in {*np.flatnonzero(broken).tolist()} - named:
-                named.add(network)
-                monitor.say(f"{self.failure(rows, network)}; frozen at its last finite state")
-            if broken.all():
-                raise NonFiniteError(f"no network is left: {self.failure(rows, 0)}")
-        if stop and step < last:
-            kept = self.runs(rows, 1)[0] if self.folder is None else None
-            raise RunInterruptedError(stop, step, kept)
-        return rows
+            self.save(failed_step >= 0, bool(stop), monitor, checkpoints)
+        return stop
 
-    def steps_at_once(self, step: int) -> int:
+    def steps_at_once(self, stage: Stage) -> int:
         """Steps to the next line of the log, checkpoint, look or end, at most as many as wished."""
         config = self.population.config
         looks = config.evaluation.snapshot_every
         every = (config.log_every, config.checkpoint_every, *([looks] if looks else []))
-        to_next = [number - step % number for number in every]
-        return min(config.steps_per_dispatch, config.num_steps - step, *to_next)
+        to_next = [number - self.step % number for number in every]
+        return min(config.steps_per_dispatch, stage.end - self.step, *to_next)
 
-    def is_time_to_look(self, step: int) -> bool:
+    def save(
+        self, broken: np.ndarray, stops: bool, monitor: Monitor, checkpoints: Checkpoints | None
+    ) -> None:
+        """Begin to save all networks where it is time, and name those that have broken, [P].
+
+        Raises:
+            NonFiniteError: all have.
+        """
+        config = self.population.config
+        ends = self.step == config.num_steps or stops or broken.all()
+        if checkpoints and (self.step % config.checkpoint_every == 0 or ends):
+            monitor.flush()
+            if self.folder is not None and not (self.folder / "config.json").exists():
+                raise ConfigError(
+                    f"workdir={self.folder}: was removed while the run was writing to it"
+                )
+            checkpoints.save(self.step, self.layout.population(self.rows))
+        for network in sorted({*np.flatnonzero(broken).tolist()} - self.named):
+            self.named.add(network)
+            monitor.say(f"{self.failure(network)}; frozen at its last finite state")
+        if broken.all():
+            raise NonFiniteError(f"no network is left: {self.failure(0)}")
+
+    def is_time_to_look(self) -> bool:
         """Whether the maps are looked at after this step."""
         looks = self.population.config.evaluation.snapshot_every
-        return bool(looks) and (step % looks == 0 or step == self.population.config.num_steps)
+        return bool(looks) and (
+            self.step % looks == 0 or self.step == self.population.config.num_steps
+        )
 
     def tell(
-        self, step: int, metrics: Mapping[str, np.ndarray], seen: Sequence[Run], monitor: Monitor
+        self, metrics: Mapping[str, np.ndarray], seen: Sequence[Run], monitor: Monitor
     ) -> None:
         """Show and log what a dispatch has measured, and the maps of the networks given."""
         config = self.population.config
-        monitor.progress(step, metrics)
-        if step % config.log_every == 0 or step == config.num_steps:
-            monitor.log(step, metrics)
+        monitor.progress(self.step, metrics)
+        if self.step % config.log_every == 0 or self.step == config.num_steps:
+            monitor.log(self.step, metrics)
         if seen and parallel.is_first():
             _look(seen, self.folder, monitor)
 
-    def load_or_start(self, step: int) -> TrainState:
-        """Rows [D, K, ...] at a step."""
+    def load_or_start(self) -> TrainState:
+        """Rows [D, K, ...] at the step reached."""
         population, layout = self.population, self.layout
-        if self.folder is None or step == 0:
-            return start(population.config, population.seeds, layout, population.method)
+        if self.folder is None or self.step == 0:
+            rows = start(population.config, population.seeds, layout, population.method)
+            if source := population.config.start_from:
+                rows = rows._replace(parameters=layout.rows(starting_parameters(population)))
+                _say(f"started from {source}")
+            return rows
+        like = layout.shapes(population.shapes)
         try:
-            states = restore(self.folder / "checkpoints", step, layout.shapes(population.shapes))
+            states = restore(self.folder / "checkpoints", self.step, like)
         except CheckpointError as error:
             raise ConfigError(str(error)) from None
-        _say(f"resumed at step {step}")
+        _say(f"resumed at step {self.step}")
         return layout.rows(states)
 
     @contextlib.contextmanager
-    def monitor(self, step: int) -> Iterator[Monitor]:
-        """What this process says and logs from a step on; process 0 alone writes and shows."""
+    def monitor(self) -> Iterator[Monitor]:
+        """What this process says and logs from here on; process 0 alone writes and shows."""
         folder = self.folder if parallel.is_first() else None
         if folder is not None:
-            snapshots.cut_after(folder, step)
+            snapshots.cut_after(folder, self.step)
         with contextlib.ExitStack() as stack:
             stream = sys.stderr
             if not parallel.is_first():
                 stream = stack.enter_context(open(os.devnull, "w"))
             last = self.population.config.num_steps
             yield stack.enter_context(
-                Monitor(folder, first_step=step, num_steps=last, shown=SHOWN, stream=stream)
+                Monitor(folder, first_step=self.step, num_steps=last, shown=SHOWN, stream=stream)
             )
 
     @contextlib.contextmanager
@@ -294,23 +329,17 @@ class _Training:
         except OSError as error:
             raise workdir_module.cannot_write(folder, error) from None
 
-    def save(self, checkpoints: Checkpoints, step: int, rows: TrainState) -> None:
-        """Begin to save all networks."""
-        if self.folder is not None and not (self.folder / "config.json").exists():
-            raise ConfigError(f"workdir={self.folder}: was removed while the run was writing to it")
-        checkpoints.save(step, self.layout.population(rows))
-
-    def failure(self, rows: TrainState, network: int) -> str | None:
+    def failure(self, network: int) -> str | None:
         """One line on a network that went non-finite."""
-        return failure_of(self.light(rows, network), network, self.population.method)
+        return failure_of(self.light(network), network, self.population.method)
 
-    def runs(self, rows: TrainState, number: int) -> list[Run]:
+    def runs(self, number: int) -> list[Run]:
         """The first networks."""
-        return [Run.from_state(self.population, self.light(rows, k), k) for k in range(number)]
+        return [Run.from_state(self.population, self.light(k), k) for k in range(number)]
 
-    def light(self, rows: TrainState, network: int) -> TrainState:
+    def light(self, network: int) -> TrainState:
         """One network's state, on the host, without the optimiser's."""
-        return self.layout.network(rows._replace(optimizer=()), network)
+        return self.layout.network(self.rows._replace(optimizer=()), network)
 
 
 def _look(runs: Sequence[Run], folder: Path | None, monitor: Monitor) -> None:

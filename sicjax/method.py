@@ -141,7 +141,7 @@ def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) ->
         ConfigError: a part has another name or, where that was remembered, another source.
     """
     now = record(method)
-    for part in sorted(({*recorded} | {*now}) - {SOURCE}):
+    for part in [name for name in {**recorded, **now} if name != SOURCE]:
         _check_name(folder, part, recorded, now)
         before = recorded.get(SOURCE, {}).get(part)
         if before not in (None, now[SOURCE][part]):

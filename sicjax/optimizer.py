@@ -28,7 +28,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
 
 
 def make_schedule(config: ConfigDict) -> optax.Schedule:
-    """Step -> fraction of the peak learning rate (cuts on a plateau come on top)."""
+    """Step of a stage -> fraction of the peak learning rate (cuts on a plateau come on top)."""
     options = config.optimizer
     if options.schedule == "cosine":
         after = optax.cosine_decay_schedule(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sicjax.config import flatten
+from sicjax.config import changed, flatten
 from sicjax.method import PAPER, Method, Settings, make_settings
 from sicjax.training import TrainState, make_init
 
@@ -43,13 +43,37 @@ def of_variant(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         KeyError: there is no such variant.
     """
-    alone = config.copy_and_resolve_references()
+    own = config.variants[variant] if config.variants or variant != "default" else {}
+    alone = changed(config, own)
     alone.variants = {}
-    if config.variants or variant != "default":
-        for name, value in flatten(config.variants[variant]).items():
-            section, _, leaf = name.rpartition(".")
-            alone[section][leaf] = value
     return alone
+
+
+class Stage(NamedTuple):
+    """A part of a training in which no field changes."""
+
+    name: str  # "" of a training without stages
+    first: int  # step that it begins with
+    end: int  # step that it ends before
+    config: ConfigDict  # of the population, without stages
+
+
+def stages(config: ConfigDict) -> list[Stage]:
+    """The stages of a training up to num_steps, in order; the last one lasts until then."""
+    if not config.stages:
+        return [Stage("", 0, config.num_steps, config)]
+    found, first = [], 0
+    for name, table in config.stages.items():
+        if first >= config.num_steps:
+            break
+        fields = flatten(table)
+        steps = fields.pop("num_steps")
+        own = changed(config, fields)
+        own.stages, own.optimizer.decay_steps = {}, steps
+        found.append(Stage(name, first, first + steps, own))
+        first += steps
+    found[-1] = found[-1]._replace(end=config.num_steps)
+    return found
 
 
 @dataclass(frozen=True)
@@ -73,14 +97,24 @@ class Population:
         return np.array([member.seed for member in self.members], np.uint32)
 
     @cached_property
-    def settings(self) -> Settings:
-        """The settings of every network, leaves [P]."""
+    def stages(self) -> Sequence[Stage]:
+        """The stages of the training."""
+        return stages(self.config)
+
+    def settings(self, stage: Stage | None = None) -> Settings:
+        """The settings of every network in a stage, by default the first; leaves [P]."""
+        config = (stage or self.stages[0]).config
         apart = {
-            variant: make_settings(of_variant(self.config, variant))
-            for variant in self.config.variants or ["default"]
+            variant: make_settings(of_variant(config, variant))
+            for variant in config.variants or ["default"]
         }
         networks = [apart[member.variant] for member in self.members]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *networks)
+
+    def config_of(self, network: int, step: int) -> ConfigDict:
+        """The config that a network alone is trained with on its way to a step."""
+        reached = [stage for stage in self.stages if stage.first < step] or self.stages[:1]
+        return of_variant(reached[-1].config, self.members[network].variant)
 
     @cached_property
     def shapes(self) -> TrainState:

@@ -37,7 +37,7 @@ from sicjax.model import (
     rollout,
     rollout_factorised,
 )
-from sicjax.population import Population, of_variant
+from sicjax.population import Population
 from sicjax.recipes import from_json
 from sicjax.training import TrainState
 from sicjax.trajectories import Walk, smooth_walks
@@ -72,7 +72,7 @@ class Run:
         (64, 10, 10)
     """
 
-    config: ConfigDict  # of its variant
+    config: ConfigDict  # of its variant, in the last stage that it has been trained in
     parameters: Parameters
     network: int = 0  # index in its population
     step: int = 0  # updates done
@@ -83,10 +83,10 @@ class Run:
     @classmethod
     def from_state(cls, population: Population, state: TrainState, network: int) -> "Run":
         """The network of a population that a training state holds."""
-        variant, method = population.members[network].variant, population.method
+        step, method = int(state.step), population.method
         return cls(
-            of_variant(population.config, variant), state.parameters, network,
-            int(state.step), failure_of(state, network, method), variant, method,
+            population.config_of(network, step), state.parameters, network, step,
+            failure_of(state, network, method), population.members[network].variant, method,
         )  # fmt: skip
 
     @property

@@ -117,8 +117,13 @@ def make_loss(
     return loss
 
 
-def make_step(config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE) -> Step:
-    """The update of one network, by the given loss or by `make_loss(config)`, split likewise."""
+def make_step(
+    config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE, first_step: int = 0
+) -> Step:
+    """The update of one network, by the given loss or by `make_loss(config)`, split likewise.
+
+    The learning rate's schedule begins at `first_step`, that of the stage.
+    """
     loss = loss or make_loss(config)
     optimizer, schedule = make_optimizer(config), make_schedule(config)
     accumulation = config.optimizer.accumulation
@@ -143,7 +148,7 @@ def make_step(config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE
         updates, optimizer_state = optimizer.update(
             gradients, state.optimizer, state.parameters, value=metrics["loss"]
         )
-        rate = settings.learning_rate * schedule(state.step)
+        rate = settings.learning_rate * schedule(state.step - first_step)
         metrics["learning_rate"] = rate * plateau_scale(optimizer_state)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         for name in FAILURES[:4]:
@@ -179,7 +184,9 @@ def _keep_if_finite(
     )
 
 
-def make_dispatch(config: ConfigDict, layout: Layout, method: Method = PAPER) -> Callable:
+def make_dispatch(
+    config: ConfigDict, layout: Layout, method: Method = PAPER, first_step: int = 0
+) -> Callable:
     """n steps of a device's networks: `(states, settings, n) -> (states, metrics of the last)`.
 
     Leaves are [K, ...], to be mapped over devices; n, at least 1, is traced, so that one program
@@ -188,7 +195,7 @@ def make_dispatch(config: ConfigDict, layout: Layout, method: Method = PAPER) ->
     neighbours; elsewhere they run batched.
     """
     loss = make_loss(config, method, branch=_one_by_one(), split=layout.split)
-    step = make_step(config, loss, layout.split)
+    step = make_step(config, loss, layout.split, first_step)
 
     def dispatch(states: TrainState, settings: Settings, num_steps: Array):
         def advance(_, carried: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
@@ -207,7 +214,9 @@ class Dispatch:
     The states that it is given are donated: their memory holds those that it returns.
     """
 
-    def __init__(self, config: ConfigDict, layout: Layout, method: Method = PAPER) -> None:
+    def __init__(
+        self, config: ConfigDict, layout: Layout, method: Method = PAPER, first_step: int = 0
+    ) -> None:
         held = len(layout.devices), layout.per_device
 
         def rows(tree: Any) -> Any:
@@ -218,7 +227,7 @@ class Dispatch:
         states = jax.eval_shape(make_init(config, method), jnp.uint32(0))
         settings = jax.eval_shape(lambda: make_settings(config))
         number = jax.ShapeDtypeStruct(held[:1], jnp.int32)
-        dispatch = make_dispatch(config, layout, method)
+        dispatch = make_dispatch(config, layout, method, first_step)
         self._layout = layout
         self.program = layout.compile(dispatch, rows(states), rows(settings), number, donate=True)
 

@@ -15,11 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from sicjax import __version__
+from sicjax.checkpoint import CheckpointError
+from sicjax.config import ConfigError, flatten
 from sicjax.method import Parameters
+from sicjax.population import Population
 from sicjax.recipes import from_json, to_json
-from sicjax.run import Run
+from sicjax.run import Run, load_runs
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+SAME_NETWORK = (
+    "model.num_units", "model.hidden_width", "model.num_layers", "model.activation",
+    "data.max_velocity",
+)  # fmt: skip
 
 
 def load_pretrained(name: str) -> Run:
@@ -47,6 +54,42 @@ def load_pretrained(name: str) -> Run:
     if name not in names:
         raise ValueError(f"load_pretrained({name!r}): must be one of {', '.join(names)}")
     return load_weights(PRETRAINED / name)
+
+
+def starting_parameters(population: Population) -> Parameters:
+    """The parameters that a population starts from by its config's `start_from`, leaves [P].
+
+    Args:
+        population: one source serves all its networks, or each has its own of the same index.
+
+    Raises:
+        ConfigError: there is no such run or network, another number of them, one that went
+            non-finite, or one whose velocities or layers are not those of this config.
+    """
+    config, name = population.config, population.config.start_from
+    try:
+        if (Path(name) / "config.json").is_file():
+            sources = load_runs(name, method=population.method)
+        else:
+            sources = [load_pretrained(name)]
+    except (CheckpointError, FileNotFoundError, ValueError) as error:
+        raise ConfigError(f"start_from={name}: {error}") from None
+    if len(sources) not in (1, len(population)):
+        raise ConfigError(
+            f"start_from={name}: holds {len(sources)} networks; must be 1 or {len(population)}"
+        )
+    for source in sources:
+        if source.failure is not None:
+            raise ConfigError(f"start_from={name}: {source.failure}")
+        there, here = flatten(source.config), flatten(config)
+        for field in SAME_NETWORK:
+            if there[field] != here[field]:
+                raise ConfigError(
+                    f"{field}={here[field]}: must be {there[field]}, that of start_from={name}"
+                )
+    given = sources * (len(population) // len(sources))
+    parameters = [source.parameters for source in given]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *parameters)
 
 
 def load_weights(folder: Path) -> Run:

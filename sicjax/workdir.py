@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from ml_collections import ConfigDict
 
 from sicjax.checkpoint import steps
-from sicjax.config import ConfigError
+from sicjax.config import ConfigError, stages_begun
 from sicjax.config import difference as difference_between
 from sicjax.recipes import from_json
 
@@ -39,6 +39,12 @@ def check(folder: Path, config: ConfigDict) -> None:
                 " give this one a --workdir of its own"
             )
         reached = max(steps(checkpoints), default=0)
+        before, now = stages_begun(found, reached), stages_begun(config, reached)
+        if before != now:
+            raise ConfigError(
+                f"workdir={folder} belongs to another experiment: its stages up to step {reached}"
+                f" were {before}, now {now}; only those that have not begun may change"
+            )
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -28,7 +28,7 @@ def assert_trees_equal(a, b):
 def begin(config, layout):
     """States and settings of a config's networks on a layout, before the first step."""
     population = Population(config)
-    return start(config, population.seeds, layout), layout.rows(population.settings)
+    return start(config, population.seeds, layout), layout.rows(population.settings())
 
 
 def loss_and_gradient(config, layout):

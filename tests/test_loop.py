@@ -389,7 +389,7 @@ def test_processes_that_cannot_meet(capsys, arguments, message):
 def test_a_run_says_soon_how_long_it_takes(tiny_config, capsys):
     train(tiny_config)
     said = re.findall(
-        r"compiled in \d+ s; by the last 2 steps, .* (\d+) s", capsys.readouterr().err
+        r"compiled in \d+ s\nby the last 2 steps, .* (\d+) s", capsys.readouterr().err
     )
     assert len(said) == 1
     assert int(said[0]) < 10  # two steps of a tiny network remain, and no loading of the program
