@@ -88,7 +88,7 @@ FIELDS: Mapping[str, Field] = {
     ),
     "stages": Field(
         {}, "named stages of the training, in order: a table from a name to its num_steps and to"
-        " fields of this list that it changes, as JSON on the command line; warm-up and cosine"
+        " fields of this list that differ in it, as JSON on the command line; warm-up and cosine"
         " begin anew in each, the run ends at the num_steps above, and a variant's own values hold"
         " in every stage; fields that may change: " + ", ".join(STAGED),
         changes_numbers=False,  # of stages that have begun it does: see `stages_begun`
