@@ -77,9 +77,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _train(arguments: Sequence[str]) -> None:
+    config, workdir = parse(arguments)
     from sicjax.loop import train
 
-    train(*parse(arguments))
+    train(config, workdir)
 
 
 def join_processes(arguments: Sequence[str]) -> list[str]:
@@ -89,7 +90,6 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
         ConfigError: --coordinator, --num_processes and --process_id that don't fit.
     """
     from sicjax import parallel
-    from sicjax.checkpoint import one_line
 
     given: dict[str, str] = {}
     rest = []
@@ -120,7 +120,8 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
     try:
         parallel.start_processes(coordinator_address=given["coordinator"], **numbers)
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"--coordinator={given['coordinator']}: {one_line(error)}") from None
+        what = " ".join(str(error).split())
+        raise ConfigError(f"--coordinator={given['coordinator']}: {what}") from None
     return rest
 
 

@@ -28,6 +28,7 @@ from sicjax.monitor import Monitor, read_events, read_metrics
 from sicjax.recipes import from_json, load_config
 from sicjax.report import phase
 from sicjax.signals import RunInterruptedError
+from sicjax.training import Dispatch
 from sicjax.workdir import locked, settled
 
 
@@ -213,6 +214,82 @@ def test_a_lone_network_that_goes_non_finite_stops_the_run(tiny_config, tmp_path
     run = sicjax.load_run(tmp_path)
     assert run.failure == "network 0: gradient is not finite at step 0"
     assert np.isfinite(run.parameters.initial_direction).all()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_without_a_workdir_an_interruption_carries_the_network(tiny_config, number):
+    tiny_config.num_steps, tiny_config.log_every = 10**6, 10**6
+
+    def send():
+        time.sleep(3)  # in the compiling or in the steps: it is noted in both
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(RunInterruptedError, match="the network as it is now") as stop:
+        train(tiny_config)
+    thread.join()
+    run = stop.value.run
+    assert 0 < run.step < 10**6
+    assert f"stopped at step {run.step}" in str(stop.value)
+    assert np.isfinite(run.rollout(np.zeros((3, 2)))).all()
+
+
+@pytest.mark.parametrize(
+    ("last", "log", "checkpoint", "wanted"),
+    [
+        (7, 100, 100, [4, 3]),  # a prime number of steps
+        (12, 6, 100, [4, 2, 4, 2]),
+        (11, 5, 3, [3, 2, 1, 3, 1, 1]),
+    ],
+)
+def test_dispatches_are_as_long_as_they_may_be(
+    tiny_config, monkeypatch, last, log, checkpoint, wanted
+):
+    tiny_config.num_steps, tiny_config.steps_per_dispatch = last, 4
+    tiny_config.log_every, tiny_config.checkpoint_every = log, checkpoint
+    taken, call = [], Dispatch.__call__
+
+    def counted(self, states, settings, num_steps):
+        taken.append(num_steps)
+        return call(self, states, settings, num_steps)
+
+    monkeypatch.setattr(Dispatch, "__call__", counted)
+    train(tiny_config)
+    assert taken == wanted
+
+
+def test_a_report_under_way_is_left_at_once(tmp_path):
+    """SIGTERM while another thread scores maps for a minute: out within 5 s, no half report."""
+    script = """if True:
+        import os, signal, sys, threading, time
+        import sicjax
+        from sicjax.main import guarded, leave
+        from sicjax.report import evaluate, folder
+
+        def endless(*_, **__):
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            print("asked at", time.time(), flush=True)
+            time.sleep(60)
+
+        def slow(run, recorded_path=None, **_):
+            with evaluate._second_thread() as submit:
+                return submit(endless).result()
+
+        folder.evaluate = slow
+        config = sicjax.load_config("quick")
+        config.num_steps, config.evaluation.snapshot_every = 1, 0
+        config.data.num_trajectories = config.data.trajectory_length = 3
+        config.model.num_units = config.model.hidden_width = 4
+        leave(guarded(lambda _: sicjax.train(config, sys.argv[1]), []))
+    """
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    left = time.time()
+    assert done.returncode == 75, done.stderr
+    assert left - float(re.search(r"asked at ([\d.]+)", done.stdout)[1]) < 5
+    assert "stopped at step 1; the same command goes on" in done.stderr
+    assert not list((tmp_path / "run" / "report").glob("network_*"))
 
 
 def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypatch):

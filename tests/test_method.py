@@ -1,6 +1,8 @@
 """Parts of one's own: loss terms, transitions and velocities, without touching the package."""
 
+import dataclasses
 import json
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -10,6 +12,7 @@ import pytest
 
 import sicjax
 from sicjax.config import ConfigError
+from sicjax.fingerprint import fingerprint
 from sicjax.loop import NonFiniteError
 from sicjax.method import FAILURES, LOGGED, draw_batch, make_settings
 from sicjax.monitor import read_metrics
@@ -111,6 +114,61 @@ def test_a_workdir_belongs_to_one_method(tiny_config, tmp_path):
     with pytest.raises(ConfigError, match=r"method\.transition was Turning"):
         sicjax.load_run(tmp_path)
     assert sicjax.load_run(tmp_path, method=sicjax.Method(Turning(8))).step == 6
+
+
+def make_term(amount, *, twice=False):
+    def term(states, initial_state, batch):
+        return amount * jnp.mean(states)
+
+    def other(states, initial_state, batch):
+        return amount * jnp.mean(states) * 2
+
+    return other if twice else term
+
+
+def test_a_fingerprint_is_of_source_and_constants():
+    def plain(x, power=2):
+        return x**power
+
+    assert fingerprint(make_term(1.0)) == fingerprint(make_term(1.0))
+    assert fingerprint(make_term(1.0)) != fingerprint(make_term(2.0))
+    assert fingerprint(make_term(1.0)) != fingerprint(make_term(1.0, twice=True))
+    assert fingerprint(make_term(np.ones(3))) != fingerprint(make_term(np.ones(4)))
+    assert fingerprint(partial(plain, power=2)) != fingerprint(partial(plain, power=3))
+    assert fingerprint(Turning(8)) == fingerprint(Turning(8)) != fingerprint(Turning(9))
+
+
+def test_an_edited_term_is_another_experiment(tiny_config, tmp_path, capsys):
+    tiny_config.num_steps = 2
+    sicjax.train(tiny_config, tmp_path, method=sicjax.Method(terms={"own": make_term(0.1)}))
+    again = sicjax.Method(terms={"own": make_term(0.1)})
+    assert sicjax.train(tiny_config, tmp_path, method=again).step == 2
+    edited = sicjax.Method(terms={"own": make_term(0.2)})
+    with pytest.raises(ConfigError, match=r"method\.terms\.own has been edited since") as error:
+        sicjax.train(tiny_config, tmp_path, method=edited)
+    assert "\n" not in str(error.value)
+    capsys.readouterr()
+    assert sicjax.load_run(tmp_path, method=edited).step == 2
+    assert "method.terms.own, which has been edited" in capsys.readouterr().err
+    sicjax.load_run(tmp_path)
+    assert "was trained with method.terms.own, which isn't given" in capsys.readouterr().err
+    sicjax.load_run(tmp_path, method=again)
+    assert not capsys.readouterr().err
+
+
+def test_a_transition_must_be_hashable(tiny_config):
+    @dataclasses.dataclass
+    class Listed:
+        sizes: list
+
+        def init(self, key, velocity):
+            return {}
+
+        def apply(self, parameters, velocities):
+            return jnp.broadcast_to(jnp.eye(8), (*velocities.shape[:-1], 8, 8))
+
+    with pytest.raises(ConfigError, match=r"method\.transition: must be hashable"):
+        sicjax.train(tiny_config, method=sicjax.Method(transition=Listed([1])))
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

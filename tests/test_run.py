@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sicjax import run as run_module
 from sicjax.method import Method, make_hypernetwork
 from sicjax.model import Hypernetwork, factorise
 from sicjax.run import Run, num_bins
@@ -45,6 +46,37 @@ def test_the_factorised_rollout_is_the_same(tiny_config, activation, layers, fas
     steps = faster * velocities(20, 60)
     gap = run.rollout(steps, exact=False) - run.rollout(steps)
     assert jnp.abs(gap).max() < 60 * 1e-5  # TOLERANCE a step at most
+
+
+def test_networks_of_one_shape_share_their_programs(tiny_config):
+    """A second network rolls out with the program that the first was compiled for."""
+    first = make_run(tiny_config)
+    second = Run(config=tiny_config, parameters=make_init(tiny_config)(jnp.uint32(6)).parameters)
+    assert jnp.abs(second.initial_state - first.initial_state).max() > 0.01
+    for exact, program in ((True, run_module._rollout), (False, run_module._rollout_factorised)):
+        first.rollout(velocities(3, 17), exact=exact)
+        before = program._cache_size()
+        second.rollout(velocities(3, 17), exact=exact)
+        assert program._cache_size() == before
+
+
+def test_the_factors_of_the_trained_range_serve_all_walks_in_it(tiny_config, monkeypatch):
+    """Steps are differences of float32 positions, which may be an ulp longer than velocities."""
+    run, made = make_run(tiny_config), []
+
+    def counted(*arguments, **options):
+        made.append(1)
+        return factorise(*arguments, **options)
+
+    monkeypatch.setattr(run_module, "factorise", counted)
+    steps = np.full((1, 8, 2), np.nextafter(np.float32(0.15), np.float32(1)))
+    gap = run.rollout(steps, exact=False) - run.rollout(steps)
+    for _ in range(2):
+        run.rollout(steps, exact=False)
+    assert len(made) == 1
+    assert jnp.abs(gap).max() < 8 * 1e-5  # TOLERANCE a step at most
+    run.rollout(1.01 * steps, exact=False)
+    assert len(made) == 2
 
 
 def test_smooth_features_need_few_matrices(tiny_config):

@@ -1,0 +1,42 @@
+"""What is imported when: a name brings what it needs, help or a misspelt flag next to nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+import sicjax
+
+HEAVY = ("jax", "flax", "optax", "orbax", "matplotlib", "sklearn", "scipy", "ripser", "jinja2")
+
+
+def loaded_by(code):
+    """Which heavy packages a fresh interpreter has loaded after some code."""
+    listed = (
+        f"import sys; {code}; print(*(n for n in {HEAVY} if n in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("import sicjax", set()),
+        ("import sicjax.main; sicjax.main.main(['--help'])", set()),
+        ("import sicjax.main; sicjax.main.main(['--config=none.py', '--x=1'])", {"jax"}),
+        ("import sicjax; sicjax.norm_relu; sicjax.separation_loss", {"jax", "flax"}),
+    ],
+)
+def test_what_is_loaded(code, wanted):
+    # jax itself brings what of scipy it needs.
+    assert loaded_by(code) - {"scipy"} <= wanted
+
+
+def test_every_public_name_is_there_and_no_other():
+    for name in sicjax.__all__:
+        assert getattr(sicjax, name) is not None
+        assert name in dir(sicjax)
+    with pytest.raises(AttributeError, match="no attribute 'tain'"):
+        sicjax.tain  # noqa: B018
