@@ -276,6 +276,18 @@ def browse(page, tmp_path, width, click=None):
     return result.stdout
 
 
+def test_modules_count_from_0_everywhere(written):
+    """In the tables, on the page, in the names of the figures."""
+    (module,) = csv.DictReader((written / "modules.csv").read_text().splitlines())
+    assert module["module"] == "0"
+    units = csv.DictReader((written / "units.csv").read_text().splitlines())
+    assert {row["module"] for row in units} == {"0", "-1"}
+    page = (written / "report.html").read_text()
+    assert "<h2>Module 0</h2>" in page
+    assert "Module 1" not in page
+    assert {path.stem for path in written.glob("torus_*.png")} == {"torus_0"}
+
+
 def test_examples_take_modules_in_turn():
     """Six active units by falling score: 0 to 3 of the first module, 4 of the second, 5 of none.
 

@@ -181,21 +181,21 @@ def _module_labels(evaluation: Evaluation) -> np.ndarray:
     labels = np.where(units.is_grid, "no module", units.kind).astype("<U40")
     for k, members in enumerate(modules.members):
         ratio = f", ratio {modules.ratios[k - 1]:.2f}" if k else ""
-        labels[members] = f"module {k + 1}: {modules.period_m[k]:.2f} m{ratio}"
+        labels[members] = f"module {k}: {modules.period_m[k]:.2f} m{ratio}"
     return labels
 
 
 def _module_figures(evaluation: Evaluation) -> dict[str, Figure]:
     maps, units, figures = evaluation.verdict.maps, evaluation.units, {}
     for k, (members, torus) in enumerate(
-        zip(evaluation.modules.members, evaluation.tori, strict=True), 1
+        zip(evaluation.modules.members, evaluation.tori, strict=True)
     ):
         waves = torus.waves / (maps.box_m / maps.ratemaps.shape[-1])
         frequencies, power = mean_power(maps.ratemaps[members], maps.box_m)
         figures[f"fourier_{k}"] = figure = plots.blank_figure()
         plots.fourier_power(power, frequencies, waves, ax=figure.subplots())
         figures[f"phases_{k}"] = figure = plots.blank_figure()
-        lattice = evaluation.modules.lattice[k - 1]
+        lattice = evaluation.modules.lattice[k]
         plots.phase_tiling(units.phase[members], lattice, ax=figure.subplots())
         figures[f"torus_{k}"] = plots.torus(
             torus.embedding,

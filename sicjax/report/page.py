@@ -71,7 +71,7 @@ def _sections(evaluation: Evaluation) -> list[tuple[str, tuple[str, ...]]]:
     """Return titles and figures of the page; each module has a section of its own."""
     modules = [
         (f"Module {k}", (f"fourier_{k}", f"phases_{k}", f"torus_{k}"))
-        for k in range(1, len(evaluation.modules.members) + 1)
+        for k in range(len(evaluation.modules.members))
     ]
     return [*SECTIONS[:2], *modules, *SECTIONS[2:]]
 
@@ -143,7 +143,7 @@ def _path_facts(
 def _captions(evaluation: Evaluation, recorded_note: str | None) -> dict[str, str]:
     """Return what stands under each figure."""
     captions = _map_captions(evaluation) | _path_captions(evaluation, recorded_note)
-    for k in range(1, len(evaluation.modules.members) + 1):
+    for k in range(len(evaluation.modules.members)):
         captions |= {
             f"fourier_{k}": f"Mean power spectrum of the units of module {k} (root of the power),"
             " with the three wave vectors of their lattice.",
