@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sicjax.method import FAILURES, make_settings
@@ -98,15 +99,61 @@ def test_step_is_traced_once(tiny_config):
 
 
 def test_accumulation_averages_batches(tiny_config):
-    """Two batches in one update: its metrics are the mean over both."""
+    """The metrics are the mean over both batches, and the norm that of the mean gradient."""
     tiny_config.optimizer.accumulation = 2
     state, settings = make_init(tiny_config)(jnp.uint32(0)), make_settings(tiny_config)
     _, metrics = jax.jit(make_step(tiny_config))(state, settings)
-    pairs = (4 * 6) * (4 * 6 - 1) // 2
-    assert metrics["num_near"] + metrics["num_far"] == pytest.approx(pairs)
-    assert metrics["loss"] == pytest.approx(
-        sum(float(metrics[f"weighted_{name}"]) for name in FAILURES[:4]), abs=1e-5
+    data_key = jax.random.split(jax.random.key(0))[1]  # a network's second key is for its data
+    keys = jax.random.split(jax.random.fold_in(data_key, 0), 2)
+    gradient = jax.value_and_grad(make_loss(tiny_config), has_aux=True)
+    both = [gradient(state.parameters, key, settings) for key in keys]
+    (first, _), (second, _) = (found for found, _ in both)
+    assert abs(first - second) > 1e-4  # so that one of them alone would be seen
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *(slope for _, slope in both))
+    # Sums of float32 in another order.
+    assert metrics["loss"] == pytest.approx(float(first + second) / 2, rel=1e-5)
+    assert metrics["gradient_norm"] == pytest.approx(float(optax.tree.norm(mean)), rel=1e-4)
+    for name in ("separation", "num_near", "neural_speed"):
+        wanted = float(np.mean([found[1][name] for found, _ in both]))
+        assert metrics[name] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_update_is_that_of_adamw_after_clipping(tiny_config):
+    """Against optax's own AdamW with the learning rate inside, over a whole cosine."""
+    options = tiny_config.optimizer
+    options.schedule, options.warmup_steps, options.clip = "cosine", 2, 1e-3
+    tiny_config.num_steps = 5
+    schedule, peak = make_schedule(tiny_config), options.learning_rate
+    whole = optax.chain(
+        optax.clip_by_global_norm(options.clip),
+        optax.adamw(lambda step: peak * schedule(step), weight_decay=options.weight_decay),
     )
+    state, settings = make_init(tiny_config)(jnp.uint32(0)), make_settings(tiny_config)
+    parameters, its_state = state.parameters, whole.init(state.parameters)
+    step, loss = jax.jit(make_step(tiny_config)), make_loss(tiny_config)
+    data_key = jax.random.split(jax.random.key(0))[1]
+    for number in range(5):
+        (key,) = jax.random.split(jax.random.fold_in(data_key, number), 1)
+        gradient = jax.grad(loss, has_aux=True)(state.parameters, key, settings)[0]
+        assert optax.tree.norm(gradient) > 2 * options.clip  # so that the clip is seen
+        updates, its_state = whole.update(gradient, its_state, parameters)
+        parameters = optax.apply_updates(parameters, updates)
+        state, _ = step(state, settings)
+    # Parameters near 1 have moved by up to 3e-3; Adam divides by gradients that differ by rounding.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5),
+        state.parameters, parameters,
+    )  # fmt: skip
+
+
+def test_an_initial_state_that_is_not_trained_stays(tiny_config):
+    tiny_config.model.train_initial_state = False
+    tiny_config.optimizer.weight_decay = 0.0
+    states, settings = population(tiny_config, 1)
+    after, _ = run(tiny_config, states, settings, 3, 1)
+    assert_trees_equal(after.parameters.initial_direction, states.parameters.initial_direction)
+    kernel = after.parameters.hypernetwork["params"]["Dense_0"]["kernel"]
+    assert (kernel != states.parameters.hypernetwork["params"]["Dense_0"]["kernel"]).any()
 
 
 def test_training_lowers_the_loss(tiny_config):
