@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sicjax import config as config_module
 from sicjax.config import ConfigError
-from sicjax.main import guarded, leave
+from sicjax.main import guarded, leave, read_flags
 from sicjax.report.phase import write_reports
 from sicjax.run import load_run, load_runs
 
@@ -25,12 +25,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: an unknown flag, a bad value, or a folder that holds no such network.
     """
-    flags: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, text = argument.removeprefix("--").partition("=")
-        if not (argument.startswith("--") and equals):
-            raise ConfigError(f"{argument}: must be --NAME=VALUE; {USAGE}")
-        flags[name] = text
+    flags = read_flags(arguments, USAGE)
     workdir, network, rolls = (
         flags.pop(name, "") for name in ("workdir", "network", "torus_rolls")
     )

@@ -366,6 +366,17 @@ def _parse_bool(text: str) -> bool:
     return choices[text.lower()]
 
 
+def _parse_int(text: str) -> int:
+    """Digits, or a whole number written like 1e4."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not (number.is_integer() and abs(number) <= 2**53):  # beyond, floats skip integers
+            raise ValueError(text) from None
+        return int(number)
+
+
 def _parse_table(text: str) -> dict[str, Any]:
     table = json.loads(text)
     if not isinstance(table, dict):
@@ -374,7 +385,7 @@ def _parse_table(text: str) -> dict[str, Any]:
 
 
 _PARSERS: Mapping[type, Callable[[str], Any]] = {
-    bool: _parse_bool, int: int, float: float, str: str, dict: _parse_table,
+    bool: _parse_bool, int: _parse_int, float: float, str: str, dict: _parse_table,
 }  # fmt: skip
 
 _TYPE_NAMES: Mapping[type, str] = {

@@ -15,15 +15,16 @@ from typing import NoReturn
 
 from ml_collections import ConfigDict
 
+from sicjax import __version__, recipes
 from sicjax import config as config_module
-from sicjax import recipes
 from sicjax.config import ConfigError
 
 PROCESS_FLAGS = ("coordinator", "num_processes", "process_id")
 USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
 HELP = f"""{USAGE}
+       python -m sicjax.main --version
 
-FILE is a config of yours, or one that comes with sicjax:
+FILE is a config of yours, or one that comes with sicjax, by its path or its name, as quick:
 {{}}
 
 DIR is runs/<name of the config> unless given; one that holds a run is resumed.
@@ -33,6 +34,25 @@ started with --coordinator=HOST:PORT --num_processes=N --process_id=K.
 
 FIELD, its default, meaning, range and source (the paper, inferred from it, or ours):
 {{}}"""
+
+
+def read_flags(arguments: Sequence[str], usage: str = USAGE) -> dict[str, str]:
+    """Flags by name, from --NAME=VALUE or --NAME VALUE; of one given twice the last counts.
+
+    Raises:
+        ConfigError: an argument that is neither.
+    """
+    flags: dict[str, str] = {}
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        name, equals, text = argument.removeprefix("--").partition("=")
+        if not equals and left and not left[0].startswith("--"):
+            equals, text = "=", left.pop(0)
+        if not (argument.startswith("--") and equals):
+            raise ConfigError(f"{argument}: must be --NAME=VALUE; {usage}")
+        flags[name] = text
+    return flags
 
 
 def parse(arguments: Sequence[str], usage: str = USAGE) -> tuple[ConfigDict, Path]:
@@ -45,12 +65,7 @@ def parse(arguments: Sequence[str], usage: str = USAGE) -> tuple[ConfigDict, Pat
     Raises:
         ConfigError: an unknown flag or field, a value of the wrong type, or an unreadable file.
     """
-    flags: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, text = argument.removeprefix("--").partition("=")
-        if not (argument.startswith("--") and equals):
-            raise ConfigError(f"{argument}: must be --NAME=VALUE; {usage}")
-        flags[name] = text
+    flags = read_flags(arguments, usage)
     path, workdir = flags.pop("config", ""), flags.pop("workdir", "")
     if not path:
         raise ConfigError(f"--config is missing; {usage}")
@@ -73,7 +88,15 @@ def main(arguments: Sequence[str]) -> int:
         except BrokenPipeError:  # `--help | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    if arguments == ["--version"]:
+        print(f"sicjax {__version__}")
+        return 0
     return guarded(_train, arguments)
+
+
+def command() -> NoReturn:
+    """`sicjax`, as an installed package offers it."""
+    leave(main(sys.argv[1:]))
 
 
 def _train(arguments: Sequence[str]) -> None:
@@ -91,14 +114,10 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
     """
     from sicjax import parallel
 
-    given: dict[str, str] = {}
-    rest = []
-    for argument in arguments:
-        name, _, text = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and name in PROCESS_FLAGS:
-            given[name] = text
-        else:
-            rest.append(argument)
+    names = [argument.removeprefix("--").partition("=")[0] for argument in arguments]
+    flags = read_flags(arguments) if {*names} & {*PROCESS_FLAGS} else {}
+    given = {name: flags.pop(name) for name in PROCESS_FLAGS if name in flags}
+    rest = [f"--{name}={text}" for name, text in flags.items()] if given else list(arguments)
     if not given:
         if parallel.has_other_processes():
             parallel.start_processes()
@@ -154,4 +173,4 @@ def leave(exit_code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    command()

@@ -299,6 +299,16 @@ def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def test_flags_in_other_forms(tmp_path, capsys):
+    """A config by its name, values after a space, a whole number as 1e0."""
+    small = ["--config.report", "false", "--config.num_steps=1e0"]
+    small += ["--config.data.num_trajectories", "2", "--config.evaluation.snapshot_every=0"]
+    assert main(["--config", "quick", "--workdir", str(tmp_path / "run"), *small]) == 0
+    assert sicjax.load_run(tmp_path / "run").step == 1
+    assert main(["--version"]) == 0
+    assert f"sicjax {sicjax.__version__}\n" in capsys.readouterr().out
+
+
 def test_help(capsys):
     assert main(["--help"]) == 0
     assert "loss.sigma_g=0.4" in capsys.readouterr().out
@@ -308,7 +318,20 @@ def wrong_values():
     """Fields with texts that are surely wrong for them, and names that are surely no fields."""
     junk = {
         bool: ["yes", "2", "", "None", "truth"],
-        int: ["", "x", "1.5", "nan", "1e3", "-1", "-" + 30 * "9", "0x10", "1 2", "1\n2"],
+        int: [
+            "",
+            "x",
+            "1.5",
+            "nan",
+            "inf",
+            "1e30",
+            "1.5e0",
+            "-1",
+            "-" + 30 * "9",
+            "0x10",
+            "1 2",
+            "1\n2",
+        ],
         float: ["", "x", "nan", "inf", "-inf", "1e999", "1,5", "0.1 m", "--1", "[1]"],
         str: ["no such choice", "NETWORKS ", "0"],
         dict: ["", "{", "[]", "3", '{"a": 1}', '{"a": {"loss.capasity": 1}}', '{"": {}}'],
