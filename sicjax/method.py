@@ -82,7 +82,7 @@ class Method:
         >>> def sparsity(states, initial_state, batch):
         ...     return 0.01 * jnp.mean(jnp.sum(states, axis=-1))
         >>> method = sicjax.Method(terms={"sparsity": sparsity})
-        >>> config = sicjax.default_config()
+        >>> config = sicjax.load_config("quick")
         >>> config.num_steps, config.data.num_trajectories, config.model.hidden_width = 2, 4, 8
         >>> run = sicjax.train(config, method=method)  # doctest: +ELLIPSIS
         1 network(s) on ...
