@@ -67,7 +67,7 @@ class Field:
 # What the networks of one program may differ in: traced scalars, see `training.Settings`.
 VARIED = (
     "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
-    "loss.sigma_x", "loss.sigma_g", "data.permute", "optimizer.learning_rate",
+    "loss.sigma_x", "loss.sigma_g", "loss.min_step", "data.permute", "optimizer.learning_rate",
 )  # fmt: skip
 
 FIELDS: Mapping[str, Field] = {
@@ -128,6 +128,10 @@ FIELDS: Mapping[str, Field] = {
     "model.train_initial_state": Field(True, "g_0 is trained along with the weights"),
     "loss.sigma_x": Field(0.05, "spatial scale of near and far, m", "paper", POSITIVE),
     "loss.sigma_g": Field(0.4, "neural scale of separation", "paper", POSITIVE),
+    "loss.min_step": Field(
+        0.0, "steps no longer than this, m, don't count in conformal isometry: its expectation is"
+        " finite only above 0; 0 is the paper's", "ours", NOT_NEGATIVE,
+    ),
     "loss.separation": Field(1.0, "weight", "paper", FINITE),
     "loss.invariance": Field(0.1, "weight", "paper", FINITE),
     "loss.capacity": Field(0.5, "weight", "paper", FINITE),
@@ -275,6 +279,11 @@ def validate(config: ConfigDict) -> None:
     if config.seed + config.num_networks > 2**32:
         raise ConfigError(f"seed={config.seed}: must leave room for {config.num_networks} seeds")
     _check_variants(config.variants)
+    for variant in config.variants or ["default"]:
+        loss = of_variant(config, variant).loss
+        if loss.min_step >= loss.sigma_x:
+            where = f"variants[{_brief(variant)}]: " if config.variants else ""
+            raise ConfigError(f"{where}loss.min_step={loss.min_step}: must be below loss.sigma_x")
 
 
 def _check(name: str, value: Any, shown: str | None = None) -> None:

@@ -23,12 +23,13 @@ from sicjax.trajectories import Batch
 class LossSettings(NamedTuple):
     """Weights and scales of the loss: traced, so that networks of one program may differ."""
 
-    separation: ArrayLike = 1.0  # weight
-    invariance: ArrayLike = 0.1  # weight
-    capacity: ArrayLike = 0.5  # weight
-    conformal_isometry: ArrayLike = 0.1  # weight
-    sigma_x: ArrayLike = 0.05  # metres
-    sigma_g: ArrayLike = 0.4
+    separation: ArrayLike  # weight
+    invariance: ArrayLike  # weight
+    capacity: ArrayLike  # weight
+    conformal_isometry: ArrayLike  # weight
+    sigma_x: ArrayLike  # metres
+    sigma_g: ArrayLike
+    min_step: ArrayLike  # metres; steps of conformal isometry lie between this and sigma_x
 
 
 class LossTerms(NamedTuple):
@@ -144,15 +145,22 @@ def capacity_loss(states: Array) -> Array:
 
 @jax.jit
 def conformal_isometry_loss(
-    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike
-) -> Array:
+    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike,
+    min_step: ArrayLike = 0.0,
+) -> Array:  # fmt: skip
     """How unevenly the code moves: the variance of |g_t - g_{t-1}| / |v_t| over short steps.
+
+    With min_step 0, the paper's, it has no finite expectation: W(0) g is not exactly g, so the
+    shortest steps move the state by a length that doesn't shrink with |v|, and the mean of
+    1 / |v|^2 over steps drawn evenly from a plane diverges. What a batch gives then hangs on its
+    few shortest steps, and no number of steps averages that out.
 
     Args:
         states: [B, T, N].
         initial_state: [N], the state before the first step.
         steps: [B, T, 2] metres.
-        max_step: metres; steps with 0 < |v| < max_step count.
+        max_step: metres; steps with min_step < |v| < max_step count.
+        min_step: metres.
 
     Returns:
         Scalar, the population variance; 0 if no step counts.
@@ -176,23 +184,26 @@ def conformal_isometry_loss(
         )
     if initial_state.shape != states.shape[2:]:
         raise ValueError(f"initial_state {initial_state.shape}: must be [N] = {states.shape[2:]}")
-    speeds, counted = neural_speeds(states, initial_state, steps, max_step=max_step)
+    speeds, counted = neural_speeds(
+        states, initial_state, steps, max_step=max_step, min_step=min_step
+    )
     number = jnp.maximum(jnp.sum(counted), 1)
     mean = jnp.sum(speeds, where=counted) / number
     return jnp.sum((speeds - mean) ** 2, where=counted) / number
 
 
 def neural_speeds(
-    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike
-) -> tuple[Array, Array]:
-    """|g_t - g_{t-1}| / |v_t| per metre, and which steps have 0 < |v_t| < max_step; both [B, T].
+    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike,
+    min_step: ArrayLike = 0.0,
+) -> tuple[Array, Array]:  # fmt: skip
+    """|g_t - g_{t-1}| / |v_t| per metre, and where min_step < |v_t| < max_step; both [B, T].
 
     Where a step doesn't count its speed is 0; where the state stands still, so is the gradient.
     """
     start = jnp.broadcast_to(initial_state, (states.shape[0], 1, states.shape[2]))
     moved = jnp.diff(states, axis=1, prepend=start)
     neural_square, square = jnp.sum(moved**2, axis=-1), jnp.sum(steps**2, axis=-1)
-    counted = (square > 0) & (square < jnp.square(max_step))
+    counted = (square > jnp.square(min_step)) & (square < jnp.square(max_step))
     moving = counted & (neural_square > 0)
     ratio = jnp.where(moving, neural_square, 1) / jnp.where(moving, square, 1)
     return jnp.where(moving, jnp.sqrt(ratio), 0), counted
@@ -210,7 +221,8 @@ def sic_loss(
         states: [B, T, N].
         initial_state: [N].
         batch: the batch that the states belong to.
-        settings: weights and scales; conformal isometry uses steps shorter than sigma_x.
+        settings: weights and scales; conformal isometry takes steps between min_step
+            and sigma_x.
         reduction: of the pair losses, "mean" or "sum".
         branch: as in `pairs.pair_losses`.
         split: as in `pairs.pair_losses`.
@@ -221,7 +233,7 @@ def sic_loss(
     pairs, terms = pair_losses(flat_states, positions, *scales, weights, reduction, branch, split)
     capacity = capacity_loss(states)
     conformal_isometry = conformal_isometry_loss(
-        states, initial_state, batch.steps, max_step=settings.sigma_x
+        states, initial_state, batch.steps, max_step=settings.sigma_x, min_step=settings.min_step
     )
     others = settings.capacity * capacity, settings.conformal_isometry * conformal_isometry
     total = pairs + split.share(others[0]) + split.share(others[1])
