@@ -5,6 +5,11 @@ Distances between states are Euclidean and don't assume unit norm. A pair is far
 |x - x'| > sigma_x, near when |x - x'| < sigma_x (a tie is neither), and a state is never paired
 with itself. "mean" divides by the number of such pairs; "sum" counts each unordered pair once;
 no such pair gives 0. All four are jitted; forward-mode derivatives of the pair losses are refused.
+
+Each is computed and returned in float32, or in float64 where the states are. Of states in half
+precision that is more than they hold (JAX's own losses return the type that they are given): sums
+over pairs leave the range of float16, and bfloat16 shows two digits. Gradients have the type of
+what they belong to.
 """
 
 from functools import partial
@@ -15,6 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from sicjax.arguments import floating, real
 from sicjax.pairs import pair_losses
 from sicjax.parallel import WHOLE, Split
 from sicjax.trajectories import Batch
@@ -44,21 +50,22 @@ class LossTerms(NamedTuple):
 
 
 def _flatten(states: Array, positions: Array, reduction: str) -> tuple[Array, Array]:
-    states, positions = jnp.asarray(states), jnp.asarray(positions)
+    """States [M, N] and positions [M, 2], in the type to compute in."""
+    states = floating("states", states)
+    positions = jax.lax.stop_gradient(real("positions", positions)).astype(states.dtype)
     if states.ndim != 3 or positions.shape != (*states.shape[:2], 2):
         raise ValueError(
             f"states {states.shape}, positions {positions.shape}: must be [B, T, N] and [B, T, 2]"
         )
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r}: must be 'mean' or 'sum'")
-    positions = jax.lax.stop_gradient(positions).astype(states.dtype)
     return states.reshape(-1, states.shape[-1]), positions.reshape(-1, 2)
 
 
 def _pair_losses(states, positions, sigma_x, sigma_g, weights, reduction):
     states, positions = _flatten(states, positions, reduction)
     scalars = (jnp.asarray(value, states.dtype) for value in (sigma_x, sigma_g, weights))
-    return pair_losses(states, positions, *scalars, reduction, True)
+    return pair_losses(states, positions, *scalars, reduction, True)[0]
 
 
 @partial(jax.jit, static_argnames="reduction")
@@ -79,6 +86,7 @@ def separation_loss(
         Scalar. Differentiable in the states and sigma_g; zero gradient in positions and sigma_x.
 
     Raises:
+        TypeError: states that aren't floating point.
         ValueError: shapes that don't match, or an unknown reduction.
 
     Source: Schaeffer et al. 2023, section 3 (separation loss).
@@ -90,7 +98,7 @@ def separation_loss(
         >>> print(f"{sicjax.separation_loss(states, positions, sigma_x=0.05, sigma_g=1.0):.4f}")
         0.3679
     """
-    return _pair_losses(states, positions, sigma_x, sigma_g, (1, 0), reduction)[0]
+    return _pair_losses(states, positions, sigma_x, sigma_g, (1, 0), reduction)
 
 
 @partial(jax.jit, static_argnames="reduction")
@@ -109,6 +117,7 @@ def invariance_loss(
         Scalar. In float32 accurate to 1e-5 of the mean |g|^2.
 
     Raises:
+        TypeError: states that aren't floating point.
         ValueError: shapes that don't match, or an unknown reduction.
 
     Source: Schaeffer et al. 2023, section 3 (invariance loss).
@@ -119,7 +128,7 @@ def invariance_loss(
         >>> print(sicjax.invariance_loss(states, jnp.zeros((1, 2, 2)), sigma_x=0.05))
         2.0
     """
-    return _pair_losses(states, positions, sigma_x, 1.0, (0, 1), reduction)[0]
+    return _pair_losses(states, positions, sigma_x, 1.0, (0, 1), reduction)
 
 
 @jax.jit
@@ -132,6 +141,10 @@ def capacity_loss(states: Array) -> Array:
     Returns:
         Scalar, -|mean of g|^2.
 
+    Raises:
+        TypeError: states that aren't floating point.
+        ValueError: states that are not [B, T, N].
+
     Source: Schaeffer et al. 2023, section 3 (capacity loss).
 
     Example:
@@ -139,6 +152,9 @@ def capacity_loss(states: Array) -> Array:
         >>> print(sicjax.capacity_loss(jnp.ones((2, 3, 4))))
         -4.0
     """
+    states = floating("states", states)
+    if states.ndim != 3:
+        raise ValueError(f"states {states.shape}: must be [B, T, N]")
     mean = jnp.mean(states, axis=(0, 1))
     return -jnp.sum(mean * mean)
 
@@ -166,6 +182,7 @@ def conformal_isometry_loss(
         Scalar, the population variance; 0 if no step counts.
 
     Raises:
+        TypeError: states that aren't floating point.
         ValueError: shapes that don't match.
 
     Source: Schaeffer et al. 2023, section 3 (conformal isometry loss).
@@ -178,6 +195,9 @@ def conformal_isometry_loss(
         >>> print(f"{loss:.1f}")  # speeds 100 and 50 per metre
         625.0
     """
+    states = floating("states", states)
+    initial_state = real("initial_state", initial_state).astype(states.dtype)
+    steps = real("steps", steps).astype(states.dtype)
     if states.ndim != 3 or steps.shape != (*states.shape[:2], 2):
         raise ValueError(
             f"states {states.shape} and steps {steps.shape}: must be [B, T, N] and [B, T, 2]"
@@ -228,8 +248,8 @@ def sic_loss(
         split: as in `pairs.pair_losses`.
     """
     flat_states, positions = _flatten(states, batch.positions, reduction)
-    weights = jnp.stack([settings.separation, settings.invariance]).astype(states.dtype)
-    scales = (jnp.asarray(s, states.dtype) for s in (settings.sigma_x, settings.sigma_g))
+    weights = jnp.stack([settings.separation, settings.invariance]).astype(flat_states.dtype)
+    scales = (jnp.asarray(s, flat_states.dtype) for s in (settings.sigma_x, settings.sigma_g))
     pairs, terms = pair_losses(flat_states, positions, *scales, weights, reduction, branch, split)
     capacity = capacity_loss(states)
     conformal_isometry = conformal_isometry_loss(

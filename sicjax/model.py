@@ -13,6 +13,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from sicjax.arguments import real
+
 # Float32 products of states run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
 PRECISION = lax.Precision.HIGHEST
 
@@ -39,11 +41,15 @@ def norm_relu(x: Array) -> Array:
     """Rectify, then scale to unit Euclidean length.
 
     Args:
-        x: [..., N].
+        x: [..., N], real numbers.
 
     Returns:
         [..., N], non-negative, of norm 1; the zero vector, with zero gradient, where no entry is
-        positive (the paper leaves that case open).
+        positive (the paper leaves that case open). Of the type of x, and computed in float32 at
+        least; of integers, float32.
+
+    Raises:
+        TypeError: x doesn't hold real numbers.
 
     Source: Schaeffer et al. 2023, section 3 (architecture).
 
@@ -52,7 +58,8 @@ def norm_relu(x: Array) -> Array:
         >>> sicjax.norm_relu(jnp.array([3.0, 4.0, -5.0])).tolist()
         [0.6000000238418579, 0.800000011920929, 0.0]
     """
-    return _rectify(x)[0]
+    unit = _rectify(real("x", x))[0]
+    return unit.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else unit
 
 
 def _torch_uniform(fan_in: int, scale: float = 1.0) -> Callable[..., Array]:

@@ -18,7 +18,7 @@ FLOORS = {
     "training": 2, "run": 2, "weights": 2, "analysis.evaluation": 2, "analysis.snapshots": 2,
     "analysis.report": 2,
     "trajectories": 1, "model": 1, "pairs": 1, "losses": 1, "plots": 1,
-    "config": 0, "parallel": 0, "checkpoint": 0, "compilation": 0,
+    "config": 0, "arguments": 0, "parallel": 0, "checkpoint": 0, "compilation": 0,
     "monitor": 0, "workdir": 0,
 }  # fmt: skip
 

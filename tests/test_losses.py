@@ -91,6 +91,45 @@ def test_equals_reference_in_single_precision(shape, unit):
     )
 
 
+HALF = [jnp.bfloat16, jnp.float16]
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=["bfloat16", "float16"])
+def test_half_precision_is_summed_in_single(x64, dtype):
+    """Of the same rounded states and positions, float64 gives the right numbers and slopes."""
+    states, batch, start = make(num_trajectories=32, trajectory_length=60, num_units=8, unit=True)
+    rounded = [a.astype(dtype) for a in (states, batch.positions, batch.steps, start)]
+
+    def terms(states, positions, steps, start):
+        values = jnp.stack([
+            sicjax.separation_loss(states, positions, **SCALES),
+            sicjax.invariance_loss(states, positions, sigma_x=0.05),
+            sicjax.capacity_loss(states),
+            sicjax.conformal_isometry_loss(states, start, steps, max_step=0.05, min_step=0.005),
+        ])  # fmt: skip
+        return values, values
+
+    measure = jax.jit(jax.jacrev(terms, has_aux=True))
+    gradients, values = measure(*rounded)
+    exact_gradients, exact = measure(*(a.astype(jnp.float64) for a in rounded))
+    assert (values.dtype, exact.dtype) == (jnp.float32, jnp.float64)
+    assert (gradients.dtype, exact_gradients.dtype) == (dtype, jnp.float64)
+    # As float32 states: 1e-5 of sums of up to 2e6 pairs, and of the mean |g|^2 = 1.
+    np.testing.assert_allclose(values, exact, rtol=1e-5, atol=1e-5)
+    # A slope is rounded once, to its own type, and is as near to zero as float16 goes.
+    largest = jnp.abs(exact_gradients).max(axis=(1, 2, 3), keepdims=True)
+    error = jnp.abs(gradients.astype(jnp.float64) - exact_gradients)
+    assert (error <= jnp.finfo(dtype).eps * largest + 6e-8).all()
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=["bfloat16", "float16"])
+def test_sums_over_pairs_outgrow_half_precision(dtype):
+    """780 far pairs of equal states sum to 780, whose neighbours are 776 and 784 in bfloat16."""
+    states, positions = jnp.ones((1, 40, 3), dtype), jnp.arange(80.0).reshape(1, 40, 2)
+    loss = sicjax.separation_loss(states, positions, sigma_x=0.05, sigma_g=1.0, reduction="sum")
+    assert (loss, loss.dtype) == (780, jnp.float32)
+
+
 def test_gradients_equal_finite_differences(x64):
     states, batch, start = make(num_trajectories=3, trajectory_length=12, dtype=jnp.float64)
     positions, steps = batch.positions.astype(jnp.float64), batch.steps.astype(jnp.float64)
@@ -342,8 +381,35 @@ def test_no_square_array_of_states():
             ),
             "initial_state",
         ),
+        (lambda: sicjax.capacity_loss(jnp.ones((3, 4))), r"states \(3, 4\): must be"),
     ],
 )
 def test_wrong_shapes_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, jnp.complex64])
+def test_states_that_are_not_floats_are_refused(dtype):
+    states, places = jnp.ones((2, 3, 4), dtype), jnp.ones((2, 3, 2))
+    calls = [
+        lambda: sicjax.separation_loss(states, places, **SCALES),
+        lambda: sicjax.invariance_loss(states, places, sigma_x=0.05),
+        lambda: sicjax.capacity_loss(states),
+        lambda: sicjax.conformal_isometry_loss(states, jnp.ones(4), places, max_step=0.05),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=rf"^states is {jnp.dtype(dtype)}: .*float32"):
+            call()
+
+
+def test_integer_positions_and_steps_are_numbers_too():
+    states, start = make(num_trajectories=1, trajectory_length=13, num_units=3)[::2]
+    steps = jax.random.randint(jax.random.key(1), (1, 13, 2), -1, 2)
+    places = jnp.cumsum(steps, axis=1)
+    near = partial(sicjax.invariance_loss, states, sigma_x=2.0)
+    assert near(places) == near(places.astype(float)) != 0
+    moving = partial(sicjax.conformal_isometry_loss, states, start, max_step=2.0)
+    assert moving(steps) == moving(steps.astype(float)) != 0
+    with pytest.raises(TypeError, match=r"^positions is bool: must be real numbers"):
+        near(places > 0)
