@@ -4,12 +4,14 @@ Letters: B trajectories, T steps, N units, M = B*T states. Positions and steps i
 Distances between states are Euclidean and don't assume unit norm. A pair is far when
 |x - x'| > sigma_x, near when |x - x'| < sigma_x (a tie is neither), and a state is never paired
 with itself. "mean" divides by the number of such pairs; "sum" counts each unordered pair once;
-no such pair gives 0. All four are jitted; forward-mode derivatives of the pair losses are refused.
+no such pair gives 0, and so does an empty batch. All four are jitted; forward-mode derivatives of
+the pair losses are refused.
 
 Each is computed and returned in float32, or in float64 where the states are. Of states in half
 precision that is more than they hold (JAX's own losses return the type that they are given): sums
 over pairs leave the range of float16, and bfloat16 shows two digits. Gradients have the type of
-what they belong to.
+what they belong to. A state that isn't finite makes the terms that it enters NaN or infinite; one
+at a position of NaN is missing, and enters no pair.
 """
 
 from functools import partial
@@ -20,7 +22,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from sicjax.arguments import floating, real
+from sicjax.arguments import NOT_NEGATIVE, POSITIVE, checked, floating, real
 from sicjax.pairs import pair_losses
 from sicjax.parallel import WHOLE, Split
 from sicjax.trajectories import Batch
@@ -64,10 +66,13 @@ def _flatten(states: Array, positions: Array, reduction: str) -> tuple[Array, Ar
 
 def _pair_losses(states, positions, sigma_x, sigma_g, weights, reduction):
     states, positions = _flatten(states, positions, reduction)
+    if not len(states):
+        return jnp.zeros((), states.dtype)
     scalars = (jnp.asarray(value, states.dtype) for value in (sigma_x, sigma_g, weights))
     return pair_losses(states, positions, *scalars, reduction, True)[0]
 
 
+@checked(sigma_x=NOT_NEGATIVE, sigma_g=POSITIVE)
 @partial(jax.jit, static_argnames="reduction")
 def separation_loss(
     states: Array, positions: Array, *, sigma_x: ArrayLike, sigma_g: ArrayLike,
@@ -87,7 +92,8 @@ def separation_loss(
 
     Raises:
         TypeError: states that aren't floating point.
-        ValueError: shapes that don't match, or an unknown reduction.
+        ValueError: shapes that don't match, an unknown reduction, a sigma_x below 0, or a sigma_g
+            that isn't positive and finite.
 
     Source: Schaeffer et al. 2023, section 3 (separation loss).
 
@@ -101,6 +107,7 @@ def separation_loss(
     return _pair_losses(states, positions, sigma_x, sigma_g, (1, 0), reduction)
 
 
+@checked(sigma_x=NOT_NEGATIVE)
 @partial(jax.jit, static_argnames="reduction")
 def invariance_loss(
     states: Array, positions: Array, *, sigma_x: ArrayLike, reduction: str = "mean"
@@ -118,7 +125,7 @@ def invariance_loss(
 
     Raises:
         TypeError: states that aren't floating point.
-        ValueError: shapes that don't match, or an unknown reduction.
+        ValueError: shapes that don't match, an unknown reduction, or a sigma_x below 0.
 
     Source: Schaeffer et al. 2023, section 3 (invariance loss).
 
@@ -155,10 +162,11 @@ def capacity_loss(states: Array) -> Array:
     states = floating("states", states)
     if states.ndim != 3:
         raise ValueError(f"states {states.shape}: must be [B, T, N]")
-    mean = jnp.mean(states, axis=(0, 1))
+    mean = jnp.sum(states, axis=(0, 1)) / max(states.shape[0] * states.shape[1], 1)
     return -jnp.sum(mean * mean)
 
 
+@checked(max_step=NOT_NEGATIVE, min_step=NOT_NEGATIVE)
 @jax.jit
 def conformal_isometry_loss(
     states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike,
@@ -183,7 +191,7 @@ def conformal_isometry_loss(
 
     Raises:
         TypeError: states that aren't floating point.
-        ValueError: shapes that don't match.
+        ValueError: shapes that don't match, or a length below 0.
 
     Source: Schaeffer et al. 2023, section 3 (conformal isometry loss).
 
@@ -218,13 +226,14 @@ def neural_speeds(
 ) -> tuple[Array, Array]:  # fmt: skip
     """|g_t - g_{t-1}| / |v_t| per metre, and where min_step < |v_t| < max_step; both [B, T].
 
-    Where a step doesn't count its speed is 0; where the state stands still, so is the gradient.
+    Where a step doesn't count, as one of NaN, its speed is 0; where the state stands still, so is
+    the gradient.
     """
     start = jnp.broadcast_to(initial_state, (states.shape[0], 1, states.shape[2]))
     moved = jnp.diff(states, axis=1, prepend=start)
     neural_square, square = jnp.sum(moved**2, axis=-1), jnp.sum(steps**2, axis=-1)
     counted = (square > jnp.square(min_step)) & (square < jnp.square(max_step))
-    moving = counted & (neural_square > 0)
+    moving = counted & (neural_square != 0)  # NaN too: its speed is NaN
     ratio = jnp.where(moving, neural_square, 1) / jnp.where(moving, square, 1)
     return jnp.where(moving, jnp.sqrt(ratio), 0), counted
 

@@ -1,5 +1,6 @@
 """The losses against slow references, special cases, invariances, gradients and transforms."""
 
+import re
 from functools import partial
 
 import jax
@@ -12,7 +13,7 @@ import sicjax
 from sicjax import pairs
 from sicjax.config import default
 from sicjax.losses import neural_speeds, sic_loss
-from sicjax.training import make_settings
+from sicjax.training import make_init, make_loss, make_settings
 from sicjax.trajectories import sample_batch
 from tests import reference
 
@@ -197,6 +198,62 @@ def test_no_far_or_no_near_pair_gives_zero_and_zero_gradient():
         value, gradient = jax.value_and_grad(loss)(states)
         assert value == 0
         assert not gradient.any()
+
+
+def all_four(states, positions, start):
+    """The four terms, the positions standing for the steps as well."""
+    return jnp.stack([
+        sicjax.separation_loss(states, positions, **SCALES),
+        sicjax.invariance_loss(states, positions, sigma_x=0.05),
+        sicjax.capacity_loss(states),
+        sicjax.conformal_isometry_loss(states, start, positions, max_step=0.5),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (4, 0, 3), (0, 0, 3)])
+def test_an_empty_batch_gives_zero_and_an_empty_gradient(shape):
+    B, T, N = shape
+    states, positions = jnp.zeros(shape), jnp.zeros((B, T, 2))
+    values, back = jax.vjp(all_four, states, positions, jnp.ones(N))
+    np.testing.assert_array_equal(values, np.zeros(4))
+    gradients = back(jnp.ones(4))
+    assert gradients[0].shape == shape
+    np.testing.assert_array_equal(gradients[2], np.zeros(N))
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_a_state_that_is_not_finite_shows_in_every_term(bad):
+    """Of five trajectories of states, one holds one such entry; each term counts it."""
+    states, batch, start = make()
+    assert jnp.isfinite(all_four(states, batch.steps, start)).all()
+    broken = all_four(states.at[2, 10, 3].set(bad), batch.steps, start)
+    assert not jnp.isfinite(broken).any()
+
+
+def test_a_state_that_does_not_count_may_be_anything():
+    """Missing in its position, or at the end of a step too long to count."""
+    states, batch, start = make()
+    steps, places = batch.steps.at[:, -1].set(9.0), batch.positions.at[:, -1].set(jnp.nan)
+    for bad in (jnp.nan, jnp.inf):
+        broken = states.at[:, -1].set(bad)
+        loss = partial(sicjax.conformal_isometry_loss, initial_state=start, max_step=0.05)
+        assert loss(broken, steps=steps) == loss(states, steps=steps)
+    kept = sicjax.separation_loss(states[:, :-1], batch.positions[:, :-1], **SCALES)
+    # A mean over the same pairs; the rounding of float32 hangs on how they are tiled.
+    np.testing.assert_allclose(sicjax.separation_loss(states, places, **SCALES), kept, rtol=1e-5)
+
+
+def test_weights_that_are_not_finite_show_in_every_term_of_training(tiny_config):
+    parameters = make_init(tiny_config)(jnp.uint32(0)).parameters
+    nan = jax.tree.map(lambda leaf: leaf * jnp.nan, parameters.hypernetwork)
+    loss = jax.jit(make_loss(tiny_config))
+    settings = make_settings(tiny_config)
+    settings = settings._replace(loss=settings.loss._replace(sigma_x=0.2))  # near pairs, all steps
+    for start in (parameters.initial_direction, parameters.initial_direction * jnp.nan):
+        broken = parameters._replace(hypernetwork=nan, initial_direction=start)
+        _, metrics = loss(broken, jax.random.key(0), settings)
+        for name in ("separation", "invariance", "capacity", "conformal_isometry"):
+            assert jnp.isnan(metrics[name]), name
 
 
 def test_coincident_states():
@@ -413,3 +470,51 @@ def test_integer_positions_and_steps_are_numbers_too():
     assert moving(steps) == moving(steps.astype(float)) != 0
     with pytest.raises(TypeError, match=r"^positions is bool: must be real numbers"):
         near(places > 0)
+
+
+SEPARATION, INVARIANCE = sicjax.separation_loss, sicjax.invariance_loss
+
+
+@pytest.mark.parametrize(
+    ("loss", "lengths", "message"),
+    [
+        (SEPARATION, {"sigma_x": -0.05, "sigma_g": 0.4}, "sigma_x=-0.05: must be at least 0"),
+        (SEPARATION, {"sigma_x": 0.05, "sigma_g": 0}, "sigma_g=0: must be positive and finite"),
+        (SEPARATION, {"sigma_x": 0.05, "sigma_g": -0.4}, "sigma_g=-0.4: must be positive"),
+        (SEPARATION, {"sigma_x": 0.05, "sigma_g": np.inf}, "sigma_g=inf: must be positive"),
+        (SEPARATION, {"sigma_x": 0.05, "sigma_g": jnp.float32(-1)}, "sigma_g=Array(-1., dtype"),
+        (SEPARATION, {"sigma_x": 0.05, "sigma_g": np.ones(3)}, "sigma_g=array([1., 1., 1.]): must"),
+        (INVARIANCE, {"sigma_x": np.nan}, "sigma_x=nan: must be at least 0"),
+        (INVARIANCE, {"sigma_x": "wide"}, "sigma_x='wide': must be at least 0"),
+    ],
+)
+def test_scales_that_make_no_sense_are_refused(loss, lengths, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        loss(jnp.ones((1, 3, 4)), jnp.ones((1, 3, 2)), **lengths)
+
+
+@pytest.mark.parametrize("name", ["max_step", "min_step"])
+@pytest.mark.parametrize("value", [-0.05, np.nan])
+def test_lengths_of_steps_that_make_no_sense_are_refused(name, value):
+    lengths = {"max_step": 1.0, name: value}
+    with pytest.raises(ValueError, match=f"^{name}={value}: must be at least 0$"):
+        sicjax.conformal_isometry_loss(
+            jnp.ones((1, 3, 4)), jnp.ones(4), jnp.ones((1, 3, 2)), **lengths
+        )
+
+
+def test_checks_leave_the_losses_jitted_functions():
+    """Traced scales have no value to check; what `jax.jit` adds to a function is still there."""
+    states, batch, _ = make(num_trajectories=1, trajectory_length=13, num_units=3)
+    scales = jnp.array([0.05, 0.4])
+
+    def separation(scales):
+        return sicjax.separation_loss(states, batch.positions, sigma_x=scales[0], sigma_g=scales[1])
+
+    np.testing.assert_allclose(jax.vmap(separation)(scales[None])[0], separation(scales), rtol=1e-6)
+    compiled = sicjax.separation_loss.lower(
+        states, batch.positions, **SCALES, reduction="mean"
+    ).compile()
+    assert compiled(states, batch.positions, **SCALES) == separation(scales)
+    again = jax.jit(sicjax.separation_loss, static_argnames="reduction")
+    assert again(states, batch.positions, **SCALES) == separation(scales)

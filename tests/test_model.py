@@ -49,6 +49,19 @@ def test_norm_relu_takes_integers_and_no_other_kinds():
             sicjax.norm_relu(x)
 
 
+def test_norm_relu_of_what_is_not_finite_is_nan():
+    """And so it shows; -infinity is negative, like any other."""
+    x = jnp.array([[1, jnp.nan], [jnp.nan, jnp.nan], [1, jnp.inf], [3, -jnp.inf]])
+    np.testing.assert_array_equal(
+        sicjax.norm_relu(x), [[jnp.nan] * 2, [jnp.nan] * 2, [jnp.nan] * 2, [1, 0]]
+    )
+
+
+def test_norm_relu_of_nothing_is_nothing():
+    for shape in ((0, 4), (3, 0)):
+        assert sicjax.norm_relu(jnp.zeros(shape)).shape == shape
+
+
 def test_norm_relu_gradient(x64):
     x = jax.random.normal(jax.random.key(1), (9,), jnp.float64)
     check_grads(sicjax.norm_relu, (x,), order=1, modes=["rev"], rtol=1e-6)
