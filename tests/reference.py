@@ -32,7 +32,7 @@ def capacity(states):
     total = np.zeros(states.shape[-1])
     for row in np.asarray(states, np.float64).reshape(-1, states.shape[-1]):
         total += row
-    return -float(np.sum((total / (states.shape[0] * states.shape[1])) ** 2))
+    return -float(np.sum((total / max(states.shape[0] * states.shape[1], 1)) ** 2))
 
 
 def conformal_isometry(states, initial_state, steps, max_step, min_step=0.0):
