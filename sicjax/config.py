@@ -65,15 +65,15 @@ class Field:
 # What the networks of one program may differ in: traced scalars, see `method.Settings`.
 VARIED = (
     "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
-    "loss.sigma_x", "loss.sigma_g", "data.permute", "optimizer.learning_rate",
+    "loss.sigma_x", "loss.sigma_g", "loss.min_step", "data.permute", "optimizer.learning_rate",
 )  # fmt: skip
 
 # What may change from one stage of a training to the next: nothing that a network is made of.
 STAGED = (
     "data.num_trajectories", "data.trajectory_length", "data.permute",
     "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
-    "loss.sigma_x", "loss.sigma_g", "optimizer.learning_rate", "optimizer.warmup_steps",
-    "optimizer.clip", "optimizer.accumulation", "optimizer.weight_decay",
+    "loss.sigma_x", "loss.sigma_g", "loss.min_step", "optimizer.learning_rate",
+    "optimizer.warmup_steps", "optimizer.clip", "optimizer.accumulation", "optimizer.weight_decay",
 )  # fmt: skip
 
 FIELDS: Mapping[str, Field] = {
@@ -145,6 +145,10 @@ FIELDS: Mapping[str, Field] = {
     "model.train_initial_state": Field(True, "g_0 is trained along with the weights"),
     "loss.sigma_x": Field(0.05, "spatial scale of near and far, m", "paper", POSITIVE),
     "loss.sigma_g": Field(0.4, "neural scale of separation", "paper", POSITIVE),
+    "loss.min_step": Field(
+        0.0, "steps no longer than this, m, don't count in conformal isometry: its expectation is"
+        " finite only above 0; 0 is the paper's", "ours", NOT_NEGATIVE,
+    ),
     "loss.separation": Field(1.0, "weight", "paper", FINITE),
     "loss.invariance": Field(0.1, "weight", "paper", FINITE),
     "loss.capacity": Field(0.5, "weight", "paper", FINITE),
@@ -269,6 +273,20 @@ def validate(config: ConfigDict) -> None:
                 f"stages[{_brief(name)}]['num_steps']={_brief(steps)}: each stage must have one,"
                 f" {FIELDS['num_steps'].rule.says}"
             )
+    _check_min_step(values)
+
+
+def _check_min_step(values: Mapping[str, Any]) -> None:
+    """See that some steps count in conformal isometry, in every stage of every variant."""
+    for stage, fields in (values["stages"] or {"": {}}).items():
+        for variant, own in (values["variants"] or {"": {}}).items():
+            found = {**values, **flatten(fields), **flatten(own)}
+            if found["loss.min_step"] >= found["loss.sigma_x"]:
+                where = f"variants[{_brief(variant)}]: " if variant else ""
+                where = f"stages[{_brief(stage)}]: {where}" if stage else where
+                raise ConfigError(
+                    f"{where}loss.min_step={found['loss.min_step']}: must be below loss.sigma_x"
+                )
 
 
 def _check(name: str, value: Any, shown: str | None = None) -> None:

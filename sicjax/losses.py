@@ -4,7 +4,14 @@ Letters: B trajectories, T steps, N units, M = B*T states. Positions and steps i
 Distances between states are Euclidean and don't assume unit norm. A pair is far when
 |x - x'| > sigma_x, near when |x - x'| < sigma_x (a tie is neither), and a state is never paired
 with itself. "mean" divides by the number of such pairs; "sum" counts each unordered pair once;
-no such pair gives 0. All four are jitted; forward-mode derivatives of the pair losses are refused.
+no such pair gives 0, and so does an empty batch. All four are jitted; forward-mode derivatives of
+the pair losses are refused.
+
+Each is computed and returned in float32, or in float64 where the states are. Of states in half
+precision that is more than they hold (JAX's own losses return the type that they are given): sums
+over pairs leave the range of float16, and bfloat16 shows two digits. Gradients have the type of
+what they belong to. A state that isn't finite makes the terms that it enters NaN or infinite; one
+at a position of NaN is missing, and enters no pair.
 """
 
 from functools import partial
@@ -15,6 +22,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from sicjax.arguments import NOT_NEGATIVE, POSITIVE, checked, floating, real
 from sicjax.pairs import pair_losses
 from sicjax.parallel import WHOLE, Split
 from sicjax.trajectories import Batch
@@ -23,12 +31,13 @@ from sicjax.trajectories import Batch
 class LossSettings(NamedTuple):
     """Weights and scales of the loss: traced, so that networks of one program may differ."""
 
-    separation: ArrayLike = 1.0  # weight
-    invariance: ArrayLike = 0.1  # weight
-    capacity: ArrayLike = 0.5  # weight
-    conformal_isometry: ArrayLike = 0.1  # weight
-    sigma_x: ArrayLike = 0.05  # metres
-    sigma_g: ArrayLike = 0.4
+    separation: ArrayLike  # weight
+    invariance: ArrayLike  # weight
+    capacity: ArrayLike  # weight
+    conformal_isometry: ArrayLike  # weight
+    sigma_x: ArrayLike  # metres
+    sigma_g: ArrayLike
+    min_step: ArrayLike  # metres; steps of conformal isometry lie between this and sigma_x
 
 
 class LossTerms(NamedTuple):
@@ -43,23 +52,27 @@ class LossTerms(NamedTuple):
 
 
 def _flatten(states: Array, positions: Array, reduction: str) -> tuple[Array, Array]:
-    states, positions = jnp.asarray(states), jnp.asarray(positions)
+    """States [M, N] and positions [M, 2], in the type to compute in."""
+    states = floating("states", states)
+    positions = jax.lax.stop_gradient(real("positions", positions)).astype(states.dtype)
     if states.ndim != 3 or positions.shape != (*states.shape[:2], 2):
         raise ValueError(
             f"states {states.shape}, positions {positions.shape}: must be [B, T, N] and [B, T, 2]"
         )
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r}: must be 'mean' or 'sum'")
-    positions = jax.lax.stop_gradient(positions).astype(states.dtype)
     return states.reshape(-1, states.shape[-1]), positions.reshape(-1, 2)
 
 
 def _pair_losses(states, positions, sigma_x, sigma_g, weights, reduction):
     states, positions = _flatten(states, positions, reduction)
+    if not len(states):
+        return jnp.zeros((), states.dtype)
     scalars = (jnp.asarray(value, states.dtype) for value in (sigma_x, sigma_g, weights))
-    return pair_losses(states, positions, *scalars, reduction, True)
+    return pair_losses(states, positions, *scalars, reduction, True)[0]
 
 
+@checked(sigma_x=NOT_NEGATIVE, sigma_g=POSITIVE)
 @partial(jax.jit, static_argnames="reduction")
 def separation_loss(
     states: Array, positions: Array, *, sigma_x: ArrayLike, sigma_g: ArrayLike,
@@ -78,7 +91,9 @@ def separation_loss(
         Scalar. Differentiable in the states and sigma_g; zero gradient in positions and sigma_x.
 
     Raises:
-        ValueError: shapes that don't match, or an unknown reduction.
+        TypeError: states that aren't floating point.
+        ValueError: shapes that don't match, an unknown reduction, a sigma_x below 0, or a sigma_g
+            that isn't positive and finite.
 
     Source: Schaeffer et al. 2023, section 3 (separation loss).
 
@@ -89,9 +104,10 @@ def separation_loss(
         >>> print(f"{sicjax.separation_loss(states, positions, sigma_x=0.05, sigma_g=1.0):.4f}")
         0.3679
     """
-    return _pair_losses(states, positions, sigma_x, sigma_g, (1, 0), reduction)[0]
+    return _pair_losses(states, positions, sigma_x, sigma_g, (1, 0), reduction)
 
 
+@checked(sigma_x=NOT_NEGATIVE)
 @partial(jax.jit, static_argnames="reduction")
 def invariance_loss(
     states: Array, positions: Array, *, sigma_x: ArrayLike, reduction: str = "mean"
@@ -108,7 +124,8 @@ def invariance_loss(
         Scalar. In float32 accurate to 1e-5 of the mean |g|^2.
 
     Raises:
-        ValueError: shapes that don't match, or an unknown reduction.
+        TypeError: states that aren't floating point.
+        ValueError: shapes that don't match, an unknown reduction, or a sigma_x below 0.
 
     Source: Schaeffer et al. 2023, section 3 (invariance loss).
 
@@ -118,7 +135,7 @@ def invariance_loss(
         >>> print(sicjax.invariance_loss(states, jnp.zeros((1, 2, 2)), sigma_x=0.05))
         2.0
     """
-    return _pair_losses(states, positions, sigma_x, 1.0, (0, 1), reduction)[0]
+    return _pair_losses(states, positions, sigma_x, 1.0, (0, 1), reduction)
 
 
 @jax.jit
@@ -131,6 +148,10 @@ def capacity_loss(states: Array) -> Array:
     Returns:
         Scalar, -|mean of g|^2.
 
+    Raises:
+        TypeError: states that aren't floating point.
+        ValueError: states that are not [B, T, N].
+
     Source: Schaeffer et al. 2023, section 3 (capacity loss).
 
     Example:
@@ -138,27 +159,39 @@ def capacity_loss(states: Array) -> Array:
         >>> print(sicjax.capacity_loss(jnp.ones((2, 3, 4))))
         -4.0
     """
-    mean = jnp.mean(states, axis=(0, 1))
+    states = floating("states", states)
+    if states.ndim != 3:
+        raise ValueError(f"states {states.shape}: must be [B, T, N]")
+    mean = jnp.sum(states, axis=(0, 1)) / max(states.shape[0] * states.shape[1], 1)
     return -jnp.sum(mean * mean)
 
 
+@checked(max_step=NOT_NEGATIVE, min_step=NOT_NEGATIVE)
 @jax.jit
 def conformal_isometry_loss(
-    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike
-) -> Array:
+    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike,
+    min_step: ArrayLike = 0.0,
+) -> Array:  # fmt: skip
     """How unevenly the code moves: the variance of |g_t - g_{t-1}| / |v_t| over short steps.
+
+    With min_step 0, the paper's, it has no finite expectation: W(0) g is not exactly g, so the
+    shortest steps move the state by a length that doesn't shrink with |v|, and the mean of
+    1 / |v|^2 over steps drawn evenly from a plane diverges. What a batch gives then hangs on its
+    few shortest steps, and no number of steps averages that out.
 
     Args:
         states: [B, T, N].
         initial_state: [N], the state before the first step.
         steps: [B, T, 2] metres.
-        max_step: metres; steps with 0 < |v| < max_step count.
+        max_step: metres; steps with min_step < |v| < max_step count.
+        min_step: metres.
 
     Returns:
         Scalar, the population variance; 0 if no step counts.
 
     Raises:
-        ValueError: shapes that don't match.
+        TypeError: states that aren't floating point.
+        ValueError: shapes that don't match, or a length below 0.
 
     Source: Schaeffer et al. 2023, section 3 (conformal isometry loss).
 
@@ -170,30 +203,37 @@ def conformal_isometry_loss(
         >>> print(f"{loss:.1f}")  # speeds 100 and 50 per metre
         625.0
     """
+    states = floating("states", states)
+    initial_state = real("initial_state", initial_state).astype(states.dtype)
+    steps = real("steps", steps).astype(states.dtype)
     if states.ndim != 3 or steps.shape != (*states.shape[:2], 2):
         raise ValueError(
             f"states {states.shape} and steps {steps.shape}: must be [B, T, N] and [B, T, 2]"
         )
     if initial_state.shape != states.shape[2:]:
         raise ValueError(f"initial_state {initial_state.shape}: must be [N] = {states.shape[2:]}")
-    speeds, counted = neural_speeds(states, initial_state, steps, max_step=max_step)
+    speeds, counted = neural_speeds(
+        states, initial_state, steps, max_step=max_step, min_step=min_step
+    )
     number = jnp.maximum(jnp.sum(counted), 1)
     mean = jnp.sum(speeds, where=counted) / number
     return jnp.sum((speeds - mean) ** 2, where=counted) / number
 
 
 def neural_speeds(
-    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike
-) -> tuple[Array, Array]:
-    """|g_t - g_{t-1}| / |v_t| per metre, and which steps have 0 < |v_t| < max_step; both [B, T].
+    states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike,
+    min_step: ArrayLike = 0.0,
+) -> tuple[Array, Array]:  # fmt: skip
+    """|g_t - g_{t-1}| / |v_t| per metre, and where min_step < |v_t| < max_step; both [B, T].
 
-    Where a step doesn't count its speed is 0; where the state stands still, so is the gradient.
+    Where a step doesn't count, as one of NaN, its speed is 0; where the state stands still, so is
+    the gradient.
     """
     start = jnp.broadcast_to(initial_state, (states.shape[0], 1, states.shape[2]))
     moved = jnp.diff(states, axis=1, prepend=start)
     neural_square, square = jnp.sum(moved**2, axis=-1), jnp.sum(steps**2, axis=-1)
-    counted = (square > 0) & (square < jnp.square(max_step))
-    moving = counted & (neural_square > 0)
+    counted = (square > jnp.square(min_step)) & (square < jnp.square(max_step))
+    moving = counted & (neural_square != 0)  # NaN too: its speed is NaN
     ratio = jnp.where(moving, neural_square, 1) / jnp.where(moving, square, 1)
     return jnp.where(moving, jnp.sqrt(ratio), 0), counted
 
@@ -210,18 +250,19 @@ def sic_loss(
         states: [B, T, N].
         initial_state: [N].
         batch: the batch that the states belong to.
-        settings: weights and scales; conformal isometry uses steps shorter than sigma_x.
+        settings: weights and scales; conformal isometry takes steps between min_step
+            and sigma_x.
         reduction: of the pair losses, "mean" or "sum".
         branch: as in `pairs.pair_losses`.
         split: as in `pairs.pair_losses`.
     """
     flat_states, positions = _flatten(states, batch.positions, reduction)
-    weights = jnp.stack([settings.separation, settings.invariance]).astype(states.dtype)
-    scales = (jnp.asarray(s, states.dtype) for s in (settings.sigma_x, settings.sigma_g))
+    weights = jnp.stack([settings.separation, settings.invariance]).astype(flat_states.dtype)
+    scales = (jnp.asarray(s, flat_states.dtype) for s in (settings.sigma_x, settings.sigma_g))
     pairs, terms = pair_losses(flat_states, positions, *scales, weights, reduction, branch, split)
     capacity = capacity_loss(states)
     conformal_isometry = conformal_isometry_loss(
-        states, initial_state, batch.steps, max_step=settings.sigma_x
+        states, initial_state, batch.steps, max_step=settings.sigma_x, min_step=settings.min_step
     )
     others = settings.capacity * capacity, settings.conformal_isometry * conformal_isometry
     total = pairs + split.share(others[0]) + split.share(others[1])

@@ -13,6 +13,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from sicjax.arguments import real
+
 # Float32 products of states run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
 PRECISION = lax.Precision.HIGHEST
 
@@ -25,8 +27,8 @@ def _rectify(x: Array) -> tuple[Array, Array]:
     positive = jax.nn.relu(x)
     # Dividing by the largest entry first keeps the squares from under- and overflowing. The
     # quotient is homogeneous of degree 0, so the gradient may ignore the scale.
-    largest = lax.stop_gradient(jnp.max(positive, axis=-1, keepdims=True))
-    alive = largest > SMALLEST_ENTRY
+    largest = lax.stop_gradient(jnp.max(positive, axis=-1, keepdims=True, initial=0))
+    alive = ~(largest <= SMALLEST_ENTRY)  # NaN too: it must show
     scaled = positive / jnp.where(alive, largest, 1)
     square = jnp.sum(scaled * scaled, axis=-1, keepdims=True)
     inverse = lax.rsqrt(jnp.where(alive, square, 1))  # clamped inside the root: finite gradient
@@ -39,11 +41,15 @@ def norm_relu(x: Array) -> Array:
     """Rectify, then scale to unit Euclidean length.
 
     Args:
-        x: [..., N].
+        x: [..., N], real numbers.
 
     Returns:
         [..., N], non-negative, of norm 1; the zero vector, with zero gradient, where no entry is
-        positive (the paper leaves that case open).
+        positive (the paper leaves that case open); all NaN where an entry is NaN or +infinity. Of
+        the type of x, and computed in float32 at least; of integers, float32.
+
+    Raises:
+        TypeError: x doesn't hold real numbers.
 
     Source: Schaeffer et al. 2023, section 3 (architecture).
 
@@ -52,7 +58,9 @@ def norm_relu(x: Array) -> Array:
         >>> sicjax.norm_relu(jnp.array([3.0, 4.0, -5.0])).tolist()
         [0.6000000238418579, 0.800000011920929, 0.0]
     """
-    return _rectify(x)[0]
+    x = jnp.asarray(x)
+    unit = _rectify(real("x", x))[0]
+    return unit.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else unit
 
 
 def _torch_uniform(fan_in: int, scale: float = 1.0) -> Callable[..., Array]:

@@ -15,6 +15,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from sicjax.arguments import BOUNDED, at_least, checked
+
 
 class Batch(NamedTuple):
     """One sequence of velocities, walked in B different orders (the paper's augmentation)."""
@@ -32,6 +34,7 @@ class Walk(NamedTuple):
     positions: Array  # [..., T, 2] = cumulative sum of steps
 
 
+@checked(num_trajectories=at_least(0), trajectory_length=at_least(0), max_velocity=BOUNDED)
 @partial(jax.jit, static_argnames=("num_trajectories", "trajectory_length"))
 def sample_batch(
     key: Array,
@@ -52,6 +55,10 @@ def sample_batch(
 
     Returns:
         A `Batch`. All trajectories end at the same point, up to rounding.
+
+    Raises:
+        ValueError: a size that isn't an integer from 0, or a max_velocity that is negative or not
+            finite.
 
     Source: Schaeffer et al. 2023, section 3 (data distribution and augmentation).
 

@@ -32,16 +32,16 @@ def capacity(states):
     total = np.zeros(states.shape[-1])
     for row in np.asarray(states, np.float64).reshape(-1, states.shape[-1]):
         total += row
-    return -float(np.sum((total / (states.shape[0] * states.shape[1])) ** 2))
+    return -float(np.sum((total / max(states.shape[0] * states.shape[1], 1)) ** 2))
 
 
-def conformal_isometry(states, initial_state, steps, max_step):
+def conformal_isometry(states, initial_state, steps, max_step, min_step=0.0):
     speeds = []
     for trajectory, walked in zip(np.asarray(states, float), np.asarray(steps, float), strict=True):
         before = np.asarray(initial_state, float)
         for state, step in zip(trajectory, walked, strict=True):
             length = math.hypot(*step)
-            if 0 < length < max_step:
+            if min_step < length < max_step:
                 speeds.append(math.dist(state, before) / length)
             before = state
     return float(np.var(speeds)) if speeds else 0.0

@@ -26,6 +26,42 @@ def test_norm_relu_of_no_positive_entry_is_zero_with_zero_gradient():
         assert not jax.jacobian(sicjax.norm_relu)(x).any()
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_norm_relu_in_half_precision(dtype):
+    """As of the same vector in single precision, rounded once; down to the smallest numbers."""
+    x = jax.random.normal(jax.random.key(0), (50, 16))
+    for scale in (1.0, 1e4, 1e-6):
+        rounded = (scale * x).astype(dtype)
+        unit = sicjax.norm_relu(rounded)
+        assert unit.dtype == dtype
+        np.testing.assert_array_equal(unit, sicjax.norm_relu(rounded.astype(float)).astype(dtype))
+        weighted, gradient = jax.value_and_grad(lambda x: jnp.vdot(sicjax.norm_relu(x), x[::-1]))(
+            rounded
+        )
+        assert weighted.dtype == gradient.dtype == dtype
+        assert jnp.isfinite(gradient).all()
+
+
+def test_norm_relu_takes_integers_and_no_other_kinds():
+    np.testing.assert_allclose(sicjax.norm_relu(jnp.array([3, 4, -5])), [0.6, 0.8, 0], rtol=1e-6)
+    for x in (jnp.ones(3, bool), jnp.ones(3, complex)):
+        with pytest.raises(TypeError, match=f"^x is {x.dtype}: must be real numbers"):
+            sicjax.norm_relu(x)
+
+
+def test_norm_relu_of_what_is_not_finite_is_nan():
+    """And so it shows; -infinity is negative, like any other."""
+    x = jnp.array([[1, jnp.nan], [jnp.nan, jnp.nan], [1, jnp.inf], [3, -jnp.inf]])
+    np.testing.assert_array_equal(
+        sicjax.norm_relu(x), [[jnp.nan] * 2, [jnp.nan] * 2, [jnp.nan] * 2, [1, 0]]
+    )
+
+
+def test_norm_relu_of_nothing_is_nothing():
+    for shape in ((0, 4), (3, 0)):
+        assert sicjax.norm_relu(jnp.zeros(shape)).shape == shape
+
+
 def test_norm_relu_gradient(x64):
     x = jax.random.normal(jax.random.key(1), (9,), jnp.float64)
     check_grads(sicjax.norm_relu, (x,), order=1, modes=["rev"], rtol=1e-6)

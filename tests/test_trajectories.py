@@ -30,6 +30,28 @@ def test_batch_without_permutations():
     np.testing.assert_array_equal(batch.order, np.tile(np.arange(60), (3, 1)))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("max_velocity", -0.15, "finite and at least 0"),
+        ("max_velocity", np.inf, "finite and at least 0"),
+        ("max_velocity", np.nan, "finite and at least 0"),
+        ("num_trajectories", -1, "an integer from 0"),
+        ("trajectory_length", -1, "an integer from 0"),
+        ("trajectory_length", 4.5, "an integer from 0"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(name, value, message):
+    with pytest.raises(ValueError, match=f"^{name}={value}: must be {message}$"):
+        sample_batch(jax.random.key(0), **{name: value})
+
+
+@pytest.mark.parametrize("size", [{"num_trajectories": 0}, {"trajectory_length": 0}])
+def test_an_empty_batch(size):
+    batch = sample_batch(jax.random.key(0), **{"num_trajectories": 3, **size})
+    assert batch.steps.size == batch.positions.size == batch.order.size == 0
+
+
 def test_velocities_and_orders_are_uniform():
     keys = jax.random.split(jax.random.key(0), 500)
     batch = jax.vmap(lambda key: sample_batch(key, num_trajectories=4, trajectory_length=5))(keys)

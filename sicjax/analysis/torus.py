@@ -18,8 +18,10 @@ from sicjax.analysis.lattice import find_axes
 from sicjax.analysis.ratemaps import check_ratemaps, smooth_ratemaps
 from sicjax.analysis.shuffles import generator
 from sicjax.analysis.waves import fit_waves, wave_vectors
+from sicjax.arguments import at_least, check
 
 MIN_UNITS = 10  # of a module
+MIN_LANDMARKS = 7  # the fewest vertices of a triangulated torus
 DIMENSIONS = 6  # of the PCA: three waves, a cosine and a sine each
 SMOOTHING = 1.5  # bins: takes away what differs from bin to bin, small against any field
 FIELD = 47  # coefficients in Z/47: large, so that torsion does not show, and as in Gardner et al.
@@ -61,14 +63,15 @@ def torus_test(
         ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
         num_shuffles: rolls of the null; 0 for none, and so without a verdict.
         key: a JAX key.
-        num_landmarks: of the diagrams shown; H2 takes about 1, 5 and 19 s for 150, 250 and 400.
+        num_landmarks: of the diagrams shown, at least 7; H2 takes about 1, 5 and 19 s for 150, 250
+            and 400.
 
     Returns:
         A `TorusTest`.
 
     Raises:
-        ValueError: maps that are not [N, bins, bins], fewer than 10 units that vary, or fewer than
-            100 bins that all units visited.
+        ValueError: maps that are not [N, bins, bins], fewer than 10 units that vary, fewer than
+            100 bins that all units visited, or a number of rolls or landmarks that can't be.
 
     Source: Gardner et al. 2022; de Silva et al. 2011 (circular coordinates).
 
@@ -81,6 +84,8 @@ def torus_test(
         >>> test.betti, test.embedding.shape
         ((1, 2, 1), (800, 3))
     """
+    check("num_shuffles", num_shuffles, at_least(0))
+    check("num_landmarks", num_landmarks, at_least(MIN_LANDMARKS))
     maps = check_ratemaps(ratemaps_of_one_module)
     maps = maps[[np.isfinite(m).any() and np.nanstd(m) > 1e-9 for m in maps]]
     if len(maps) < MIN_UNITS:

@@ -93,3 +93,26 @@ def test_without_a_null_there_is_no_verdict():
 def test_bad_input_is_named(maps, message):
     with pytest.raises(ValueError, match=message):
         torus_test(maps, num_shuffles=1, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "smallest"),
+    [
+        ("num_landmarks", -5, 7),
+        ("num_landmarks", 6, 7),  # no torus has a triangulation of six vertices
+        ("num_landmarks", 80.5, 7),
+        ("num_shuffles", -1, 0),
+        ("num_shuffles", np.nan, 0),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(name, value, smallest):
+    maps = np.random.default_rng(0).random((12, 30, 30))
+    numbers = {"num_shuffles": 1, name: value}
+    with pytest.raises(ValueError, match=f"^{name}={value}: must be an integer from {smallest}$"):
+        torus_test(maps, **numbers, key=jax.random.key(0))
+
+
+def test_seven_landmarks_are_enough_to_run():
+    maps = np.random.default_rng(0).random((12, 30, 30))
+    result = torus_test(maps, num_shuffles=0, key=jax.random.key(0), num_landmarks=7)
+    assert result.circular_coordinates.shape == (900, 2)
