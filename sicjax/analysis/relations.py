@@ -5,9 +5,10 @@ T steps, L of them (counted from 1), N units, M of them in a module. Lengths in 
 degrees, phases in cycles.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,7 @@ from sicjax.analysis.lattice import (
 )
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
 from sicjax.analysis.waves import fit_waves, wave_vectors
+from sicjax.model import norm_relu
 
 MAX_INDEX = 4  # of a common lattice in the coarsest one
 LEVEL = 0.01  # of p, below which a relation isn't chance
@@ -65,6 +67,15 @@ class ModuleDrifts:
     correlation: np.ndarray  # [P, L] of their drifts over walks, NaN where nothing drifts
     null: np.ndarray  # [P, L] 95th percentile of that correlation between different walks
     p: np.ndarray  # [P, L] chance of the correlation, at least 1 / W
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """What becomes of the modules when one of them alone is displaced."""
+
+    steps: np.ndarray  # [T + 1] since the displacement, from 0
+    displacement_m: float
+    shift_m: np.ndarray  # [K, K, T + 1] which was displaced, which is read: along the displacement
 
 
 def relate_modules(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> ModuleRelations:
@@ -315,6 +326,64 @@ def drift_of_phase(
     error = cycles - np.asarray(positions, dtype=float) @ waves[:2].T
     error -= np.round(error[:, :1])  # the start is within half a cycle of where it should be
     return np.unwrap(error, axis=1, period=1.0) @ basis
+
+
+def measure_coupling(
+    step: Callable[[np.ndarray, np.ndarray], Any], states: ArrayLike, positions: ArrayLike,
+    velocities: ArrayLike, reference: ArrayLike, reference_positions: ArrayLike,
+    ratemaps: ArrayLike, box_m: float, members: Sequence[ArrayLike], lattices_m: ArrayLike, *,
+    displacement_m: float = 0.1,
+) -> Coupling:  # fmt: skip
+    """Displace one module alone, let the network run, and see whether the modules meet again.
+
+    The units of that module take the activity of another place, each state's in a direction of its
+    own, and states are rectified and normalised. Modules of one torus pull each other to a common
+    shift; on tori of their own, each keeps its place. Shifts are those from the same state
+    undisturbed, on the same walk, so that a drift they share by their inputs doesn't count.
+
+    Args:
+        step: states [S, N] and velocities [S, 2] -> states [S, N].
+        states: [S, N] early in walks.
+        positions: [S, 2], where they are.
+        velocities: [S, T, 2] of the walks from there on, metres per step.
+        reference: [R, N] states that short walks visit, from which activity is taken.
+        reference_positions: [R, 2].
+        ratemaps: [N, bins, bins], the code before it drifts: maps of short walks.
+        box_m: side of their box.
+        members: K arrays of unit indices, as `Modules.members`.
+        lattices_m: [K, 3, 2] axes, as `Modules.lattice`.
+        displacement_m: well below half of the finest period.
+    """
+    codes, starts = np.asarray(states, dtype=np.float32), np.asarray(positions, dtype=float)
+    cloud, maps = np.asarray(reference, dtype=np.float32), check_ratemaps(ratemaps)
+    walks = np.asarray(velocities, dtype=np.float32)
+    units, axes = [np.asarray(module) for module in members], np.asarray(lattices_m, dtype=float)
+    angle = 2 * np.pi * np.arange(len(codes)) / len(codes)
+    heading = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    target = starts + displacement_m * heading
+    gap = np.asarray(reference_positions, dtype=float) - target[:, None]
+    there = cloud[(gap**2).sum(axis=-1).argmin(axis=1)]
+    path = np.cumsum(np.concatenate([starts[:, None], walks], axis=1), axis=1)
+
+    def drifts(now: np.ndarray) -> np.ndarray:
+        orbit = [now]
+        for velocity in walks.swapaxes(0, 1):
+            orbit.append(np.asarray(step(orbit[-1], velocity)))
+        walked = np.stack(orbit, axis=1)
+        return np.stack(
+            [
+                drift_of_phase(walked[..., module], path, maps[module], box_m, lattice)
+                for module, lattice in zip(units, axes, strict=True)
+            ]
+        )
+
+    undisturbed, shifts = drifts(codes), []
+    for module in units:
+        mixed = codes.copy()
+        mixed[:, module] = there[:, module]
+        shift = drifts(np.asarray(norm_relu(mixed))) - undisturbed  # [K, S, T + 1, 2]
+        shifts.append(np.median(np.einsum("kstd,sd->kst", shift, heading), axis=1))
+    return Coupling(np.arange(path.shape[1]), displacement_m, np.stack(shifts))
 
 
 def _rms(drifts: np.ndarray) -> np.ndarray:

@@ -6,7 +6,12 @@ import pytest
 from sicjax.analysis import relations
 from sicjax.analysis.lattice import reduce_basis, three_axes
 from sicjax.analysis.ratemaps import bin_positions
-from sicjax.analysis.relations import measure_drifts, relate_lattices, relate_modules
+from sicjax.analysis.relations import (
+    measure_coupling,
+    measure_drifts,
+    relate_lattices,
+    relate_modules,
+)
 from sicjax.analysis.synthetic import hexagonal_basis, square_basis, triangle_basis
 from sicjax.analysis.waves import wave_vectors
 
@@ -207,3 +212,45 @@ def test_drifts_need_shapes_that_match(walks, ratemaps):
         measure_drifts(states[:1], positions[:1], ratemaps, BOX_M, MEMBERS, AXES, STEPS)
     with pytest.raises(ValueError, match="24 units"):
         measure_drifts(states, positions, ratemaps[:9], BOX_M, MEMBERS, AXES, STEPS)
+
+
+def read(states):
+    """Places [2, S, 2] of both modules within a cell around 0, whatever the states' scale."""
+    found = []
+    for waves, phases, units in zip(wave_vectors(AXES), PHASES_M, MEMBERS, strict=True):
+        used = waves[[0, 1, 3]] if _acute() else waves[:3]
+        turns = 2 * np.pi * phases @ used.T
+        design = np.concatenate([np.ones((UNITS, 1)), np.cos(turns), np.sin(turns)], axis=1)
+        waved = states[:, units] @ np.linalg.pinv(design).T
+        cycles = np.arctan2(waved[:, 4:6], waved[:, 1:3]) / (2 * np.pi)
+        found.append(cycles @ np.linalg.inv(used[:2]).T)
+    return np.stack(found)
+
+
+def unit_code(places):
+    states = code(places)
+    return states / np.linalg.norm(states, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.5])
+def test_a_displaced_module_is_pulled_back_on_one_torus_only(pull):
+    def step(states, velocities):
+        places = read(states)
+        return unit_code(places + pull * (places.mean(axis=0) - places) + velocities)
+
+    rng = np.random.default_rng(0)
+    starts, cloud = rng.uniform(-0.05, 0.05, (10, 2)), rng.uniform(-0.3, 0.3, (4000, 2))
+    where = bin_positions(BOX_M, 50)
+    found = measure_coupling(
+        step, unit_code(np.stack([starts, starts])), starts, np.zeros((10, 8, 2)),
+        unit_code(np.stack([cloud, cloud])), cloud,
+        np.moveaxis(unit_code(np.stack([where, where])), -1, 0), BOX_M, MEMBERS, AXES,
+    )  # fmt: skip
+    for moved in (0, 1):
+        own, other = found.shift_m[moved, moved], found.shift_m[moved, 1 - moved]
+        # Unit length makes phases read from the maps' waves wrong by up to a centimetre.
+        assert own[0] == pytest.approx(0.1, abs=0.015)
+        assert other[0] == pytest.approx(0, abs=0.015)
+        assert own[-1] == pytest.approx(0.05 if pull else 0.1, abs=0.015)
+        assert other[-1] == pytest.approx(0.05 if pull else 0, abs=0.015)
+    assert found.steps.tolist() == list(range(9))
