@@ -170,6 +170,27 @@ def test_what_keeps_everything_returns_nothing(kept):
     assert (kept.noise.distance[:, -1] > 5 * kept.noise.distance[:, 0]).all()
 
 
+def test_the_thickness_of_the_cloud_is_no_distance(samples):
+    rng = np.random.default_rng(3)
+    positions, reference, _ = samples
+    scatter = 0.1 / np.sqrt(UNITS)  # of length 0.1, across and along
+    cloud = code(reference) + scatter * rng.standard_normal((REFERENCES, UNITS))
+    states = code(positions) + scatter * rng.standard_normal((STATES, UNITS))
+    thick = fit_manifold(cloud, reference)
+    off = attractor.perturb_across(states, thick, [0.1, 0.2], rng)
+    rest = np.zeros((1, 2))
+    found = attractor.follow(
+        keep, off, np.stack([states, states]), rest, thick, [0.1, 0.2], steps=(0, 1)
+    )
+    assert (found.floor > 0.08).all()
+    # To a fifth: a displacement that points at another reference state is nearer to that.
+    np.testing.assert_allclose(found.distance[:, 0], [0.1, 0.2], rtol=0.2)
+    same = attractor.follow(
+        keep, states[None], np.stack([states, states]), rest, thick, [0.0], steps=(0, 1)
+    )
+    assert same.distance.max() == 0
+
+
 def test_what_forgets_forgets_the_place_too(forgotten):
     assert (forgotten.along.from_twin[:, -1] < 1e-6).all()
     np.testing.assert_allclose(forgotten.gains.across[0], CONTRACTION, atol=0.01)
