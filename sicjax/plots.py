@@ -829,3 +829,247 @@ def _legend(ax: Axes, groups: Mapping[str, Any]) -> None:
         ax.legend(fontsize=8, frameon=False)
     else:
         ax.text(0.5, 0.5, "no unit", transform=ax.transAxes, color=FAINT, ha="center", fontsize=9)
+
+
+def module_relation(
+    bases_m: ArrayLike, common_m: ArrayLike, *, index: ArrayLike, error: float, p: float,
+    names: Sequence[str], ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw several lattices over each other, and the cell of the lattice that they have in common.
+
+    Args:
+        bases_m: [K, 2, 2] rows span each lattice (x, y), metres.
+        common_m: [2, 2] rows span the common one.
+        index: [K] cells of each lattice in the common cell.
+        error: relative, of the common lattice.
+        p: chance of such a relation.
+        names: [K] of the lattices.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    bases, common = np.asarray(bases_m, dtype=float), np.asarray(common_m, dtype=float)
+    cells, half = np.asarray(index), 1.25 * np.linalg.norm(common, axis=-1).max()
+    order = np.argsort([abs(np.linalg.det(basis)) for basis in bases])[::-1]  # coarse ones below
+    for size, k in zip((90, 26, 9, 3), order, strict=False):
+        x, y = _lattice_points(bases[k], half).T
+        ax.scatter(
+            x, y, size, color=COLOURS[k % len(COLOURS)], lw=0,
+            label=f"{names[k]}: {cells[k]} in the cell",
+        )  # fmt: skip
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ common
+    ax.plot(*corners.T, color=INK, lw=1, zorder=0)
+    ax.set_aspect("equal")
+    ax.set(xlim=(-half, half), ylim=(-half, half))
+    ax.legend(
+        fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), borderpad=0
+    )
+    ratio = " : ".join(str(count) for count in cells)
+    title = f"indices {ratio}, error {100 * error:.2g} %, p = {p:.2g}"
+    return dress(ax, x="x (m)", y="y (m)", title=title)
+
+
+def _lattice_points(basis: np.ndarray, half: float) -> np.ndarray:
+    """Points [P, 2] of a lattice within a square of half a side, metres."""
+    reach = int(np.ceil(2 * half * np.abs(np.linalg.inv(basis)).sum()))
+    steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
+    points = steps @ basis
+    return points[np.abs(points).max(axis=1) <= half]
+
+
+def module_drift(
+    steps: ArrayLike, rms_m: ArrayLike, pairs: Sequence[tuple[int, int]], difference_m: ArrayLike,
+    correlation: ArrayLike, null: ArrayLike, *, names: Sequence[str], fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw how far the phases of modules drift, each alone and one against another.
+
+    Args:
+        steps: [L] since the start.
+        rms_m: [K, L] root mean square drift of each module.
+        pairs: P pairs of modules.
+        difference_m: [P, L] root mean square difference of their drifts.
+        correlation: [P, L] of their drifts.
+        null: [P, L] 95th percentile of that between different walks.
+        names: [K] of the modules.
+        fig: where to draw; its size is set.
+    """
+    figure = _fixed(fig, 9.4, 3.4)
+    room = {"left": 0.075, "right": 0.985, "bottom": 0.15, "top": 0.93, "wspace": 0.22}
+    left, right = figure.subplots(1, 2, gridspec_kw=room)
+    for k, values in enumerate(np.asarray(rms_m, dtype=float)):
+        colour, dash = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k % 3]
+        left.plot(steps, values, color=colour, lw=1.6, ls=dash, label=names[k])
+    apart, together, chance = (np.asarray(a) for a in (difference_m, correlation, null))
+    for row, (one, two) in enumerate(pairs):
+        colour = (INK, FAINT, NEUTRAL)[row % 3]
+        name = f"{names[one]} – {names[two]}"
+        left.plot(steps, apart[row], color=colour, lw=1.2, marker=".", ms=4, label=name)
+        right.plot(steps, together[row], color=colour, lw=1.2, marker=".", ms=4, label=name)
+        label = "95 % of pairs of different walks" if row == 0 else None
+        right.plot(steps, chance[row], color=colour, lw=1, ls="--", label=label)
+    for ax in (left, right):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        ax.legend(fontsize=8, frameon=False)
+    left.set_ylim(bottom=0)
+    right.set_ylim(min(-0.35, right.get_ylim()[0]), 1.03)
+    dress(left, x="steps since the start", y="drift, root mean square (m)")
+    dress(right, x="steps since the start", y="correlation of drifts")
+    return figure
+
+
+def distance_map(
+    distance: ArrayLike, bin_m: float, *, dips_m: ArrayLike, range_m: float, cmap: str = CMAP,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw neural distance against displacement, its dips, and the range of place.
+
+    Args:
+        distance: [y, x], displacement 0 in the middle; NaN (grey) where unknown.
+        bin_m: of displacement, metres.
+        dips_m: [P, 2] displacements marked, with their opposites.
+        range_m: radius of a dashed circle; inf or NaN draws none.
+        cmap: any matplotlib colour map.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    values = np.asarray(distance, dtype=float)
+    half = values.shape[0] * bin_m / 2
+    image = ax.imshow(
+        np.ma.masked_invalid(values), origin="lower", vmin=0, extent=(-half, half, -half, half),
+        cmap=mpl.colormaps[cmap].with_extremes(bad=UNVISITED),
+    )  # fmt: skip
+    dips = np.asarray(dips_m, dtype=float).reshape(-1, 2)
+    x, y = np.concatenate([dips, -dips]).T
+    ax.scatter(x, y, 16, color="white", marker="x", lw=0.9)
+    if np.isfinite(range_m):
+        ax.add_patch(Circle((0, 0), range_m, fill=False, ec="white", lw=1.2, ls="--"))
+    bar = ax.figure.colorbar(image, ax=ax)
+    bar.ax.tick_params(labelsize=8, colors=FAINT, labelcolor=INK)
+    bar.set_label("neural distance", fontsize=9, color=INK)
+    known = f"place is known up to {range_m:.2f} m" if np.isfinite(range_m) else ""
+    return dress(ax, x="displacement along x (m)", y="along y (m)", title=known)
+
+
+def attractor_return(
+    steps: ArrayLike, distance: ArrayLike, amplitudes: ArrayLike, *,
+    null: ArrayLike | None = None, level: float | None = 0.02,
+    y: str = "excess distance to the manifold", ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw what becomes of perturbed states, one line an amplitude; those of a null dashed.
+
+    Args:
+        steps: [K] since the perturbation, from 0.
+        distance: [A, K] relative to the norm; 0 leaves a gap.
+        amplitudes: [A] asked for, relative to the norm.
+        null: [A, K] the same of another network.
+        level: marked as "back"; none when None.
+        y: label of the distances.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    shades = mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(np.asarray(amplitudes))))
+    for row, (shade, amplitude) in enumerate(zip(shades, np.asarray(amplitudes), strict=True)):
+        for values, style in ((distance, "-"), (null, "--")):
+            if values is not None:
+                line = np.asarray(values, dtype=float)[row]
+                label = f"{100 * amplitude:g} %" if style == "-" else None
+                shown = np.where(line > 0, line, np.nan)
+                ax.plot(steps, shown, color=shade, lw=1.5, ls=style, label=label)
+    if null is not None:
+        ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
+    if level is not None:
+        ax.axhline(level, color=FAINT, lw=1, ls=":")
+    ax.set_xscale("symlog", linthresh=10, linscale=1.2)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=4e-3)
+    ax.set_xlim(0, np.max(np.asarray(steps)))
+    ax.xaxis.set_major_locator(mpl.ticker.FixedLocator([0, 2, 4, 6, 8, 10, 20, 50, 100, 200]))
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.legend(
+        fontsize=8, frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0,
+        columnspacing=1, handlelength=1.4,
+    )  # fmt: skip
+    return dress(ax, x="steps since the perturbation", y=y)
+
+
+def jacobian_gains(
+    lengths: ArrayLike, gains: Mapping[str, ArrayLike], *, ax: Axes | None = None
+) -> Axes:
+    """Draw by how much products of steps scale displacements; 1 is neutral, below it corrected.
+
+    Args:
+        lengths: [L] steps in a row.
+        gains: name of a direction to [L, 3], low quantile, median and high quantile over states.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    counts = np.asarray(lengths)
+    nudges = np.linspace(-0.25, 0.25, len(gains)) if len(gains) > 1 else [0.0]
+    for colour, nudge, (name, values) in zip(COLOURS, nudges, gains.items(), strict=False):
+        low, middle, high = np.asarray(values, dtype=float).T
+        ax.errorbar(
+            np.arange(len(counts)) + nudge, middle, [middle - low, high - middle], fmt="o", ms=5,
+            color=colour, lw=1.4, capsize=2.5, label=name,
+        )  # fmt: skip
+    ax.axhline(1, color=FAINT, lw=1, ls="--")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.set_xticks(range(len(counts)), [f"{count}" for count in counts])
+    ax.set_xlim(-0.5, len(counts) - 0.5)
+    ax.legend(fontsize=8, frameon=False, loc="lower left")
+    return dress(ax, x="steps in a row, at rest", y="gain")
+
+
+def noise_drift(
+    steps: ArrayLike, shift_m: ArrayLike, amplitudes: ArrayLike, diffusion: ArrayLike, *,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw how far noise in every step moves states along the manifold.
+
+    Args:
+        steps: [K] since the noise began.
+        shift_m: [A, K] root mean square shift, metres.
+        amplitudes: [A] of the noise, relative to the norm.
+        diffusion: [A] square metres per step; drawn as a dashed line root of 4 D steps.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    count = np.asarray(steps, dtype=float)
+    rows = zip(np.asarray(amplitudes), np.asarray(shift_m), np.asarray(diffusion), strict=True)
+    for colour, (amplitude, shift, speed) in zip(COLOURS, rows, strict=False):
+        label = f"noise {100 * amplitude:g} %: {speed:.1e} m² per step"
+        ax.plot(count, shift, "o-", color=colour, lw=1.4, ms=3.5, label=label)
+        if speed > 0:
+            ax.plot(count, np.sqrt(4 * speed * count), color=colour, lw=1, ls="--")
+    ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.legend(fontsize=8, frameon=False)
+    return dress(ax, x="steps", y="shift, root mean square (m)")
+
+
+def module_coupling(
+    steps: ArrayLike, shift_m: ArrayLike, *, names: Sequence[str], fig: Figure | None = None
+) -> Figure:
+    """Draw how modules pull each other: one panel for each that was displaced alone.
+
+    Args:
+        steps: [L] since the displacement.
+        shift_m: [K, K, L] metres: which one was displaced, which one is read.
+        names: [K] of the modules.
+        fig: where to draw; its size is set.
+    """
+    shifts = np.asarray(shift_m, dtype=float)
+    figure = _fixed(fig, 0.7 + 3.1 * len(shifts), 2.9)
+    width = 0.7 + 3.1 * len(shifts)
+    room = {"left": 0.7 / width, "right": 0.985, "bottom": 0.18, "top": 0.9, "wspace": 0.1}
+    panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False, gridspec_kw=room)[0]
+    for moved, (ax, lines) in enumerate(zip(panels, shifts, strict=True)):
+        for k, line in enumerate(lines):
+            ax.plot(steps, line, color=COLOURS[k % len(COLOURS)], lw=1.5, label=names[k])
+        ax.axhline(0, color=FAINT, lw=1, ls="--")
+        dress(ax, x="steps", y="" if moved else "shift (m)", title=f"{names[moved]} displaced")
+    panels[0].legend(fontsize=8, frameon=False, title="read from", title_fontsize=8)
+    return figure

@@ -285,3 +285,62 @@ def test_by_setting():
     assert {"full (n = 3)", "ablated (n = 0)", "score (line: median)"} <= set(texts(ax.figure))
     (line,) = ax.lines
     assert list(line.get_xdata()) == [2.0, 2.0]
+
+
+def test_module_relation_draws_each_lattice_and_the_common_cell():
+    coarse, fine = hexagonal_basis(1.2, 10), hexagonal_basis(0.6, 10)
+    ax = drawn(
+        plots.module_relation, [fine, coarse], coarse, index=[4, 1], error=0.011, p=0.002,
+        names=["fine", "coarse"],
+    )  # fmt: skip
+    below, above = ax.collections  # the coarse one is drawn first, and larger
+    assert len(above.get_offsets()) > 3 * len(below.get_offsets()) > 0
+    assert below.get_sizes()[0] > above.get_sizes()[0]
+    assert {"fine: 4 in the cell", "coarse: 1 in the cell"} <= set(texts(ax.figure))
+    assert "indices 4 : 1, error 1.1 %, p = 0.002" in texts(ax.figure)
+    np.testing.assert_allclose(ax.lines[0].get_xydata()[2], coarse.sum(axis=0))
+
+
+def test_module_drift_and_coupling_name_their_modules():
+    steps, lines = [1, 10, 100], np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.4]])
+    figure = plots.module_drift(
+        steps, lines, [(0, 1)], lines[:1], [[np.nan, 0.5, 0.9]], lines[:1], names=["a", "b"],
+        fig=plots.blank_figure(),
+    )  # fmt: skip
+    assert {"a", "b", "a – b", "95 % of pairs of different walks"} <= set(texts(figure))
+    ink(figure)
+    figure = plots.module_coupling(
+        steps, np.stack([lines, lines]), names=["a", "b"], fig=plots.blank_figure()
+    )
+    assert {"a displaced", "b displaced", "shift (m)"} <= set(texts(figure))
+    ink(figure)
+
+
+def test_distance_map_marks_dips_and_range():
+    distance = np.full((11, 11), 0.8)
+    distance[0, 0] = np.nan
+    ax = drawn(plots.distance_map, distance, 0.1, dips_m=[[0.3, 0.1]], range_m=0.25)
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.3, 0.1], [-0.3, -0.1]])
+    assert ax.patches[0].radius == 0.25
+    assert "place is known up to 0.25 m" in texts(ax.figure)
+    ax = drawn(plots.distance_map, distance, 0.1, dips_m=np.empty((0, 2)), range_m=np.inf)
+    assert not ax.patches
+
+
+def test_attractor_return_dashes_the_null_and_leaves_out_zeros():
+    lines = np.array([[0.1, 0.05, 0.0], [0.2, 0.1, 0.03]])
+    ax = drawn(plots.attractor_return, [0, 1, 50], lines, [0.1, 0.2], null=2 * lines)
+    assert {"10 %", "20 %", "untrained"} <= set(texts(ax.figure))
+    styles = [line.get_linestyle() for line in ax.lines]
+    assert styles[:4] == ["-", "--", "-", "--"]
+    assert np.isnan(ax.lines[0].get_ydata()[2])
+    assert len(drawn(plots.attractor_return, [0, 1, 50], lines, [0.1, 0.2], level=None).lines) == 2
+
+
+def test_gains_and_noise():
+    ax = drawn(plots.jacobian_gains, [1, 10], {"along": [[0.9, 1, 1.1], [0.8, 1, 1.2]]})
+    assert {"along", "1", "10", "gain"} <= set(texts(ax.figure))
+    ax = drawn(plots.noise_drift, [1, 10], [[0.01, 0.03], [0.1, 0.2]], [0.1, 0.2], [1e-5, np.nan])
+    assert "noise 10 %: 1.0e-05 m² per step" in texts(ax.figure)
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), np.sqrt(4e-5 * np.array([1, 10])))
+    assert len(ax.lines) == 3  # no fitted line where nothing was fitted

@@ -1,0 +1,407 @@
+"""How the modules of one network belong together: sublattices of one torus, or independent ones.
+
+Letters: K lattices (modules), P pairs of them, C candidates for what they have in common; W walks,
+T steps, L of them (counted from 1), N units, M of them in a module. Lengths in metres, angles in
+degrees, phases in cycles.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sicjax.analysis.lattice import (
+    cell_area,
+    orientation_deg,
+    reduce_basis,
+    shortest_pair,
+    three_axes,
+)
+from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
+from sicjax.analysis.waves import fit_waves, wave_vectors
+from sicjax.model import norm_relu
+
+MAX_INDEX = 4  # of a common lattice in the coarsest one
+LEVEL = 0.01  # of p, below which a relation isn't chance
+PERIODS = 3.0  # largest ratio of periods in the null, the range of the paper's three modules
+VERDICTS = ("same", "nested", "common", "unrelated")
+
+_DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The smallest lattice that K lattices have in common, and how likely chance gives one."""
+
+    bases_m: np.ndarray  # [K, 2, 2] rows span each lattice, reduced
+    basis_m: np.ndarray  # [2, 2] rows span the common lattice, as the coarsest one has it
+    matrices: np.ndarray  # [K, 2, 2] int: matrices[k] @ bases_m[k] is basis_m, up to the error
+    index: np.ndarray  # [K] int, cells of each lattice in a cell of the common one: |det matrices|
+    error: float  # largest relative displacement that makes the common lattices of all K one
+    turn_deg: np.ndarray  # [K] orientation against the coarsest lattice, in [-30, 30)
+    p: float  # chance of as good a relation between lattices of random periods and orientations
+    p_turn: float  # the same with the periods as they are and random orientations
+    verdict: str  # "same", "nested" (the coarsest is the common one), "common", "unrelated"
+
+
+@dataclass(frozen=True)
+class ModuleRelations:
+    """How K modules are related, pair by pair and all together."""
+
+    pairs: Mapping[tuple[int, int], Relation]  # by the two modules' numbers, the first one smaller
+    whole: Relation | None  # of all K; None for fewer than two
+
+
+@dataclass(frozen=True)
+class ModuleDrifts:
+    """How the phases of K modules leave the true place, and whether they do so together."""
+
+    steps: np.ndarray  # [L] steps since the start of the walks
+    drift_m: np.ndarray  # [K, W, L, 2] place by the module's phase minus true place, unwrapped
+    rms_m: np.ndarray  # [K, L] root mean square over walks
+    pairs: tuple[tuple[int, int], ...]  # P pairs of modules
+    difference_m: np.ndarray  # [P, L] root mean square of the difference of their drifts
+    correlation: np.ndarray  # [P, L] of their drifts over walks, NaN where nothing drifts
+    null: np.ndarray  # [P, L] 95th percentile of that correlation between different walks
+    p: np.ndarray  # [P, L] chance of the correlation, at least 1 / W
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """What becomes of the modules when one of them alone is displaced."""
+
+    steps: np.ndarray  # [T + 1] since the displacement, from 0
+    displacement_m: float
+    shift_m: np.ndarray  # [K, K, T + 1] which was displaced, which is read: along the displacement
+
+
+def relate_modules(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> ModuleRelations:
+    """Find the lattice that every pair of modules has in common, and that of all of them.
+
+    See `relate_lattices`.
+
+    Args:
+        lattices_m: [K, 3, 2] axes or [K, 2, 2] bases (x, y), as `Modules.lattice`.
+        max_index: of a common lattice in the coarsest one.
+    """
+    given = np.asarray(lattices_m, dtype=float)
+    pairs = {
+        pair: relate_lattices(given[list(pair)], max_index=max_index)
+        for pair in combinations(range(len(given)), 2)
+    }
+    if len(pairs) < 2:
+        return ModuleRelations(pairs, next(iter(pairs.values()), None))
+    return ModuleRelations(pairs, relate_lattices(given, max_index=max_index))
+
+
+def relate_lattices(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> Relation:
+    """Find the lattice that K lattices have in common, up to an error.
+
+    Candidates are the sublattices of the coarsest lattice; each is written in the basis of every
+    other lattice and rounded to an integer matrix. The error of a candidate is the norm of F - 1, F
+    the linear map that takes the rounded lattice to the candidate: how far any point is displaced,
+    relative to its distance, whatever the bases. A lattice has about n sublattices of its own shape
+    with indices up to n, and chance comes within e of one of them in proportion to n e^2: so the
+    best candidate is that of the least product of all indices and error to the power 2 K - 2.
+
+    In the null every lattice but the coarsest is turned at random, and its period drawn
+    log-uniformly down to a third of the coarsest one's; shapes stay. p is the chance that the best
+    candidate of random lattices is as good, whatever its indices.
+
+    In a hexagonal lattice of period L, that of period L / sqrt 3 turned by 30 degrees is nested
+    with index 3, that of period L / 2 with index 4; these two have L in common (indices 3 and 4).
+
+    Args:
+        lattices_m: [K, 3, 2] axes or [K, 2, 2] bases (x, y), K at least 2.
+        max_index: of a common lattice in the coarsest one.
+
+    Raises:
+        ValueError: another shape, fewer than two, or a lattice that isn't finite or has no area.
+    """
+    bases = _check_lattices(lattices_m)
+    area = cell_area(bases)
+    coarsest = int(np.argmax(area))
+    others = np.delete(np.arange(len(bases)), coarsest)
+    sublattices, index = _sublattices(max_index)
+    candidates = reduce_basis(sublattices @ bases[coarsest])
+    matrices, errors = _fit(candidates, bases[others])
+    merit = _merit(matrices, errors, index)
+    best = int(np.argmin(merit))
+    found = np.empty((len(bases), 2, 2), int)
+    found[others] = matrices[best]
+    found[coarsest] = np.rint(candidates[best] @ np.linalg.inv(bases[coarsest]))
+    cells = np.rint(cell_area(found)).astype(int)
+    ratio = np.sqrt(area[coarsest] / area[others])
+    null = (_turned(bases[others], ratio, scaled=scaled) for scaled in (True, False))
+    p, p_turn = (
+        (np.sum(_merit(*_fit(candidates, random), index).min(axis=-1) <= merit[best]) + 1)
+        / (_DRAWS + 1)
+        for random in null
+    )
+    angles = orientation_deg(three_axes(bases))
+    return Relation(
+        bases_m=bases,
+        basis_m=candidates[best],
+        matrices=found,
+        index=cells,
+        error=float(errors[best].max()),
+        turn_deg=(angles - angles[coarsest] + 30) % 60 - 30,
+        p=float(p),
+        p_turn=float(p_turn),
+        verdict=_verdict(cells, cells[coarsest], p < LEVEL),
+    )
+
+
+def _check_lattices(lattices_m: ArrayLike) -> np.ndarray:
+    """Return reduced bases [K, 2, 2] of K >= 2 lattices."""
+    given = np.asarray(lattices_m, dtype=float)
+    if given.ndim != 3 or given.shape[1:] not in ((2, 2), (3, 2)) or len(given) < 2:
+        raise ValueError(
+            f"lattices_m has shape {given.shape}; it must be [K, 3, 2] axes or [K, 2, 2] bases,"
+            " K at least 2"
+        )
+    bases = reduce_basis(shortest_pair(given))
+    if not (np.isfinite(given).all() and (cell_area(bases) > 0).all()):
+        raise ValueError("lattices_m: every lattice must be finite, its vectors not in one line")
+    return bases
+
+
+def _sublattices(max_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """All sublattices up to an index: Hermite normal forms [C, 2, 2] and their indices [C]."""
+    forms = [
+        [[index // d, b], [0, d]]
+        for index in range(1, max_index + 1)
+        for d in range(1, index + 1)
+        if index % d == 0
+        for b in range(d)
+    ]
+    matrices = np.array(forms)
+    return matrices, matrices[:, 0, 0] * matrices[:, 1, 1]
+
+
+def _fit(candidates: np.ndarray, bases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Write candidates [C, 2, 2] as integer matrices times bases [..., K, 2, 2].
+
+    Returns:
+        matrices [..., C, K, 2, 2] (whole numbers) and errors [..., C, K]; inf where a matrix is
+        singular.
+    """
+    fine = bases[..., None, :, :, :]
+    target = candidates[:, None]
+    matrices = np.rint(target @ np.linalg.inv(fine))
+    rounded = matrices @ fine
+    singular = cell_area(matrices) < 0.5
+    rounded = np.where(singular[..., None, None], np.eye(2), rounded)
+    strain = np.linalg.inv(rounded) @ target - np.eye(2)
+    (a, b), (c, d) = np.moveaxis(strain, (-2, -1), (0, 1))
+    largest = (np.hypot(a + d, b - c) + np.hypot(a - d, b + c)) / 2  # singular value of a 2 x 2
+    return matrices, np.where(singular, np.inf, largest)
+
+
+def _merit(matrices: np.ndarray, errors: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Rank candidates, the best one lowest: product of all indices and error^(2 K - 2).
+
+    Args:
+        matrices: [..., C, K - 1, 2, 2] of the lattices but the coarsest.
+        errors: [..., C, K - 1].
+        index: [C] in the coarsest lattice.
+    """
+    worst = np.maximum(errors.max(axis=-1), 1e-12)  # exact relations are ranked by index
+    cells = np.maximum(cell_area(matrices), 1).prod(axis=-1)
+    return index * cells * worst ** (2 * errors.shape[-1])
+
+
+def _turned(bases: np.ndarray, ratio: np.ndarray, *, scaled: bool) -> np.ndarray:
+    """Turn bases [K, 2, 2] at random -> [D, K, 2, 2], and draw their periods too when `scaled`.
+
+    `ratio` [K] is that of the coarsest lattice's period to theirs.
+    """
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, (_DRAWS, len(bases)))
+    drawn = np.maximum(ratio, PERIODS) ** rng.random((_DRAWS, len(bases)))
+    size = ratio / drawn if scaled else np.ones_like(drawn)
+    turn = np.stack([np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle)], axis=-1)
+    return size[..., None, None] * (bases @ turn.reshape(*angle.shape, 2, 2))
+
+
+def _verdict(cells: np.ndarray, coarsest: int, related: bool) -> str:
+    if not related:
+        return "unrelated"
+    if coarsest > 1:
+        return "common"
+    return "same" if cells.max() == 1 else "nested"
+
+
+def measure_drifts(
+    states: ArrayLike, positions: ArrayLike, ratemaps: ArrayLike, box_m: float,
+    members: Sequence[ArrayLike], lattices_m: ArrayLike, steps: ArrayLike,
+) -> ModuleDrifts:  # fmt: skip
+    """Decode each module's phase along walks, and compare how the modules drift.
+
+    Modules that are sublattices of one torus can only drift together, as one displacement in
+    metres; modules on tori of their own each go their way, and their difference grows like the
+    drift itself.
+
+    Args:
+        states: [W, T, N], of walks that start where the maps do.
+        positions: [W, T, 2], the true places.
+        ratemaps: [N, bins, bins], the code before it drifts: maps of short walks.
+        box_m: side of their box.
+        members: K arrays of unit indices, as `Modules.members`.
+        lattices_m: [K, 3, 2] axes, as `Modules.lattice`.
+        steps: [L] numbers of steps, from 1 to T, at which drift is reported.
+
+    Raises:
+        ValueError: shapes that don't match, or fewer than two walks.
+    """
+    codes, places = np.asarray(states), np.asarray(positions, dtype=float)
+    if codes.ndim != 3 or places.shape != (*codes.shape[:2], 2) or len(codes) < 2:
+        raise ValueError(
+            f"states {codes.shape} and positions {places.shape}: must be [W, T, N] and [W, T, 2],"
+            " W at least 2"
+        )
+    maps, axes = check_ratemaps(ratemaps), np.asarray(lattices_m, dtype=float)
+    when, units = np.asarray(steps), [np.asarray(module) for module in members]
+    if len(maps) != codes.shape[2] or axes.shape != (len(members), 3, 2):
+        raise ValueError(
+            f"ratemaps {maps.shape} and lattices_m {axes.shape}: must be of {codes.shape[2]} units"
+            f" and [{len(members)}, 3, 2]"
+        )
+    drifts = np.stack(
+        [
+            drift_of_phase(codes[..., module], places, maps[module], box_m, lattice)[:, when - 1]
+            for module, lattice in zip(units, axes, strict=True)
+        ]
+    )
+    pairs = tuple(combinations(range(len(members)), 2))
+    compared = [_correlations(drifts[one], drifts[two]) for one, two in pairs]
+    correlation, null, p = np.array(compared).reshape(len(pairs), 3, len(when)).swapaxes(0, 1)
+    difference = [_rms(drifts[one] - drifts[two]) for one, two in pairs]
+    return ModuleDrifts(
+        steps=when,
+        drift_m=drifts,
+        rms_m=_rms(drifts),
+        pairs=pairs,
+        difference_m=np.array(difference).reshape(len(pairs), len(when)),
+        correlation=correlation,
+        null=null,
+        p=p,
+    )
+
+
+def drift_of_phase(
+    states: ArrayLike, positions: ArrayLike, ratemaps: ArrayLike, box_m: float, lattice_m: ArrayLike
+) -> np.ndarray:
+    """Follow the displacement of one module's phase from the true place along walks.
+
+    The module's activity is, to first order, a constant and three plane waves for each unit, fitted
+    to the maps; least squares over the units gives back the cosine and sine of each wave, whose
+    phases along the first two wave vectors are k.x. Their errors are unwrapped from step to step.
+
+    Args:
+        states: [W, T, M], the module's units.
+        positions: [W, T, 2], the true places.
+        ratemaps: [M, bins, bins] of those units.
+        box_m: side of their box.
+        lattice_m: [3, 2] axes of the module.
+
+    Returns:
+        [W, T, 2] metres; not confined to the unit cell.
+    """
+    maps = check_ratemaps(ratemaps)
+    axes = np.asarray(lattice_m, dtype=float)[None]
+    waves, basis = wave_vectors(axes)[0], shortest_pair(axes)[0]
+    where = bin_positions(box_m, maps.shape[1])
+    fits = [fit_waves(ratemap, waves, where) for ratemap in maps]
+    amplitudes = np.stack([amplitude for amplitude, _ in fits])
+    offset = np.array([np.nanmean(m - fitted) for m, (_, fitted) in zip(maps, fits, strict=True)])
+    third = 2 + int(np.argmax(np.abs(amplitudes[:, 2:]).mean(axis=0)))
+    kept = amplitudes[:, [0, 1, third]]
+    patterns = np.concatenate([kept.real, kept.imag], axis=1)  # of cosines, then of sines
+    waved = (np.asarray(states) - offset) @ np.linalg.pinv(patterns).T
+    cycles = np.arctan2(waved[..., 3:5], waved[..., :2]) / (2 * np.pi)
+    error = cycles - np.asarray(positions, dtype=float) @ waves[:2].T
+    error -= np.round(error[:, :1])  # the start is within half a cycle of where it should be
+    return np.unwrap(error, axis=1, period=1.0) @ basis
+
+
+def measure_coupling(
+    step: Callable[[np.ndarray, np.ndarray], Any], states: ArrayLike, positions: ArrayLike,
+    velocities: ArrayLike, reference: ArrayLike, reference_positions: ArrayLike,
+    ratemaps: ArrayLike, box_m: float, members: Sequence[ArrayLike], lattices_m: ArrayLike, *,
+    displacement_m: float = 0.1,
+) -> Coupling:  # fmt: skip
+    """Displace one module alone, let the network run, and see whether the modules meet again.
+
+    The units of that module take the activity of another place, each state's in a direction of its
+    own, and states are rectified and normalised. Modules of one torus pull each other to a common
+    shift; on tori of their own, each keeps its place. Shifts are those from the same state
+    undisturbed, on the same walk, so that a drift they share by their inputs doesn't count.
+
+    Args:
+        step: states [S, N] and velocities [S, 2] -> states [S, N].
+        states: [S, N] early in walks.
+        positions: [S, 2], where they are.
+        velocities: [S, T, 2] of the walks from there on, metres per step.
+        reference: [R, N] states that short walks visit, from which activity is taken.
+        reference_positions: [R, 2].
+        ratemaps: [N, bins, bins], the code before it drifts: maps of short walks.
+        box_m: side of their box.
+        members: K arrays of unit indices, as `Modules.members`.
+        lattices_m: [K, 3, 2] axes, as `Modules.lattice`.
+        displacement_m: well below half of the finest period.
+    """
+    codes, starts = np.asarray(states, dtype=np.float32), np.asarray(positions, dtype=float)
+    cloud, maps = np.asarray(reference, dtype=np.float32), check_ratemaps(ratemaps)
+    walks = np.asarray(velocities, dtype=np.float32)
+    units, axes = [np.asarray(module) for module in members], np.asarray(lattices_m, dtype=float)
+    angle = 2 * np.pi * np.arange(len(codes)) / len(codes)
+    heading = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    target = starts + displacement_m * heading
+    gap = np.asarray(reference_positions, dtype=float) - target[:, None]
+    there = cloud[(gap**2).sum(axis=-1).argmin(axis=1)]
+    path = np.cumsum(np.concatenate([starts[:, None], walks], axis=1), axis=1)
+
+    def drifts(now: np.ndarray) -> np.ndarray:
+        orbit = [now]
+        for velocity in walks.swapaxes(0, 1):
+            orbit.append(np.asarray(step(orbit[-1], velocity)))
+        walked = np.stack(orbit, axis=1)
+        return np.stack(
+            [
+                drift_of_phase(walked[..., module], path, maps[module], box_m, lattice)
+                for module, lattice in zip(units, axes, strict=True)
+            ]
+        )
+
+    undisturbed, shifts = drifts(codes), []
+    for module in units:
+        mixed = codes.copy()
+        mixed[:, module] = there[:, module]
+        shift = drifts(np.asarray(norm_relu(mixed))) - undisturbed  # [K, S, T + 1, 2]
+        shifts.append(np.median(np.einsum("kstd,sd->kst", shift, heading), axis=1))
+    return Coupling(np.arange(path.shape[1]), displacement_m, np.stack(shifts))
+
+
+def _rms(drifts: np.ndarray) -> np.ndarray:
+    """Root mean square length over walks of drifts [..., W, L, 2] -> [..., L]."""
+    return np.sqrt((drifts**2).sum(axis=-1).mean(axis=-2))
+
+
+def _correlations(
+    first: np.ndarray, second: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Correlation of two drifts [W, L, 2], its null's 95th percentile and its p, each [L].
+
+    In the null the walks of the second are shifted against those of the first.
+    """
+    one, two = first - first.mean(axis=0), second - second.mean(axis=0)
+    spread = np.sqrt((one**2).sum(axis=(0, 2)) * (two**2).sum(axis=(0, 2)))
+    shifted = np.stack([np.roll(two, shift, axis=0) for shift in range(len(two))])
+    products = np.einsum("wld,swld->sl", one, shifted)
+    all_r = np.where(spread > 0, products / np.where(spread > 0, spread, 1), np.nan)
+    p = (all_r[1:] >= all_r[0]).mean(axis=0) * (1 - 1 / len(two)) + 1 / len(two)
+    return all_r[0], np.percentile(all_r[1:], 95, axis=0), p
