@@ -3,17 +3,50 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 from ml_collections import ConfigDict
 
 from sicjax import config as config_module
-from sicjax.checkpoint import steps
+from sicjax.checkpoint import one_line, reached
 from sicjax.config import ConfigError
+
+_T = TypeVar("_T")
+
+
+def read_config(folder: Path) -> ConfigDict:
+    """The config of a run, or of saved weights.
+
+    Args:
+        folder: with a config.json in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: it can't be read or is no config; names the file.
+    """
+
+    def parse(text: str) -> ConfigDict:
+        _table(text)
+        config = config_module.from_json(text)
+        config_module.validate(config)
+        return config
+
+    return _read(folder / "config.json", parse)
+
+
+def read_json_table(path: Path) -> dict[str, Any]:
+    """The table, names to values, that a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it can't be read or holds something else; names the file.
+    """
+    return _read(path, _table)
 
 
 def check(folder: Path, config: ConfigDict) -> None:
@@ -22,28 +55,25 @@ def check(folder: Path, config: ConfigDict) -> None:
     Raises:
         ConfigError: another experiment's folder, or num_steps below the step it has reached.
     """
-    path, checkpoints = folder / "config.json", folder / "checkpoints"
     try:
-        if not path.exists():
-            if checkpoints.exists():
+        if not (folder / "config.json").exists():
+            if (folder / "checkpoints").exists():
                 raise ConfigError(
                     f"workdir={folder}: has checkpoints but no config.json; not a run"
                 )
             return
-        found = config_module.from_json(path.read_text())
-        if difference := config_module.difference(found, config):
-            raise ConfigError(
-                f"workdir={folder} belongs to another experiment: {difference};"
-                " give this one a --workdir of its own"
-            )
-        reached = max(steps(checkpoints), default=0)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"workdir={folder}: config.json can't be read ({error})") from None
-    if config.num_steps < reached:
+        found = read_config(folder)
+        step = reached(folder / "checkpoints")
+    except OSError as error:
+        raise ConfigError(f"workdir={folder}: can't be read ({error})") from None
+    if difference := config_module.difference(found, config):
         raise ConfigError(
-            f"num_steps={config.num_steps}: must be at least {reached}, the step that {folder}"
+            f"workdir={folder} belongs to another experiment: {difference};"
+            " give this one a --workdir of its own"
+        )
+    if config.num_steps < step:
+        raise ConfigError(
+            f"num_steps={config.num_steps}: must be at least {step}, the step that {folder}"
             " has reached"
         )
 
@@ -74,7 +104,10 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
     try:
         for name, text in files.items():
             temporary = folder / f"{name}.tmp"
-            temporary.write_text(text)
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the name without the text
             temporary.replace(folder / name)
     except OSError as error:
         raise cannot_write(folder, error) from None
@@ -83,6 +116,23 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
 def cannot_write(folder: Path, error: OSError) -> ConfigError:
     """The one line about a folder that can't be written."""
     return ConfigError(f"workdir={folder}: can't be written ({error.strerror or error})")
+
+
+def _read(path: Path, parse: Callable[[str], _T]) -> _T:
+    """What `parse` makes of a file's text; a text that it doesn't like is bad input."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{path}: can't be read ({one_line(error)})") from None
+
+
+def _table(text: str) -> dict[str, Any]:
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise ValueError("must hold a table of names and values")
+    return table
 
 
 def _lock(folder: Path, file: TextIO) -> None:

@@ -1,0 +1,102 @@
+"""The folder of a run: damage to what it is signed with."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sicjax import config as C
+from sicjax import workdir
+from sicjax.config import ConfigError
+
+DAMAGED = {
+    "nothing": b"",
+    "null": b"null",
+    "a list": b"[1, 2]",
+    "a number": b"3",
+    "text": b'"seed"',
+    "a thousand lists": b"[" * 1000 + b"]" * 1000,
+    "many lists": b"[" * 100_000,
+    "a thousand tables": b'{"a":' * 1000 + b"1" + b"}" * 1000,
+    "no text": b"\xff\xfe\x00\x80",
+    "zeros": bytes(500),
+    "half": b'{"seed": 1, "num_',
+    "a long number": b'{"seed": ' + b"9" * 5000 + b"}",
+    "another type": b'{"seed": "three"}',
+    "a list for a table": b'{"loss": [1]}',
+    "a table for a number": b'{"loss": {"sigma_x": {"x": 1}}}',
+    "a list of variants": b'{"variants": [1]}',
+    "a field of no config": b'{"loss": {"capasity": 1}}',
+    "out of range": b'{"num_networks": -3}',
+    "beyond all floats": b'{"loss": {"sigma_x": ' + b"9" * 400 + b"}}",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_config_is_one_line_that_names_the_file(tmp_path, name):
+    (tmp_path / "config.json").write_bytes(DAMAGED[name])
+    for read in (workdir.read_config, lambda folder: workdir.check(folder, C.default())):
+        with pytest.raises(ConfigError) as error:
+            read(tmp_path)
+        assert str(error.value).startswith(f"{tmp_path / 'config.json'}: can't be read (")
+        assert "\n" not in str(error.value)
+
+
+def test_a_config_is_read_as_it_was_signed(tmp_path, tiny_config):
+    workdir.sign(tmp_path, {"config.json": C.to_json(tiny_config)})
+    assert C.flatten(workdir.read_config(tmp_path)) == C.flatten(tiny_config)
+    assert workdir.read_json_table(tmp_path / "config.json") == tiny_config.to_dict()
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    workdir.check(tmp_path, tiny_config)
+    with pytest.raises(FileNotFoundError):
+        workdir.read_config(tmp_path / "elsewhere")
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_damage_to_a_config_leaves_it_readable_or_is_one_line(data, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp()
+    content = bytearray(C.to_json(C.default()).encode())
+    place = data.draw(st.integers(0, len(content) - 1))
+    length = data.draw(st.integers(1, 40))
+    kind = data.draw(st.sampled_from(["flip", "cut", "zero", "swap", "fill"]))
+    if kind == "flip":
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    elif kind == "cut":
+        del content[place:]
+    elif kind == "zero":
+        content[place : place + length] = bytes(length)
+    elif kind == "swap":
+        end = place + length
+        content[place : end + length] = content[end : end + length] + content[place:end]
+    else:
+        content[place : place + length] = data.draw(st.binary(max_size=length))
+    (folder / "config.json").write_bytes(content)
+    said = ""
+    try:
+        C.validate(workdir.read_config(folder))
+    except ConfigError as error:
+        said = str(error)
+    assert not said or said.startswith(f"{folder / 'config.json'}: can't be read (")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("text", [b"[]", b"null", b"[" * 100_000, b"\xff", b""])
+def test_a_table_is_a_table(tmp_path, text):
+    (tmp_path / "method.json").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"method\.json: can't be read \("):
+        workdir.read_json_table(tmp_path / "method.json")
+
+
+def test_a_step_reached_is_that_of_a_whole_checkpoint(tmp_path, tiny_config):
+    """An empty folder with a number for a name is none."""
+    workdir.sign(tmp_path, {"config.json": C.to_json(tiny_config)})
+    place = tmp_path / "checkpoints"
+    (place / "99999").mkdir(parents=True)
+    workdir.check(tmp_path, tiny_config)
+    (place / "8" / "state").mkdir(parents=True)
+    (place / "8" / "state" / "array").write_bytes(b"")
+    (place / "8" / "sha256.json").write_text(json.dumps({"state/array": ""}))
+    with pytest.raises(ConfigError, match="num_steps=6: must be at least 8"):
+        workdir.check(tmp_path, tiny_config)
