@@ -2,10 +2,10 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -15,6 +15,13 @@ from ml_collections import ConfigDict
 from sicjax import config as config_module
 from sicjax.checkpoint import one_line, reached
 from sicjax.config import ConfigError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_LOCKED_BYTE = 2**30  # on Windows, where a locked byte can't be read: far behind the holder's name
 
 _T = TypeVar("_T")
 
@@ -137,7 +144,7 @@ def _table(text: str) -> dict[str, Any]:
 
 def _lock(folder: Path, file: TextIO) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(file)
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "unknown"
@@ -149,3 +156,15 @@ def _lock(folder: Path, file: TextIO) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
+
+
+def _take(file: TextIO) -> None:
+    """Lock a file until it is closed; BlockingIOError if another process has."""
+    if sys.platform == "win32":
+        os.lseek(file.fileno(), _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,12 @@
-"""The folder of a run: damage to what it is signed with."""
+"""The folder of a run: damage to what it is signed with, and its lock, also as on Windows."""
 
+import errno
+import importlib.util
 import json
+import os
+import subprocess
+import sys
+import types
 
 import pytest
 from hypothesis import given, settings
@@ -100,3 +106,83 @@ def test_a_step_reached_is_that_of_a_whole_checkpoint(tmp_path, tiny_config):
     (place / "8" / "sha256.json").write_text(json.dumps({"state/array": ""}))
     with pytest.raises(ConfigError, match="num_steps=6: must be at least 8"):
         workdir.check(tmp_path, tiny_config)
+
+
+# Another process that takes the lock as the second argument says, and says so.
+HOLDER = """
+import fcntl, os, sys
+file = open(sys.argv[1], "a+")
+if sys.argv[2] == "posix":
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+else:
+    os.lseek(file.fileno(), 2**30, os.SEEK_SET)
+    os.lockf(file.fileno(), os.F_TLOCK, 1)
+file.truncate(0)
+file.write("process 7 on a machine")
+file.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(folder, system):
+    """A process that holds the folder's lock, or has failed to."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder / ".lock", system],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() in (b"held\n", b"")
+    return process
+
+
+@pytest.fixture
+def on_windows(monkeypatch):
+    """The module as it is where there is no fcntl, on a lock that behaves as msvcrt's does."""
+
+    def locking(descriptor, mode, number):
+        assert mode == 2
+        try:
+            os.lockf(descriptor, os.F_TLOCK, number)  # from the place in the file, as there
+        except OSError:
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+    msvcrt = types.SimpleNamespace(LK_NBLCK=2, locking=locking)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    spec = importlib.util.spec_from_file_location("workdir_on_windows", workdir.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("system", ["posix", "win32"])
+def test_the_lock_goes_with_the_process(tmp_path, request, system):
+    module = request.getfixturevalue("on_windows") if system == "win32" else workdir
+    holder = hold(tmp_path, system)
+    with (
+        pytest.raises(ConfigError, match=r"another run is using it \(process 7 on a machine\)"),
+        module.locked(tmp_path),
+    ):
+        pass
+    holder.kill()
+    holder.communicate()
+    with module.locked(tmp_path):
+        other = hold(tmp_path, system)
+        other.communicate()
+        assert other.returncode == 1
+    # Read only now: lockf's locks end where the process closes the file, however it is open.
+    assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+    holder = hold(tmp_path, system)
+    holder.communicate()
+    assert holder.returncode == 0
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(workdir.fcntl, "flock", refuse)
+    with workdir.locked(tmp_path):
+        assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
