@@ -16,8 +16,10 @@ import numpy as np
 
 from sicjax import __version__
 from sicjax import config as config_module
+from sicjax.config import ConfigError
 from sicjax.run import Run
 from sicjax.training import Parameters
+from sicjax.workdir import read_config, read_json_table
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -50,9 +52,17 @@ def load_pretrained(name: str) -> Run:
 
 
 def load_weights(folder: Path) -> Run:
-    """The network that `save_weights` wrote."""
-    config = config_module.from_json((folder / "config.json").read_text())
-    origin = json.loads((folder / "provenance.json").read_text())
+    """The network that `save_weights` wrote.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+        ConfigError: config.json or provenance.json is damaged.
+    """
+    config = read_config(folder)
+    origin = read_json_table(folder / "provenance.json")
+    for name in ("network", "step", "variant"):
+        if name not in origin:
+            raise ConfigError(f"{folder / 'provenance.json'}: doesn't say the {name}")
     layers: dict[str, dict[str, Any]] = {}
     with np.load(folder / "weights.npz") as arrays:
         direction = jnp.asarray(arrays["initial_direction"], jnp.float32)
@@ -80,13 +90,14 @@ def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
     arrays = {"initial_direction": run.parameters.initial_direction}
     for layer, leaves in run.parameters.hypernetwork["params"].items():
         arrays |= {f"{layer}.{leaf}": array for leaf, array in leaves.items()}
+    halves: dict[str, Any]
     with np.errstate(over="ignore"):
         halves = {name: np.asarray(array).astype(np.float16) for name, array in arrays.items()}
     for name, half in halves.items():
         if not np.isfinite(half).all():
             raise ValueError(f"{name}: has entries beyond 65504, the largest of float16")
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "weights.npz", allow_pickle=False, **halves)
+    np.savez_compressed(folder / "weights.npz", **halves)
     (folder / "config.json").write_text(config_module.to_json(run.config))
     provenance = {
         "origin": origin,
