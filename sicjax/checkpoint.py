@@ -2,18 +2,22 @@
 
 A checkpoint is a folder named by its step:
 
-    state/        the arrays, as global arrays: restorable on any number of devices or processes
+    state/        the arrays, as global arrays: restorable on any number of devices or processes,
+                  each row of an array in a chunk of its own, so that one network can be read alone
     about/        JSON: the versions that wrote it, and what the caller wants to remember
     sha256.json   digests of all these files, written before the folder takes its name
 """
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import logging
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 
 Tree = Any
 DIGESTS = "sha256.json"
@@ -62,7 +67,7 @@ class Checkpoints:
             max_to_keep=keep,
             keep_period=keep_every or None,
             cleanup_tmp_directories=True,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
+            temporary_path_class=_DigestedPath,
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -77,7 +82,8 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
             self._saving = step
-            arguments = {"state": ocp.args.StandardSave(tree)}
+            by_row = jax.tree.map(lambda leaf: ocp.SaveArgs(shard_axes=(0,)[: leaf.ndim]), tree)
+            arguments = {"state": ocp.args.StandardSave(tree, by_row)}
             about = {**self._about, "arrays": _describe(tree)}
             arguments["about"] = ocp.args.JsonSave(about)
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
@@ -97,12 +103,6 @@ class Checkpoints:
 
     def _failure(self, error: Exception) -> CheckpointError:
         return CheckpointError(f"the checkpoint of step {self._saving} failed: {one_line(error)}")
-
-    def _write_digests(self) -> None:
-        """Called when all files of a save are written, before its folder takes its name."""
-        if jax.process_index() == 0:
-            (folder,) = self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
-            (folder / DIGESTS).write_text(json.dumps(_digests(folder), indent=1) + "\n")
 
     def __enter__(self) -> "Checkpoints":
         # Orbax logs pages about what it raises; what it raises is told in a line.
@@ -130,12 +130,29 @@ class Checkpoints:
                 _ORBAX_LOG.setLevel(self._log_level)
 
 
+class _DigestedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """A folder in the making, in process 0: a checkpoint gets its digests, then its name."""
+
+    async def finalize(self) -> None:
+        """Called when all files below the folder are written."""
+        if self.get_final().name.isdecimal():  # a step's, not that of one of its items
+            await asyncio.to_thread(_write_digests, Path(self.get()))
+        await super().finalize()
+
+
 def steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder, latest first; a folder takes its name last."""
     if not folder.is_dir():
         return []
-    found = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-    return sorted(found, reverse=True)
+    names = (path.name for path in folder.iterdir() if path.is_dir())
+    found = (int(name) for name in names if name.isascii() and name.isdecimal())
+    return sorted((step for step in found if (folder / str(step)).is_dir()), reverse=True)
+
+
+def reached(folder: Path) -> int:
+    """The latest step whose checkpoint has all its files, 0 without one; none is read."""
+    whole = (step for step in steps(folder) if not _problem(folder / str(step), read=False))
+    return next(whole, 0)
 
 
 def latest_intact(folder: Path) -> tuple[int | None, dict[int, str]]:
@@ -156,8 +173,9 @@ def set_aside(folder: Path, step: int) -> Path:
     """Move a damaged checkpoint out of the way, to damaged/ beside the folder."""
     place = folder.parent / "damaged"
     place.mkdir(exist_ok=True)
-    number = len(list(place.glob(f"{step}*")))
-    return (folder / str(step)).rename(place / (f"{step}.{number}" if number else f"{step}"))
+    names = (f"{step}.{number}" if number else f"{step}" for number in itertools.count())
+    free = next(name for name in names if not (place / name).exists())
+    return (folder / str(step)).rename(place / free)
 
 
 def restore(folder: Path, step: int, like: Tree) -> Tree:
@@ -172,8 +190,7 @@ def restore(folder: Path, step: int, like: Tree) -> Tree:
     Raises:
         CheckpointError: it has another structure, or can't be read; says which version wrote it.
     """
-    place = (folder / str(step)).absolute()
-    item = place / ("state" if (place / "state").exists() else "default")  # before digests
+    place = folder / str(step)
 
     def target(leaf):
         if leaf.sharding is not None:
@@ -185,13 +202,48 @@ def restore(folder: Path, step: int, like: Tree) -> Tree:
     if not problem:
         try:
             with ocp.StandardCheckpointer() as checkpointer:
-                return checkpointer.restore(item, jax.tree.map(target, like))
+                return checkpointer.restore(_arrays(place), jax.tree.map(target, like))
         except Exception as error:
             problem, cause = one_line(error), error
-    raise CheckpointError(
-        f"{folder}: the checkpoint of step {step}, written by {_brief(about.get('versions', {}))},"
-        f" can't be loaded by {_brief(versions())}: {problem}"
-    ) from cause
+    raise _cannot_load(folder, step, problem) from cause
+
+
+def restore_rows(folder: Path, step: int, like: Tree, rows: int | slice) -> Tree:
+    """Some rows of some arrays of one checkpoint; of the others nothing is read.
+
+    Of a checkpoint that was written before rows had chunks of their own, all rows of these arrays
+    are read.
+
+    Args:
+        folder: of the checkpoints.
+        step: of a checkpoint that exists.
+        like: what is wanted: `jax.ShapeDtypeStruct`s of whole arrays, in the places of the tree
+            that they were saved in; places left out are not read.
+        rows: along the first axis of every array.
+
+    Returns:
+        NumPy arrays in the structure of `like`, of the type they were saved in: a float32 remains
+        one where `like` was made under jax_enable_x64.
+
+    Raises:
+        CheckpointError: it lacks an array, has one of another shape or kind, or can't be read;
+            says which version wrote it.
+    """
+    try:
+        arrays = _open(_arrays(folder / str(step)), like)
+        there = {name: _signature(array.dtype.numpy_dtype, array.shape)
+                 for name, array in arrays.items()}  # fmt: skip
+        here = {name: _signature(_type_there(leaf, arrays.get(name)), leaf.shape)
+                for name, leaf in _named(like)}  # fmt: skip
+        problem, cause = _difference(there, here), None
+        if not arrays:
+            problem = "none of its arrays is there"
+        if not problem:
+            reading = [array[rows].read() for array in arrays.values()]
+            return jax.tree.unflatten(jax.tree.structure(like), [one.result() for one in reading])
+    except Exception as error:
+        problem, cause = one_line(error), error
+    raise _cannot_load(folder, step, problem) from cause
 
 
 def one_line(error: BaseException) -> str:
@@ -203,10 +255,14 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:300] + "..."
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below the folder's items."""
+def _write_digests(folder: Path) -> None:
+    """Write the SHA-256 of every file below the folder's items."""
     files = (path for item in sorted(folder.iterdir()) if item.is_dir() for path in _files(item))
-    return {str(path.relative_to(folder)): _sha256(path) for path in files}
+    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    with (folder / DIGESTS).open("w") as file:
+        file.write(json.dumps(digests, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # as Orbax does with its own
 
 
 def _files(folder: Path) -> list[Path]:
@@ -218,18 +274,21 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _problem(place: Path) -> str | None:
-    """What is wrong with a checkpoint, None if nothing is."""
-    if (place / "default").is_dir():
+def _problem(place: Path, *, read: bool = True) -> str | None:
+    """What is wrong with a checkpoint, None if nothing is; `read`: also in what its files hold."""
+    if (place / "default" / "_METADATA").is_file():
         return None  # written before there were digests: all that can be said is that it is whole
     try:
-        wanted = json.loads((place / DIGESTS).read_text())
-        for name, digest in wanted.items():
-            if _sha256(place / name) != digest:
+        digests = json.loads((place / DIGESTS).read_text())
+        if not (isinstance(digests, dict) and digests):
+            return f"{DIGESTS} names no files"
+        for name, digest in digests.items():
+            (place / name).stat()
+            if read and _sha256(place / name) != digest:
                 return f"{name} is not as it was written (SHA-256 differs)"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return one_line(error)
     return None
 
@@ -237,17 +296,66 @@ def _problem(place: Path) -> str | None:
 def _about(place: Path) -> dict[str, Any]:
     """What was written with a checkpoint; nothing if it was written before that."""
     try:
-        return json.loads((place / "about" / "metadata").read_text())
-    except (OSError, ValueError):
+        about = json.loads((place / "about" / "metadata").read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _arrays(place: Path) -> Path:
+    """Where a checkpoint's arrays are."""
+    item = place / "state"
+    return (item if item.exists() else place / "default").absolute()  # before digests
+
+
+def _open(item: Path, like: Tree) -> dict[str, tensorstore.TensorStore]:
+    """The arrays, by their place in the tree, in the order of `like`; absent ones are left out."""
+    context = tensorstore.Context()
+    opening = {
+        jax.tree_util.keystr(path): tensorstore.open(
+            {
+                "driver": "zarr",
+                "kvstore": {
+                    "driver": "ocdbt",
+                    "base": {"driver": "file", "path": f"{item.as_posix()}/"},
+                    # What Orbax calls it.
+                    "path": jax.tree_util.keystr(path, simple=True, separator=".") + "/",
+                },
+            },
+            context=context, read=True, open=True,
+        )
+        for path, _ in jax.tree_util.tree_leaves_with_path(like)
+    }  # fmt: skip
+    found = {}
+    for name, array in opening.items():
+        try:
+            found[name] = array.result()
+        except ValueError as error:
+            if "NOT_FOUND" not in str(error):
+                raise
+    return found
+
+
+def _type_there(leaf: Any, array: tensorstore.TensorStore | None) -> np.dtype:
+    """A leaf's type, in the width in which its array was saved."""
+    here = np.dtype(leaf.dtype)
+    there = here if array is None else array.dtype.numpy_dtype
+    return there if there.kind == here.kind else here
+
+
+def _named(tree: Tree) -> list[tuple[str, Any]]:
+    """Every array with its place in the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 def _describe(tree: Tree) -> dict[str, str]:
     """Every array's place in the tree, type and shape."""
-    return {
-        jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    return {name: _signature(leaf.dtype, leaf.shape) for name, leaf in _named(tree)}
+
+
+def _signature(dtype: Any, shape: Sequence[int]) -> str:
+    return f"{dtype}{list(shape)}".replace(" ", "")
 
 
 def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
@@ -258,8 +366,17 @@ def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None
         if name not in here:
             return f"it has {name}, which is unknown here"
         if there[name] != here[name]:
-            return f"{name} is {there[name]} there, {here[name]} here"
+            wide = ", where jax_enable_x64 is on" if jax.config.values["jax_enable_x64"] else ""
+            return f"{name} is {there[name]} there, {here[name]} here{wide}"
     return None
+
+
+def _cannot_load(folder: Path, step: int, problem: str) -> CheckpointError:
+    found = _about(folder / str(step)).get("versions", {})
+    return CheckpointError(
+        f"{folder}: the checkpoint of step {step}, written by {_brief(found)},"
+        f" can't be loaded by {_brief(versions())}: {problem}"
+    )
 
 
 def _brief(found: Mapping[str, str]) -> str:

@@ -301,10 +301,13 @@ class _Training:
             stream = sys.stderr
             if not parallel.is_first():
                 stream = stack.enter_context(open(os.devnull, "w"))
-            last = self.population.config.num_steps
+            config = self.population.config
             yield stack.enter_context(
-                Monitor(folder, first_step=self.step, num_steps=last, shown=SHOWN, stream=stream)
-            )
+                Monitor(
+                    folder, first_step=self.step, num_steps=config.num_steps,
+                    log_every=config.log_every, shown=SHOWN, stream=stream,
+                )
+            )  # fmt: skip
 
     @contextlib.contextmanager
     def checkpoints(self) -> Iterator[Checkpoints | None]:

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
-from sicjax.checkpoint import latest_intact, restore
+from sicjax.checkpoint import latest_intact, restore_rows
 from sicjax.method import (
     PAPER,
     Method,
@@ -38,10 +38,9 @@ from sicjax.model import (
     rollout_factorised,
 )
 from sicjax.population import Population
-from sicjax.recipes import from_json
 from sicjax.training import TrainState
 from sicjax.trajectories import Walk, smooth_walks
-from sicjax.workdir import recorded_method
+from sicjax.workdir import read_config, recorded_method
 
 BIN_M = 0.04  # side of a bin in every box
 WALK_STEPS = 2000  # of the long walks
@@ -227,8 +226,9 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
     folder, population = _recorded_population(workdir, method)
     if not 0 <= network < len(population):
         raise IndexError(f"network={network}: {folder} has networks 0 to {len(population) - 1}")
-    states = restore(folder / "checkpoints", _last_step(folder), population.shapes)
-    return Run.from_state(population, jax.tree.map(lambda leaf: leaf[network], states), network)
+    light = population.shapes._replace(optimizer=())
+    state = restore_rows(folder / "checkpoints", _last_step(folder), light, network)
+    return Run.from_state(population, state, network)
 
 
 def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run]:
@@ -250,7 +250,8 @@ def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run
         ['capacity 0.1', 'capacity 0.1', 'capacity 0.5', ...]
     """
     folder, population = _recorded_population(workdir, method)
-    states = restore(folder / "checkpoints", _last_step(folder), population.shapes)
+    light = population.shapes._replace(optimizer=())
+    states = restore_rows(folder / "checkpoints", _last_step(folder), light, slice(None))
     return [
         Run.from_state(population, jax.tree.map(lambda leaf, k=k: leaf[k], states), k)
         for k in range(len(population))
@@ -262,7 +263,7 @@ def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Pa
     folder = Path(workdir)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"workdir={folder}: no config.json, so no run")
-    config = from_json((folder / "config.json").read_text())
+    config = read_config(folder)
     check_to_load(folder, recorded_method(folder), method)
     return folder, Population(config, method)
 

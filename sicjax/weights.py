@@ -19,8 +19,9 @@ from sicjax.checkpoint import CheckpointError
 from sicjax.config import ConfigError, flatten
 from sicjax.method import Parameters
 from sicjax.population import Population
-from sicjax.recipes import from_json, to_json
+from sicjax.recipes import to_json
 from sicjax.run import Run, load_runs
+from sicjax.workdir import read_config, read_json_table
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 SAME_NETWORK = (
@@ -93,9 +94,17 @@ def starting_parameters(population: Population) -> Parameters:
 
 
 def load_weights(folder: Path) -> Run:
-    """The network that `save_weights` wrote."""
-    config = from_json((folder / "config.json").read_text())
-    origin = json.loads((folder / "provenance.json").read_text())
+    """The network that `save_weights` wrote.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+        ConfigError: config.json or provenance.json is damaged.
+    """
+    config = read_config(folder)
+    origin = read_json_table(folder / "provenance.json")
+    for name in ("network", "step", "variant"):
+        if name not in origin:
+            raise ConfigError(f"{folder / 'provenance.json'}: doesn't say the {name}")
     layers: dict[str, dict[str, Any]] = {}
     with np.load(folder / "weights.npz") as arrays:
         direction = jnp.asarray(arrays["initial_direction"], jnp.float32)
@@ -123,13 +132,14 @@ def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
     arrays = {"initial_direction": run.parameters.initial_direction}
     for layer, leaves in run.parameters.hypernetwork["params"].items():
         arrays |= {f"{layer}.{leaf}": array for leaf, array in leaves.items()}
+    halves: dict[str, Any]
     with np.errstate(over="ignore"):
         halves = {name: np.asarray(array).astype(np.float16) for name, array in arrays.items()}
     for name, half in halves.items():
         if not np.isfinite(half).all():
             raise ValueError(f"{name}: has entries beyond 65504, the largest of float16")
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "weights.npz", allow_pickle=False, **halves)
+    np.savez_compressed(folder / "weights.npz", **halves)
     (folder / "config.json").write_text(to_json(run.config))
     provenance = {
         "origin": origin,

@@ -2,20 +2,59 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from ml_collections import ConfigDict
 
-from sicjax.checkpoint import steps
-from sicjax.config import ConfigError, stages_begun
+from sicjax.checkpoint import one_line, reached
+from sicjax.config import ConfigError, stages_begun, validate
 from sicjax.config import difference as difference_between
 from sicjax.recipes import from_json
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_LOCKED_BYTE = 2**30  # on Windows, where a locked byte can't be read: far behind the holder's name
+
+_T = TypeVar("_T")
+
+
+def read_config(folder: Path) -> ConfigDict:
+    """The config of a run, or of saved weights.
+
+    Args:
+        folder: with a config.json in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: it can't be read or is no config; names the file.
+    """
+
+    def parse(text: str) -> ConfigDict:
+        _table(text)
+        config = from_json(text)
+        validate(config)
+        return config
+
+    return _read(folder / "config.json", parse)
+
+
+def read_json_table(path: Path) -> dict[str, Any]:
+    """The table, names to values, that a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it can't be read or holds something else; names the file.
+    """
+    return _read(path, _table)
 
 
 def check(folder: Path, config: ConfigDict) -> None:
@@ -24,34 +63,31 @@ def check(folder: Path, config: ConfigDict) -> None:
     Raises:
         ConfigError: another experiment's folder, or num_steps below the step it has reached.
     """
-    path, checkpoints = folder / "config.json", folder / "checkpoints"
     try:
-        if not path.exists():
-            if checkpoints.exists():
+        if not (folder / "config.json").exists():
+            if (folder / "checkpoints").exists():
                 raise ConfigError(
                     f"workdir={folder}: has checkpoints but no config.json; not a run"
                 )
             return
-        found = settled(from_json(path.read_text()))
-        if difference := difference_between(found, settled(config, folder)):
-            raise ConfigError(
-                f"workdir={folder} belongs to another experiment: {difference};"
-                " give this one a --workdir of its own"
-            )
-        reached = max(steps(checkpoints), default=0)
-        before, now = stages_begun(found, reached), stages_begun(config, reached)
-        if before != now:
-            raise ConfigError(
-                f"workdir={folder} belongs to another experiment: its stages up to step {reached}"
-                f" were {before}, now {now}; only those that have not begun may change"
-            )
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"workdir={folder}: config.json can't be read ({error})") from None
-    if config.num_steps < reached:
+        found = settled(read_config(folder))
+        step = reached(folder / "checkpoints")
+    except OSError as error:
+        raise ConfigError(f"workdir={folder}: can't be read ({error})") from None
+    if difference := difference_between(found, settled(config, folder)):
         raise ConfigError(
-            f"num_steps={config.num_steps}: must be at least {reached}, the step that {folder}"
+            f"workdir={folder} belongs to another experiment: {difference};"
+            " give this one a --workdir of its own"
+        )
+    before, now = stages_begun(found, step), stages_begun(config, step)
+    if before != now:
+        raise ConfigError(
+            f"workdir={folder} belongs to another experiment: its stages up to step {step} were"
+            f" {before}, now {now}; only those that have not begun may change"
+        )
+    if config.num_steps < step:
+        raise ConfigError(
+            f"num_steps={config.num_steps}: must be at least {step}, the step that {folder}"
             " has reached"
         )
 
@@ -69,15 +105,19 @@ def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
     if config.optimizer.decay_steps == 0:
         begun = config
         if folder is not None and (folder / "config.json").exists():
-            begun = from_json((folder / "config.json").read_text())
+            begun = read_config(folder)
         config.optimizer.decay_steps = begun.optimizer.decay_steps or begun.num_steps
     return config
 
 
 def recorded_method(folder: Path) -> dict[str, Any]:
-    """What a run remembers of a method of one's own; nothing where it has none."""
+    """What a run remembers of a method of one's own; nothing where it has none.
+
+    Raises:
+        ConfigError: method.json is damaged.
+    """
     path = folder / "method.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json_table(path) if path.exists() else {}
 
 
 @contextlib.contextmanager
@@ -106,7 +146,10 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
     try:
         for name, text in files.items():
             temporary = folder / f"{name}.tmp"
-            temporary.write_text(text)
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the name without the text
             temporary.replace(folder / name)
     except OSError as error:
         raise cannot_write(folder, error) from None
@@ -117,9 +160,26 @@ def cannot_write(folder: Path, error: OSError) -> ConfigError:
     return ConfigError(f"workdir={folder}: can't be written ({error.strerror or error})")
 
 
+def _read(path: Path, parse: Callable[[str], _T]) -> _T:
+    """What `parse` makes of a file's text; a text that it doesn't like is bad input."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{path}: can't be read ({one_line(error)})") from None
+
+
+def _table(text: str) -> dict[str, Any]:
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise ValueError("must hold a table of names and values")
+    return table
+
+
 def _lock(folder: Path, file: TextIO) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(file)
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "unknown"
@@ -131,3 +191,15 @@ def _lock(folder: Path, file: TextIO) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
+
+
+def _take(file: TextIO) -> None:
+    """Lock a file until it is closed; BlockingIOError if another process has."""
+    if sys.platform == "win32":
+        os.lseek(file.fileno(), _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError from error
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,12 @@
 """Checkpoints: read on other devices, checked when read, explained when they can't be."""
 
+import collections
 import json
 import resource
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,7 +17,9 @@ from sicjax.checkpoint import (
     CheckpointError,
     Checkpoints,
     latest_intact,
+    reached,
     restore,
+    restore_rows,
     set_aside,
     steps,
     versions,
@@ -121,6 +126,15 @@ def test_damage_is_seen_and_the_one_before_is_taken(folder, damage, which):
     assert set_aside(folder, 4) == folder.parent / "damaged" / "4.1"
 
 
+def test_what_was_set_aside_before_stays(folder):
+    """Also where somebody has removed one of several."""
+    (folder.parent / "damaged" / "4.1").mkdir(parents=True)
+    (folder.parent / "damaged" / "40").mkdir()
+    assert set_aside(folder, 4).name == "4"
+    write(folder, at=[4], keep=2)
+    assert set_aside(folder, 4).name == "4.2"
+
+
 def test_every_flipped_byte_of_every_file_is_seen(folder):
     """Orbax restores flipped bits silently; a digest doesn't."""
     rng = np.random.default_rng(1)
@@ -133,6 +147,39 @@ def test_every_flipped_byte_of_every_file_is_seen(folder):
             assert latest_intact(folder)[0] == 2
         path.write_bytes(whole)
     assert latest_intact(folder) == (4, {})
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "3", "[" * 10_000, '{"\\u0000": ""}'])
+def test_digests_that_say_nothing_are_damage(folder, text):
+    (folder / "4" / "sha256.json").write_text(text)
+    step, damaged = latest_intact(folder)
+    assert (step, list(damaged)) == (2, [4])
+    assert "\n" not in damaged[4]
+
+
+def test_what_is_no_checkpoint_is_not_believed(folder):
+    """An empty folder and half a one are damaged; other names are nobody's."""
+    (folder / "99999").mkdir()
+    (folder / "500" / "state").mkdir(parents=True)
+    for name in ("007", "٣", "notes"):
+        (folder / name).mkdir()
+    for name in ("12", ".DS_Store", ".nfs0001"):
+        (folder / name).write_text("")
+    assert steps(folder) == [99999, 500, 4, 2]
+    assert reached(folder) == 4
+    step, damaged = latest_intact(folder)
+    assert (step, list(damaged)) == (4, [99999, 500])
+    for bad in damaged:
+        set_aside(folder, bad)
+    write(folder, at=[6], keep=2)
+    assert latest_intact(folder) == (6, {})
+    assert steps(folder) == [6, 4]
+
+
+def test_half_a_checkpoint_is_not_a_step_reached(folder):
+    largest_file(folder / "4" / "state").unlink()
+    assert reached(folder) == 2
+    assert reached(folder / "2") == 0
 
 
 @pytest.mark.parametrize(
@@ -149,12 +196,97 @@ def test_another_structure_is_explained(folder, change, message):
     assert message in str(error.value)
 
 
-def test_a_checkpoint_from_before_digests_loads(tmp_path):
-    """As sicjax 0.1.0 wrote them at first: one item, no digests."""
+def bytes_read():
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_one_network_is_read_alone(tmp_path):
+    """41 kB of 5 MB; Orbax's index, and what it reads at once, are the rest."""
+    layout = make_layout(64)
+    weights = [population(64)["weights"] + np.float32(k) for k in range(8)]
+    tree = {"weights": weights, "momenta": weights}
+    with Checkpoints(tmp_path, about={}) as checkpoints:
+        checkpoints.save(2, layout.population(layout.rows(tree)))
+    before = bytes_read()
+    found = restore_rows(tmp_path, 2, {"weights": shapes(weights)}, 37)
+    assert bytes_read() - before < sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 10
+    assert_trees_equal(found, {"weights": [leaf[37] for leaf in weights]})
+
+
+def test_rows_of_a_part_are_those_of_the_whole(folder):
+    wanted = plus(4)
+    some = {"weights": shapes(wanted)["weights"]}
+    for rows in (0, 2, slice(1, 3), slice(None)):
+        found = restore_rows(folder, 4, shapes(wanted), rows)
+        assert_trees_equal(found, jax.tree.map(lambda leaf, rows=rows: leaf[rows], wanted))
+        found = restore_rows(folder, 4, some, rows)
+        assert_trees_equal(found, {"weights": wanted["weights"][rows]})
+
+
+def test_every_kind_of_tree_is_read_by_rows(tmp_path):
+    """Orbax names arrays by their places; we ask for them by the same names."""
+    pair = collections.namedtuple("pair", ["first", "second"])
+    leaf = np.arange(3, dtype=np.float32)
+    tree = {"a.b/c": [leaf, (leaf + 1,)], "d": pair(leaf + 2, {"e": leaf + 3}), "f": (), "g": None}
+    with Checkpoints(tmp_path, about={}) as checkpoints:
+        checkpoints.save(1, jax.tree.map(jax.device_put, tree))
+    assert_trees_equal(
+        restore_rows(tmp_path, 1, shapes(tree), 1), jax.tree.map(lambda leaf: leaf[1], tree)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"momentum": np.zeros(3, np.float32)}, "it has no ['momentum'], float32[3]"),
+        ({"step": np.zeros(4, np.int32)}, "['step'] is int32[3] there, int32[4] here"),
+        ({"step": np.zeros(3, np.float32)}, "['step'] is int32[3] there, float32[3] here"),
+    ],
+)
+def test_rows_of_another_structure_are_explained(folder, change, message):
+    with pytest.raises(CheckpointError) as error:
+        restore_rows(folder, 4, shapes({**population(), **change}), 0)
+    assert "step 4, written by sicjax " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_rows_that_cannot_be_read_are_one_line(folder):
+    shutil.rmtree(folder / "2" / "state")
+    with pytest.raises(CheckpointError, match="none of its arrays is there"):
+        restore_rows(folder, 2, shapes(population()), 0)
+    for path in (folder / "4" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError) as error:
+        restore_rows(folder, 4, shapes(population()), 0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("x64")
+def test_single_precision_under_double(folder):
+    """Rows come as they were saved; a training, which would go on in double, is refused."""
+    like = {
+        "step": jax.ShapeDtypeStruct((3,), np.int64),
+        "weights": jax.ShapeDtypeStruct((3, 5, 256), np.float64),
+    }
+    found = restore_rows(folder, 4, like, 1)
+    assert_trees_equal(found, jax.tree.map(lambda leaf: leaf[1], plus(4)))
+    assert found["weights"].dtype == np.float32
+    with pytest.raises(CheckpointError, match=r"int64\[3\] here, where jax_enable_x64 is on"):
+        restore(folder, 4, like)
+
+
+@pytest.mark.parametrize("item", ["state", None])
+def test_checkpoints_written_before_are_read(tmp_path, item):
+    """One chunk for all networks; at first one item without a name, and no digests."""
     with ocp.CheckpointManager(tmp_path) as manager:
-        manager.save(3, args=ocp.args.StandardSave(population()))
-    assert latest_intact(tmp_path) == (3, {})
+        save = ocp.args.StandardSave(population())
+        manager.save(3, args=ocp.args.Composite(state=save) if item else save)
+    if not item:
+        assert latest_intact(tmp_path) == (3, {})
     assert_trees_equal(restore(tmp_path, 3, shapes(population())), population())
+    found = restore_rows(tmp_path, 3, {"weights": shapes(population())["weights"]}, 2)
+    assert_trees_equal(found, {"weights": population()["weights"][2]})
 
 
 def failing_write(folder, largest_file_bytes):

@@ -11,6 +11,7 @@ import sicjax
 from experiments.export_weights import main as export
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.kinds import active_units, lattice_kinds
+from sicjax.config import ConfigError
 from sicjax.report.evaluate import median
 from sicjax.weights import PRETRAINED, load_weights, save_weights
 
@@ -92,6 +93,36 @@ def test_what_is_saved_is_loaded(tiny_config, tmp_path):
     np.testing.assert_allclose(again.rollout(walk), run.rollout(walk), atol=5e-3)
     assert again.config.to_dict() == run.config.to_dict()
     assert (again.step, again.seed) == (run.step, run.seed)
+    with np.load(tmp_path / "weights.npz") as arrays:
+        names = {name.partition(".")[0] for name in arrays}
+    assert names == {"Dense_0", "Dense_1", "Dense_2", "initial_direction"}
+
+
+@pytest.mark.usefixtures("x64")
+def test_weights_are_single_precision_under_double():
+    run = sicjax.load_pretrained("quick")
+    assert {leaf.dtype for leaf in jax.tree.leaves(run.parameters)} == {np.dtype(np.float32)}
+    walk = 0.05 * np.random.default_rng(0).standard_normal((2, 30, 2))
+    double = run.rollout(walk)
+    with jax.enable_x64(False):
+        single = sicjax.load_pretrained("quick").rollout(walk)
+    # 30 steps of unit vectors, each rounded at 6e-8 in another order.
+    np.testing.assert_allclose(double, single, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"null", b'{"network": 0}', b"\xff", b"[" * 9999])
+@pytest.mark.parametrize("name", ["config.json", "provenance.json"])
+def test_damaged_weights_are_one_line(tmp_path, name, text):
+    for path in (PRETRAINED / "quick").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(ConfigError) as error:
+        load_weights(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(error.value)
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError):
+        load_weights(tmp_path)
 
 
 def test_what_cannot_be_exported_is_refused(tiny_config, tmp_path, capsys):

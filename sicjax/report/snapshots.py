@@ -4,6 +4,8 @@ Letters: N units. The maps are of the 2 m box, from a few walks of 250 steps, so
 a second or two; what is counted on them shows where a training is heading, and is no verdict.
 """
 
+import contextlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,23 +78,31 @@ def save(workdir: Path, network: int, snapshot: Snapshot) -> None:
 
 
 def load(workdir: Path, network: int) -> list[Snapshot]:
-    """Read a network's snapshots, by rising step; none where none were taken."""
+    """Read a network's snapshots, by rising step; without those that can't be read."""
     snapshots = []
     for path in sorted(_folder(workdir, network).glob("*.npz")):
-        with np.load(path) as found:
-            snapshots.append(
-                Snapshot(
-                    int(found["step"]), found["ratemaps"], float(found["lattice_fraction"]),
-                    int(found["modules"]),
-                )
-            )  # fmt: skip
+        # Damaged ones cost a frame of the film strip, no report.
+        with contextlib.suppress(OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
+            snapshots.append(_read(path))
     return snapshots
 
 
+def _read(path: Path) -> Snapshot:
+    with np.load(path) as found:
+        return Snapshot(
+            int(found["step"]), found["ratemaps"], float(found["lattice_fraction"]),
+            int(found["modules"]),
+        )  # fmt: skip
+
+
 def cut_after(workdir: Path, step: int) -> None:
-    """Remove what was kept after a step, which a run that resumes there takes again."""
+    """Remove what was kept after a step, which a run that resumes there takes again.
+
+    Files that no run has written stay where they are.
+    """
     for path in workdir.glob("snapshots/network_*/*"):
-        if path.suffix == ".tmp" or int(path.stem) > step:
+        ours = path.stem.isdecimal() and path.suffix in (".npz", ".tmp")
+        if ours and (path.suffix == ".tmp" or int(path.stem) > step):
             path.unlink()
 
 

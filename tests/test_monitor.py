@@ -1,0 +1,249 @@
+"""What a run says: kept through damage, cut where the run resumes, on disk when it says so."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorboardX.record_writer import masked_crc32c
+
+from sicjax.monitor import Monitor, read_events, read_metrics
+
+STEPS = (2, 4, 6, 8)
+
+
+def log(workdir, steps=STEPS, first_step=0):
+    """Rows of two networks; returns what the monitor says at its start."""
+    stream = io.StringIO()
+    with Monitor(
+        workdir, first_step=first_step, num_steps=9, shown=[], log_every=2, stream=stream
+    ) as monitor:
+        said = stream.getvalue()
+        for step in steps:
+            monitor.log(step, {"loss": np.array([step, -step]), "near": np.array([1, 2]) / step})
+    return said
+
+
+def resume(workdir, step):
+    return log(workdir, steps=(), first_step=step)
+
+
+def places(workdir):
+    rows = read_metrics(workdir / "metrics.jsonl")
+    return [(row["step"], row["network"]) for row in rows]
+
+
+ALL = [(step, network) for step in STEPS for network in (0, 1)]
+
+
+@pytest.fixture
+def logged(tmp_path):
+    assert log(tmp_path) == ""
+    return tmp_path
+
+
+def test_what_is_sound_stays_as_it_is(logged):
+    before = (logged / "metrics.jsonl").stat().st_mtime_ns
+    events = read_events(logged)
+    assert resume(logged, 8) == ""
+    assert (logged / "metrics.jsonl").stat().st_mtime_ns == before
+    assert read_events(logged) == events
+    assert len(events) == 2 * len(ALL)
+    assert places(logged) == ALL
+    assert [row["step"] for row in read_metrics(logged / "metrics.jsonl", network=1)] == [*STEPS]
+
+
+def test_rows_after_the_step_resumed_from_are_dropped(logged):
+    """Also a torn last one."""
+    with (logged / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "netw')
+    assert places(logged) == ALL
+    assert resume(logged, 4) == ""
+    assert places(logged) == ALL[:4]
+    assert {step for _, step, _ in read_events(logged)} == {2, 4}
+    assert not (logged / "metrics.bad.jsonl").exists()
+
+
+BAD = {
+    "garbage": b"#!$",
+    "no text": b'\xff\xfe{"step": 2}',
+    "zeros": bytes(30),
+    "null": b"null",
+    "a number": b"3",
+    "an empty table": b"{}",
+    "no network": b'{"step": 2, "loss": 1.0}',
+    "a step that is no number": b'{"step": "2", "network": 0}',
+    "a step that is half": b'{"step": 2.5, "network": 0}',
+    "a value that is no number": b'{"step": 2, "network": 0, "loss": "high"}',
+    "a thousand lists": b"[" * 100_000,
+    "a long number": b'{"step": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_row_is_set_aside_and_named(logged, name):
+    path = logged / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:3], BAD[name], *lines[3:5], BAD[name], *lines[5:], b""]))
+    damaged = path.read_bytes()
+    assert places(logged) == ALL
+    assert path.read_bytes() == damaged
+    said = resume(logged, 8)
+    assert said == (
+        "metrics.jsonl: 2 row(s) can't be read, the first in line 4; moved to metrics.bad.jsonl\n"
+    )
+    assert path.read_bytes().splitlines() == lines
+    assert (logged / "metrics.bad.jsonl").read_bytes() == 2 * (BAD[name] + b"\n")
+    assert resume(logged, 8) == ""
+
+
+def test_empty_lines_cost_nothing(logged):
+    path = logged / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\n\n \n"))
+    assert places(logged) == ALL
+    assert resume(logged, 8) == ""
+    assert places(logged) == ALL
+
+
+def test_steps_that_were_lost_are_named(logged):
+    """The tail of the file, down to one network's row; then all of it."""
+    path = logged / "metrics.jsonl"
+    path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:5]))
+    assert resume(logged, 8) == (
+        "metrics.jsonl: lacks rows of 2 step(s) up to 8, the first 6; they were lost, or"
+        " log_every was another\n"
+    )
+    assert places(logged) == ALL[:5]
+    path.unlink()
+    assert "lacks rows of 4 step(s) up to 8, the first 2" in resume(logged, 8)
+    with Monitor(logged, first_step=8, num_steps=9, shown=[], stream=(said := io.StringIO())):
+        assert said.getvalue() == ""  # nobody has told how often there should be rows
+
+
+def test_what_is_flushed_is_on_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    with Monitor(tmp_path, first_step=0, num_steps=9, shown=[], stream=io.StringIO()) as monitor:
+        monitor.log(2, {"loss": np.ones(1)})
+        synced.clear()
+        monitor.flush()
+        files = [tmp_path / "metrics.jsonl", *tmp_path.glob("events*")]
+        assert {path.stat().st_ino for path in files} == set(synced)
+        assert len(read_metrics(files[0])) == len(read_events(tmp_path)) == 1
+
+
+def events_file(workdir):
+    (path,) = workdir.glob("events*")
+    return path
+
+
+def replace_events(workdir, content):
+    for path in workdir.glob("events*"):
+        path.unlink()
+    (workdir / "events.out.tfevents.1").write_bytes(content)
+
+
+def test_damage_to_tensorboards_file_is_cut_and_said(logged):
+    """A tail of zeros, as after a power cut; a flipped bit in a number, and in a length."""
+    whole, numbers = events_file(logged).read_bytes(), read_events(logged)
+
+    def after(content):
+        replace_events(logged, content)
+        found = read_events(logged)
+        said = resume(logged, 8)
+        assert read_events(logged) == found
+        assert resume(logged, 8) == ""
+        return found, said.partition(": ")[2]
+
+    assert after(whole + bytes(100)) == (numbers, "damaged; 100 bytes of it are left out\n")
+    found, said = after(whole[:-30] + bytes(30))
+    assert found == numbers[:-1]
+    assert said.startswith("damaged; ")
+    flipped = bytearray(whole)
+    flipped[whole.index(b"network_000/near") + 18] ^= 1
+    found, said = after(bytes(flipped))
+    assert found == [numbers[0], *numbers[2:]]
+    assert said.startswith("damaged; ")
+    assert after(bytes(8) + whole)[0] == []  # no length is left to go on from
+    assert after(whole[:-3]) == (numbers[:-1], "")  # torn by a kill, which is no damage
+
+
+def record_ends(content):
+    ends = [0]
+    while ends[-1] < len(content):
+        ends.append(ends[-1] + 16 + int.from_bytes(content[ends[-1] : ends[-1] + 8], "little"))
+    return ends[1:]
+
+
+def test_records_are_as_long_as_they_say(logged):
+    """By hand: a length, its checksum, the data, its checksum."""
+    content, place = events_file(logged).read_bytes(), 0
+    for end in record_ends(content):
+        length, checksum = content[place : place + 8], content[place + 8 : place + 12]
+        assert masked_crc32c(length) == int.from_bytes(checksum, "little")
+        place = end
+    assert place == len(content)
+    assert len(record_ends(content)) == 2 * len(ALL) + 1
+
+
+def damage(content, data):
+    """Flip a bit, cut, zero, swap two parts, or put something strange into a file."""
+    content = bytearray(content)
+    place = data.draw(st.integers(0, len(content) - 1))
+    length = data.draw(st.integers(1, 80))
+    kind = data.draw(st.sampled_from(["flip", "cut", "zero", "swap", "fill"]))
+    end = min(place + length, len(content))
+    if kind == "flip":
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+        end = place + 1
+    elif kind == "cut":
+        end = len(content)
+        del content[place:]
+    elif kind == "zero":
+        content[place:end] = bytes(end - place)
+    elif kind == "swap":
+        end = min(place + 2 * length, len(content))
+        content[place:end] = content[place + length : end] + content[place : place + length]
+    else:
+        content[place:place] = data.draw(st.binary(min_size=1, max_size=length))
+        end = place
+    return bytes(content), place, end
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("sound")
+    log(workdir)
+    return workdir, (workdir / "metrics.jsonl").read_bytes(), events_file(workdir).read_bytes()
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_damage_costs_the_rows_that_it_hits(data, sound):
+    workdir, rows, events = sound
+    for path in workdir.iterdir():
+        path.unlink()
+    (workdir / ".nfs000001").write_bytes(b"stray")
+    (workdir / "events.out.tfevents.stray").write_bytes(data.draw(st.binary(max_size=20)))
+    (workdir / "events.out.tfevents.1").write_bytes(events)
+    numbers = read_events(workdir)
+    broken, first, last = damage(rows, data)
+    (workdir / "metrics.jsonl").write_bytes(broken)
+    hit = range(rows[:first].count(b"\n"), rows[:last].count(b"\n") + 1)
+    unhurt = [json.loads(row) for k, row in enumerate(rows.splitlines()) if k not in hit]
+    before = read_metrics(workdir / "metrics.jsonl")
+    assert [row for row in before if row in unhurt] == unhurt
+    assert resume(workdir, 8).count("\n") <= 3
+    after = [row for row in before if row["step"] <= 8]
+    assert read_metrics(workdir / "metrics.jsonl") == after
+    broken, first, _ = damage(events, data)
+    replace_events(workdir, broken)
+    found = read_events(workdir)
+    assert set(found) <= set(numbers)
+    unhurt = sum(end <= first for end in record_ends(events)[1:])
+    assert found[:unhurt] == numbers[:unhurt]
+    assert resume(workdir, 8).count("\n") <= 2
+    assert set(read_events(workdir)) == set(found)
