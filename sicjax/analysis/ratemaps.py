@@ -187,11 +187,12 @@ def smooth_ratemaps(
     return np.where(defined, total / np.where(defined, weight, 1.0), np.nan)
 
 
-def spatial_information(ratemaps: np.ndarray) -> np.ndarray:
-    """Return the bits about place per unit of activity (Skaggs et al. 1993), visits being even.
+def spatial_information(ratemaps: np.ndarray, *, occupancy: ArrayLike | None = None) -> np.ndarray:
+    """Return the bits about place per unit of activity (Skaggs et al. 1993).
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited; negative rates count as 0.
+        occupancy: [y, x] time or samples per bin; visits are taken as even when not given.
 
     Returns:
         [N]; NaN for a map without activity.
@@ -199,9 +200,11 @@ def spatial_information(ratemaps: np.ndarray) -> np.ndarray:
     flat = ratemaps.reshape(len(ratemaps), ratemaps.shape[1] * ratemaps.shape[2])
     visited = np.isfinite(flat)
     rates = np.where(visited, np.maximum(flat, 0.0), 0.0)
-    count = visited.sum(axis=1)
-    mean = rates.sum(axis=1) / np.maximum(count, 1)
+    time = np.where(visited, 1.0 if occupancy is None else np.ravel(occupancy), 0.0)
+    total = time.sum(axis=1)
+    total = np.where(total > 0, total, 1.0)
+    mean = (time * rates).sum(axis=1) / total
     active = mean > 0
     relative = rates / np.where(active, mean, 1.0)[:, None]
     bits = relative * np.log2(np.where(relative > 0, relative, 1.0))
-    return np.where(active, bits.sum(axis=1) / np.maximum(count, 1), np.nan)
+    return np.where(active, (time * bits).sum(axis=1) / total, np.nan)
