@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 from sicjax import plots
 from sicjax.analysis.modules import find_modules
 from sicjax.analysis.ratemaps import bin_activity
+from sicjax.analysis.recordings import score_recording
 from sicjax.analysis.torus import torus_test
 from sicjax.analysis.units import analyze_ratemaps
 from sicjax.config import default as default_config
@@ -39,6 +40,7 @@ __all__ = [
     "norm_relu",
     "plots",
     "sample_batch",
+    "score_recording",
     "separation_loss",
     "torus_test",
     "train",

@@ -137,7 +137,7 @@ def score_recording(
         >>> rate = 15 * np.exp(-((positions - [0.2, 0.1]) ** 2).sum(axis=1) / (2 * 0.1**2))  # Hz
         >>> spikes = times[rng.random(30_000) < rate * 0.02]
         >>> cells = sicjax.score_recording(times, positions, [spikes])
-        >>> cells.kind.tolist(), cells.box_m, cells.ratemaps.shape
+        >>> cells.kind.tolist(), round(cells.box_m, 2), cells.ratemaps.shape
         (['place'], 1.0, (1, 40, 40))
     """
     check_number("bin_m", bin_m, "metres", above=0.0)

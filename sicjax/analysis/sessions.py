@@ -67,7 +67,8 @@ def read_session(
     middle_m, sides, shape, located = _arena(places[tracked], arena, box_m, centre_m)
     if assumed := [*assumed, *located]:
         warnings.warn(f"positions: {'; '.join(assumed)}", stacklevel=3)
-    grid, path, seen = _on_the_clock(clock[tracked], places[tracked] - middle_m, max_gap_s)
+    grid = clock[0] + STEP_S * np.arange(int((clock[-1] - clock[0]) / STEP_S + 1e-6) + 1)
+    path, seen = _on_the_clock(grid, clock[tracked], places[tracked] - middle_m, max_gap_s)
     inside = (np.abs(path) <= np.divide(sides, 2)).all(axis=1)
     if shape == "circle":
         inside = np.hypot(*path.T) <= sides[0] / 2
@@ -175,7 +176,7 @@ def _trains(spike_times: Any) -> tuple[tuple[Any, ...], list[np.ndarray]]:
             f"spike_times is {_kind_of(spike_times)}; it must be a list of arrays (one a cell), a"
             " dict of them, or a pynapple TsGroup"
         )
-    if given and not hasattr(given[0], "t") and np.ndim(given[0]) == 0:
+    if given and isinstance(given[0], int | float | np.number):
         raise TypeError(
             "spike_times is a list of numbers; it must be a list of arrays, one a cell ([spikes]"
             " for one cell)"
@@ -231,7 +232,9 @@ def _arena(
 ) -> tuple[np.ndarray, np.ndarray, str, list[str]]:
     """Return the arena's centre [2], sides [2] and shape, and in words what was assumed."""
     low, high = places.min(axis=0), places.max(axis=0)
-    assumed = []
+    middle, assumed = (low + high) / 2, []
+    if arena == "circle":
+        middle = _centre_of_circle(places)
     if box_m is None:
         sides = high - low
         if not (sides > 0).all():
@@ -240,7 +243,9 @@ def _arena(
                 " dimensions"
             )
         shape = arena or ("square" if sides.max() <= SQUARE * sides.min() else "rectangle")
-        if shape != "rectangle":
+        if shape == "circle":  # its path need not have touched all four of its sides
+            sides = np.full(2, 2 * np.hypot(*(places - middle).T).max())
+        elif shape == "square":
             sides = np.full(2, sides.max())
         sides = sides * (1 + 1e-6)  # so that the outermost sample lies in the outermost bin
     else:
@@ -250,7 +255,6 @@ def _arena(
             raise ValueError(f"box_m is {box_m!r}; a {shape} has one length")
         if not (sides.min() > 0 and sides.max() <= LARGEST_M):
             raise ValueError(f"box_m is {box_m!r}; it must be metres, above 0 and at most 10")
-    middle = (low + high) / 2
     if centre_m is not None:
         middle = _pair("centre_m", centre_m, "the arena's centre (x, y)", both=True)
     elif np.abs(middle).max() > 0.05 * sides.max():
@@ -263,6 +267,14 @@ def _arena(
     return middle, sides, shape, assumed
 
 
+def _centre_of_circle(places: np.ndarray) -> np.ndarray:
+    """Return the centre [2] of the circle that a path [S, 2] reaches in 36 directions, fitted."""
+    angles = np.deg2rad(np.arange(0, 360, 10))
+    outwards = np.stack([np.cos(angles), np.sin(angles), np.ones(len(angles))])
+    reach = np.array([(places @ direction).max() for direction in outwards[:2].T])
+    return np.linalg.lstsq(outwards.T, reach, rcond=None)[0][:2]
+
+
 def _pair(name: str, value: ArrayLike, what: str, *, both: bool = False) -> np.ndarray:
     numbers = _numbers(name, value)
     right = numbers.shape == (2,) or (numbers.shape == () and not both)
@@ -272,9 +284,9 @@ def _pair(name: str, value: ArrayLike, what: str, *, both: bool = False) -> np.n
 
 
 def _on_the_clock(
-    clock: np.ndarray, places: np.ndarray, max_gap_s: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the path every 20 ms: times [k], positions [k, 2] and whether the animal was seen [k].
+    grid: np.ndarray, clock: np.ndarray, places: np.ndarray, max_gap_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the path at the times [k]: positions [k, 2] and whether the animal was seen [k].
 
     Straight lines bridge what is shorter than `max_gap_s`; in longer gaps it was not seen.
     """
@@ -284,11 +296,11 @@ def _on_the_clock(
             f"times are {usual:g} s apart (median), more than max_gap_s = {max_gap_s:g}; they must"
             " be seconds"
         )
-    grid = clock[0] + STEP_S * np.arange(int(np.floor((clock[-1] - clock[0]) / STEP_S + 1e-6)) + 1)
     after = np.clip(np.searchsorted(clock, grid, side="right"), 1, len(clock) - 1)
     seen = clock[after] - clock[after - 1] <= max_gap_s
+    seen &= (grid >= clock[0]) & (grid <= clock[-1] + STEP_S / 2)
     path = np.stack([np.interp(grid, clock, places[:, axis]) for axis in (0, 1)], axis=-1)
-    return grid, path, seen
+    return path, seen
 
 
 def _speed(path: np.ndarray) -> np.ndarray:
