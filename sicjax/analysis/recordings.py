@@ -45,12 +45,13 @@ BINS = (10, 400)  # per side of a map; a lattice needs the fewer, no arena the m
 
 @dataclass(frozen=True)
 class RecordingAnalysis(UnitAnalysis):
-    """A `UnitAnalysis` of N recorded cells (its nulls are time shifts), and what they were.
+    """A `UnitAnalysis` of N recorded cells, its nulls made by time shifts, and what else is known.
 
-    `spatial_information` is in bits per spike, `null_threshold` the 99th percentile of the grid
-    scores of a cell's own time shifts.
+    All that is not named here means the same as there.
     """
 
+    spatial_information: np.ndarray  # [N] bits per spike
+    null_threshold: np.ndarray  # [N] 99th percentile of `grid_score` of the cell's own time shifts
     names: tuple[Any, ...]  # N, as they were given; their numbers otherwise
     num_spikes: np.ndarray  # [N] int, of those that count: tracked, in the arena and moving
     mean_rate_hz: np.ndarray  # [N]

@@ -176,6 +176,11 @@ def _trains(spike_times: Any) -> tuple[tuple[Any, ...], list[np.ndarray]]:
             f"spike_times is {_kind_of(spike_times)}; it must be a list of arrays (one a cell), a"
             " dict of them, or a pynapple TsGroup"
         )
+    if isinstance(spike_times, np.ndarray) and spike_times.ndim > 1:
+        raise TypeError(
+            f"spike_times is an array of shape {spike_times.shape}; it must be a list of arrays of"
+            " times, one a cell (counts per sample go to bin_activity)"
+        )
     if given and isinstance(given[0], int | float | np.number):
         raise TypeError(
             "spike_times is a list of numbers; it must be a list of arrays, one a cell ([spikes]"
@@ -319,9 +324,9 @@ def _spike_steps(
     steps, outside, total = [], 0, 0
     for train in trains:
         step = np.rint((train - grid[0]) / STEP_S)
-        during = (step >= 0) & (step < len(grid))
+        during = (step >= -1) & (step <= len(grid))  # the outermost samples reach a step further
         outside, total = outside + np.sum(~during), total + len(train)
-        step = step[during].astype(np.int64)
+        step = np.clip(step[during], 0, len(grid) - 1).astype(np.int64)
         steps.append(np.sort(rank[step[kept[step]]]))
     session = f"the session ({grid[0]:g} to {grid[-1]:g} s)"
     if total and outside == total:

@@ -336,6 +336,7 @@ def replaced(array, where, value):
         ({"num_shuffles": 2.5}, ValueError, "num_shuffles is 2.5"),
         ({"key": 5}, ValueError, "key is 5"),
         ({"spike_times": TIMES}, TypeError, "list of numbers; it must be a list of arrays"),
+        ({"spike_times": np.ones((10_000, 3))}, TypeError, "counts per sample go to bin_activity"),
         ({"spike_times": None}, TypeError, "spike_times is NoneType"),
         ({"spike_times": 3.0}, TypeError, "spike_times is float"),
         ({"spike_times": "a"}, TypeError, "spike_times is str"),
@@ -354,7 +355,7 @@ def test_bad_input_is_named_in_one_line(arguments, error, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"spike_times": [TIMES[::20] + 50]}, "125 of 500 spikes fall outside the session"),
+        ({"spike_times": [TIMES[10::20] + 50]}, "125 of 500 spikes fall outside the session"),
         ({"positions": replaced(PATH, [3, 99], 40.0)}, "2 of 10000 samples lie far beyond"),
         ({"box_m": 0.9}, r"positions: \d+% lie outside the square of 0.9 x 0.9 m"),
         ({"box_m": 3.0, "bin_m": 0.2}, "they span 1 m of an arena of 3 m"),
