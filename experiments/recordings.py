@@ -274,6 +274,7 @@ def draw(cells: Sequence[Cell], found: Mapping[str, np.ndarray], path: Path) -> 
     left, right = figure.subplots(1, 2)
     labels = [cell.label.split(",")[0] for cell in cells]
     plots.score_against_null(found["grid_score"], found["null_threshold"], labels, ax=left)
+    left.set_ylim(bottom=-2.0)  # below every score, where the names of the colours stand
     truth, grid = np.array([cell.period_m for cell in cells]), found["kind"] == "grid"
     groups = {
         f"{period} m": 100 * (found["spacing_m"] / period - 1)[np.isclose(truth, period) & grid]
