@@ -28,6 +28,7 @@ _HOMES = {
     "norm_relu": "model",
     "plots": "",
     "sample_batch": "trajectories",
+    "score_recording": "analysis.recordings",
     "separation_loss": "losses",
     "torus_test": "analysis.torus",
     "train": "loop",
@@ -49,6 +50,7 @@ __all__ = [
     "norm_relu",
     "plots",
     "sample_batch",
+    "score_recording",
     "separation_loss",
     "torus_test",
     "train",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax import plots
     from sicjax.analysis.modules import find_modules
     from sicjax.analysis.ratemaps import bin_activity
+    from sicjax.analysis.recordings import score_recording
     from sicjax.analysis.torus import torus_test
     from sicjax.analysis.units import analyze_ratemaps
     from sicjax.config import default as default_config

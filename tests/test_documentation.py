@@ -39,6 +39,7 @@ OTHERS = {
     "tempfile",
     "json",
     "pathlib",
+    "importlib",
 }  # besides sicjax
 
 
@@ -256,8 +257,8 @@ def test_notebook_runs_with_small_settings(path, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_there_are_five_notebooks():
-    assert len(NOTEBOOKS) == 5
+def test_there_are_six_notebooks():
+    assert len(NOTEBOOKS) == 6
 
 
 def browse(address, profile):

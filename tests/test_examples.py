@@ -14,8 +14,9 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 MODULES = (
-    "analysis.modules", "analysis.ratemaps", "analysis.torus", "analysis.units", "config", "loop",
-    "losses", "model", "plots", "run", "training", "trajectories", "weights",
+    "analysis.modules", "analysis.ratemaps", "analysis.recordings", "analysis.torus",
+    "analysis.units", "config", "loop", "losses", "model", "plots", "run", "training",
+    "trajectories", "weights",
 )  # fmt: skip
 
 

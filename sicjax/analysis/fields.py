@@ -61,7 +61,8 @@ def find_fields(ratemap: np.ndarray) -> Fields:
     fields = fields[np.argsort(-filled.ravel()[tops[fields]], kind="stable")]
     label = np.zeros(len(tops), dtype=int)
     label[fields] = np.arange(1, len(fields) + 1)
-    peaks = np.stack(np.unravel_index(tops[fields], ratemap.shape), axis=-1)
+    at = np.unravel_index(tops[fields], ratemap.shape)
+    peaks = nearest[:, at[0], at[1]].T  # the filled copy of a bin at the wall is as high as it
     return Fields(np.where(visited, label[owner][basins], 0), peaks, width)
 
 
@@ -75,9 +76,14 @@ def _rises_at_the_wall(ratemap: np.ndarray, peak: np.ndarray, smoothing: float) 
     depth, half = max(4, round(2.5 * smoothing)), max(1, round(1.5 * smoothing))
     for axis in (0, 1):
         inward = np.moveaxis(ratemap, axis, 0)
-        if peak[axis] == len(inward) - 1:
-            inward = inward[::-1]
-        elif peak[axis] != 0:
+        line = np.isfinite(inward[:, peak[1 - axis]])
+        # The wall stands where nothing beyond was visited: in a circle, or a rectangle amid NaN,
+        # short of the map's edge.
+        if not line[peak[axis] + 1 :].any():
+            inward = inward[peak[axis] :: -1]
+        elif not line[: peak[axis]].any():
+            inward = inward[peak[axis] :]
+        else:
             continue
         along = peak[1 - axis]
         strip = inward[:depth, max(0, along - half) : along + half + 1]

@@ -4,6 +4,7 @@ Letters: N units; S samples; y, x bins of a map. `ratemaps[n, iy, ix]`: axis 0 i
 both increasing; the box is centred on 0; NaN means unvisited.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,8 @@ def bin_activity(
     """Mean and variance of every unit's activity in every bin of a square box.
 
     Args:
-        positions: [..., 2], metres (x, y); samples outside the box are dropped.
+        positions: [..., 2], metres (x, y); samples outside the box are dropped, with a warning
+            where that is most of them (centimetres, or an origin in a corner).
         activity: [..., N], the same leading axes.
         box_m: side of the box, centred on 0, metres.
         bins: bins per side.
@@ -95,7 +97,21 @@ def bin_activity(
     """
     sums = ActivitySums(np.shape(activity)[-1], box_m=box_m, bins=bins)
     sums.add(positions, activity)
+    _warn_of_most_outside(np.asarray(positions, dtype=np.float64).reshape(-1, 2), box_m)
     return sums.ratemaps(min_visits=min_visits)
+
+
+def _warn_of_most_outside(places: np.ndarray, box_m: float) -> None:
+    """Warn of positions [S, 2] that can't be metres from the box's centre: most would be lost."""
+    outside = np.mean((np.abs(places) > box_m / 2).any(axis=1)) if len(places) else 0.0
+    if outside > 0.5:
+        low, high = places.min(axis=0), places.max(axis=0)
+        warnings.warn(
+            f"positions: {outside:.0%} of the samples lie outside the {box_m:g} m box around 0; x"
+            f" runs from {low[0]:.3g} to {high[0]:.3g}, y from {low[1]:.3g} to {high[1]:.3g}, and"
+            " both must be metres from the box's centre",
+            stacklevel=3,
+        )
 
 
 class ActivitySums:
@@ -187,11 +203,12 @@ def smooth_ratemaps(
     return np.where(defined, total / np.where(defined, weight, 1.0), np.nan)
 
 
-def spatial_information(ratemaps: np.ndarray) -> np.ndarray:
-    """Return the bits about place per unit of activity (Skaggs et al. 1993), visits being even.
+def spatial_information(ratemaps: np.ndarray, *, occupancy: ArrayLike | None = None) -> np.ndarray:
+    """Return the bits about place per unit of activity (Skaggs et al. 1993).
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited; negative rates count as 0.
+        occupancy: [y, x] time or samples per bin; visits are taken as even when not given.
 
     Returns:
         [N]; NaN for a map without activity.
@@ -199,9 +216,11 @@ def spatial_information(ratemaps: np.ndarray) -> np.ndarray:
     flat = ratemaps.reshape(len(ratemaps), ratemaps.shape[1] * ratemaps.shape[2])
     visited = np.isfinite(flat)
     rates = np.where(visited, np.maximum(flat, 0.0), 0.0)
-    count = visited.sum(axis=1)
-    mean = rates.sum(axis=1) / np.maximum(count, 1)
+    time = np.where(visited, 1.0 if occupancy is None else np.ravel(occupancy), 0.0)
+    total = time.sum(axis=1)
+    total = np.where(total > 0, total, 1.0)
+    mean = (time * rates).sum(axis=1) / total
     active = mean > 0
     relative = rates / np.where(active, mean, 1.0)[:, None]
     bits = relative * np.log2(np.where(relative > 0, relative, 1.0))
-    return np.where(active, bits.sum(axis=1) / np.maximum(count, 1), np.nan)
+    return np.where(active, (time * bits).sum(axis=1) / total, np.nan)

@@ -44,7 +44,7 @@ def field_shuffles(ratemap: np.ndarray, num_shuffles: int, rng: np.random.Genera
     rows, columns = ratemap.shape
     floor = rng.choice(outside, size=(num_shuffles, rows * columns)).astype(np.float32)
     painted = np.full((num_shuffles, rows * columns), -np.inf, dtype=np.float32)
-    places = _scatter(patches, ratemap.shape, num_shuffles, rng)
+    places = _scatter(patches, np.isfinite(ratemap), num_shuffles, rng)
     for (offsets, rates), place in zip(patches, places, strict=True):
         y, x = (place[:, axis, None] + offsets[None, :, axis] for axis in (0, 1))
         inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
@@ -74,24 +74,24 @@ def _cut_fields(ratemap: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray]
 
 def _scatter(
     patches: list[tuple[np.ndarray, np.ndarray]],
-    shape: tuple[int, ...],
+    visited: np.ndarray,
     num_shuffles: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw peaks [K, S, 2] (y, x) in the box, fields apart wherever a try succeeds."""
+    """Draw peaks [K, S, 2] (y, x) in visited bins, fields apart wherever a try succeeds."""
     radius = np.array([np.sqrt(len(rates) / np.pi) for _, rates in patches])
     places = np.empty((len(patches), num_shuffles, 2), dtype=int)
     for field in range(len(patches)):
-        tries = rng.integers(0, shape, size=(CANDIDATES, num_shuffles, 2))
+        tries = rng.integers(0, visited.shape, size=(CANDIDATES, num_shuffles, 2))
         placed = np.zeros(num_shuffles, dtype=bool)
+        places[field] = tries[-1]
         for spot in tries:
+            seen = visited[spot[:, 0], spot[:, 1]] & ~placed
             gap = np.linalg.norm(spot - places[:field], axis=-1) - radius[:field, None]
-            free = (gap.min(axis=0, initial=np.inf) >= radius[field]) & ~placed
-            places[field, free] = spot[free]
-            placed |= free
+            places[field, seen] = spot[seen]
+            placed |= seen & (gap.min(axis=0, initial=np.inf) >= radius[field])
             if placed.all():
                 break
-        places[field, ~placed] = tries[-1, ~placed]
     return places
 
 

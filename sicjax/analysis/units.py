@@ -96,11 +96,11 @@ def analyze_ratemaps(
     rng = generator(key)
     scores = score_ratemaps(maps, box_m)
     kind, num_fields = _kinds_without_null(maps, scores.num_fields, box_m)
-    phase, share = _lattice_fits(maps, scores.axes_m, box_m)
+    phase, share = lattice_fits(maps, scores.axes_m, box_m)
 
     candidates = np.nonzero(kind == "other")[0]
     null = shuffled_scores(maps[candidates], num_shuffles, rng)
-    above, threshold = _above_null(scores, candidates, null)
+    above, threshold = above_null(scores, candidates, null)
     squareness = lattice.squareness(scores.axes_m)
     regular = above[:, 1] & (share >= LATTICE_SHARE)
     kind[regular & above[:, 0] & (squareness < 0.5)] = "grid"
@@ -170,9 +170,7 @@ def spatial_share(ratemap: np.ndarray) -> float:
     return float(np.mean([correlogram[rows, columns + 1], correlogram[rows + 1, columns]]))
 
 
-def _lattice_fits(
-    maps: np.ndarray, axes: np.ndarray, box_m: float
-) -> tuple[np.ndarray, np.ndarray]:
+def lattice_fits(maps: np.ndarray, axes: np.ndarray, box_m: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the phases [N, 2] in the unit cell and the share [N] of spatial variance explained."""
     positions = bin_positions(box_m, maps.shape[1])
     phase, share = np.full((len(maps), 2), np.nan), np.full(len(maps), np.nan)
@@ -185,7 +183,7 @@ def _lattice_fits(
     return np.where(phase == 1.0, 0.0, phase), share  # mod of a tiny negative number rounds to 1
 
 
-def _above_null(
+def above_null(
     scores: Scores, candidates: np.ndarray, null: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare grid, corrected and square scores with their own and the pooled null.

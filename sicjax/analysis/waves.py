@@ -101,8 +101,9 @@ def fit_band(ratemap: np.ndarray, positions: np.ndarray, bin_m: float) -> Band:
     left = ratemap - fitted
     other = fit_waves(left, strongest_wave(left)[None] / bin_m, positions)[1]
     phase = np.angle(amplitudes[0]) / (2 * np.pi)
-    reach = np.abs(wave).sum() * bin_m * ratemap.shape[0] / 2  # k.x at the farthest corner
-    crests = int(np.floor(reach - phase) - np.ceil(-reach - phase)) + 1
+    turns = positions[np.isfinite(ratemap)] @ wave
+    corner = np.abs(wave).sum() * bin_m / 2  # from a bin's centre to its corner
+    crests = int(np.floor(turns.max() + corner - phase) - np.ceil(turns.min() - corner - phase)) + 1
     return Band(float(np.nanvar(fitted) / total), float(np.nanvar(other) / total), crests)
 
 

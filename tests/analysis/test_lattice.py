@@ -91,3 +91,25 @@ def test_fields_beyond_the_wall_are_not_counted():
     at_wall = synthetic.place_map([0.95, 0.9], 0.2, **box)
     maps = np.stack([inside, inside + beyond, inside + at_wall, beyond])
     np.testing.assert_array_equal(count_fields(maps), [1, 1, 2, 1])
+
+
+def test_a_rectangle_amid_unvisited_bins_has_the_fields_that_it_has_alone():
+    rng, basis = np.random.default_rng(1), synthetic.hexagonal_basis(0.45, 10)
+    box = {"box_m": 2.0, "bins": 50}
+    maps = np.stack([synthetic.lattice_map(basis, phase=rng.random(2), **box) for _ in range(8)])
+    padded = maps.copy()
+    padded[:, :12], padded[:, 38:] = np.nan, np.nan
+    np.testing.assert_array_equal(count_fields(padded), count_fields(maps[:, 12:38]))
+
+
+def test_fields_beyond_a_round_wall_are_not_counted():
+    inside = synthetic.place_map([0.0, 0.0], 0.15, box_m=2.0, bins=50)
+    beyond = inside + synthetic.place_map([0.0, 1.0], 0.2, box_m=2.0, bins=50)
+    outside = np.linalg.norm(bin_positions(2.0, 50), axis=-1) > 0.8
+    np.testing.assert_array_equal(count_fields(np.where(outside, np.nan, [inside, beyond])), [1, 1])
+
+
+def test_crests_are_counted_where_the_animal_was():
+    band = synthetic.band_map(0.2, box_m=2.0, bins=50, orientation_deg=90)
+    band[:13], band[37:] = np.nan, np.nan  # a strip of 0.96 m: crests at 0, ±0.2 and ±0.4 m
+    assert waves.fit_band(band, bin_positions(2.0, 50), 0.04).crests == 5

@@ -85,6 +85,21 @@ def test_spatial_information_of_known_maps():
     np.testing.assert_allclose(spatial_information(maps), [0.0, 2.0, np.nan], atol=1e-12)
 
 
+def test_spatial_information_weighs_bins_by_their_time():
+    """Half of the time in a bin of rate 4, half in one of rate 0: one bit, however many bins."""
+    ratemap, time = np.zeros((1, 2, 2)), np.array([[3.0, 1.0], [1.0, 1.0]])
+    ratemap[0, 0, 0] = 4.0
+    np.testing.assert_allclose(spatial_information(ratemap, occupancy=time), [1.0])
+    np.testing.assert_allclose(spatial_information(ratemap), [2.0])
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(100, 0.0), (1, 0.5)])
+def test_positions_that_cannot_be_metres_from_the_centre_are_said(scale, shift):
+    positions = scale * (np.random.default_rng(0).uniform(-0.5, 0.5, (400, 2)) + shift)
+    with pytest.warns(UserWarning, match=r"positions: \d+% .*must be metres from the box's centre"):
+        bin_activity(positions, np.ones((400, 1)), box_m=1.0, bins=10)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

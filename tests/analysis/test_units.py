@@ -91,6 +91,15 @@ def test_shuffles_keep_fields_and_lose_their_order():
     assert (high < 1.3).all()
 
 
+def test_shuffled_fields_stay_where_the_animal_was():
+    """Else a null of a rectangle amid unvisited bins has fewer fields than the map."""
+    ratemap = synthetic.lattice_map(synthetic.hexagonal_basis(0.6, 10), **BOX)
+    ratemap[:25], ratemap[50:] = np.nan, np.nan
+    shuffled = field_shuffles(ratemap, 40, np.random.default_rng(0))
+    high = np.mean(shuffled > 0.5, axis=(1, 2)).mean() / np.mean(ratemap > 0.5)
+    assert 0.75 < high < 1.1  # 0.9 in the whole box: some of a field falls over a wall or another
+
+
 @pytest.mark.parametrize(
     ("maps", "arguments", "message"),
     [

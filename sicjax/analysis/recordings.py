@@ -1,0 +1,368 @@
+"""Recorded cells: from a path and spike times to rate maps, verdicts and modules.
+
+Letters: N cells; K steps of 20 ms that count; M spike trains of one cell; y, x bins of a map.
+Lengths in metres, times in seconds, angles in degrees counter-clockwise from +x.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sicjax.analysis import lattice
+from sicjax.analysis.grid_score import Scores, score_chunks, score_ratemaps
+from sicjax.analysis.modules import Modules, find_modules
+from sicjax.analysis.ratemaps import (
+    bin_index,
+    bin_positions,
+    smooth_ratemaps,
+    spatial_information,
+)
+from sicjax.analysis.sessions import STEP_S, Session, check_number, read_session
+from sicjax.analysis.shuffles import generator
+from sicjax.analysis.units import (
+    BAND_SHARE,
+    LATTICE_SHARE,
+    MIN_FIELDS,
+    PERCENTILE,
+    UnitAnalysis,
+    above_null,
+    lattice_fits,
+    spatial_share,
+)
+from sicjax.analysis.waves import fit_band
+
+MIN_SPIKES = 50  # fewer decide nothing
+# Three or four fields anywhere pass for a hexagon now and then: with so few, its waves must explain
+# twice the share that they must with MIN_FIELDS and more.
+FEW_FIELDS_SHARE = 2 / 3
+BINS = (10, 400)  # per side of a map; a lattice needs the fewer, no arena the more
+
+
+@dataclass(frozen=True)
+class RecordingAnalysis(UnitAnalysis):
+    """A `UnitAnalysis` of N recorded cells, its nulls made by time shifts, and what else is known.
+
+    All that is not named here means the same as there.
+    """
+
+    spatial_information: np.ndarray  # [N] bits per spike
+    null_threshold: np.ndarray  # [N] 99th percentile of `grid_score` of the cell's own time shifts
+    names: tuple[Any, ...]  # N, as they were given; their numbers otherwise
+    num_spikes: np.ndarray  # [N] int, of those that count: tracked, in the arena and moving
+    mean_rate_hz: np.ndarray  # [N]
+    peak_rate_hz: np.ndarray  # [N] highest bin of the map
+    stability: np.ndarray  # [N] correlation of the maps of the first and the second half
+    information_threshold: np.ndarray  # [N] 99th percentile of the cell's own time shifts, bits
+    ratemaps: np.ndarray  # [N, bins, bins] Hz, axis 0 is y, axis 1 is x; NaN where unvisited
+    occupancy_s: np.ndarray  # [bins, bins] seconds per bin
+    box_m: float  # side of the square that the maps cover, metres: the arena's longer side
+    sides_m: tuple[float, float]  # of the arena, along x and y; the diameter of a circle twice
+    centre_m: tuple[float, float]  # of the arena and the maps, in the coordinates of the recording
+    arena: str  # square, rectangle or circle
+    duration_s: float  # of what counts
+    modules: Modules  # of the grid cells
+
+
+def score_recording(
+    times: Any,
+    positions: Any,
+    spike_times: Any,
+    *,
+    units: str | None = None,
+    arena: str | None = None,
+    box_m: ArrayLike | None = None,
+    centre_m: ArrayLike | None = None,
+    bin_m: float = 0.025,
+    smoothing_m: float = 0.025,
+    min_occupancy_s: float = 0.04,
+    min_speed: float = 0.025,
+    max_gap_s: float = 0.5,
+    num_shuffles: int = 100,
+    min_shift_s: float = 20.0,
+    key: Any = None,
+) -> RecordingAnalysis:
+    """Score recorded cells from the animal's path and their spike times.
+
+    A cell is a grid cell when its grid score and its ellipse-corrected grid score are both above
+    the 99th percentile of their time-shift nulls, its own and that pooled over all the cells, the
+    waves of its lattice explain a third of the variance that place explains (two thirds in maps of
+    fewer than 5 fields), and the lattice is nearer to a hexagon than to a square. A place cell is
+    none, has fewer than 5 fields, and its spatial information is above both nulls (pooled in
+    standard deviations of a cell's own: the bias of information falls with the number of spikes).
+    In the null the spikes are shifted against the path, by at least `min_shift_s`, the end wrapped
+    to the beginning: all that is left is what any train of such spikes gives on this path. It
+    decides also where the arena holds too few fields for the null of `analyze_ratemaps`.
+
+    Args:
+        times: [S] seconds, rising; None takes those of a pynapple `TsdFrame` of positions.
+        positions: [S, 2] x and y, NaN where the tracker lost the animal; or a `TsdFrame`.
+        spike_times: N arrays of seconds, a dict of them, or a pynapple `Ts` or `TsGroup`.
+        units: of the positions, "m", "cm" or "mm"; a span above 10 is taken as centimetres.
+        arena: "square", "rectangle" or "circle"; square or rectangle by the path when not given.
+        box_m: side, sides (x, y) or diameter, metres; the extent of the path when not given.
+        centre_m: (x, y) of the arena, metres; the middle of the path when not given.
+        bin_m: side of a bin, metres.
+        smoothing_m: standard deviation of the Gaussian that smooths spikes and occupancy, apart,
+            metres; 0 for none. 0.05 is usual for maps to look at; it lengthens periods by 2 %.
+        min_occupancy_s: a bin with fewer seconds counts as unvisited: NaN.
+        min_speed: metres per second; slower moments are left out.
+        max_gap_s: longer gaps of the tracker are left out, shorter ones bridged by a line.
+        num_shuffles: time shifts per cell; 100 is the least that holds a 99th percentile.
+        min_shift_s: least shift, seconds of what counts.
+        key: a JAX key; `jax.random.key(0)` when not given.
+
+    Returns:
+        A `RecordingAnalysis`, arrays of length N. A cell without a spike is "silent", one with
+        fewer than 50 "undetermined".
+
+    Raises:
+        TypeError: times, positions or spikes that are no numbers or of another kind.
+        ValueError: anything else that can't be right, in one line that names the argument. What
+            was assumed (units, the arena's place) or left out (spikes outside the session, samples
+            outside the arena) is said in a warning.
+
+    Source: Langston et al. 2010 (shifts of at least 20 s), Gardner et al. 2022 (2.5 cm/s), Skaggs
+        et al. 1993 (spatial information), opexebo (2.5 cm bins; it smooths by two of them); grid
+        scores as in `analyze_ratemaps`.
+
+    Example:
+        >>> import numpy as np, sicjax
+        >>> rng = np.random.default_rng(0)
+        >>> times = np.arange(0, 600, 0.02)  # 10 minutes at 50 Hz, along a path that fills the box
+        >>> positions = 0.5 * np.sin(0.9 * times[:, None] * [1, 2**0.5] + [0, 1])  # x, y in metres
+        >>> rate = 15 * np.exp(-((positions - [0.2, 0.1]) ** 2).sum(axis=1) / (2 * 0.1**2))  # Hz
+        >>> spikes = times[rng.random(30_000) < rate * 0.02]
+        >>> cells = sicjax.score_recording(times, positions, [spikes])
+        >>> cells.kind.tolist(), round(cells.box_m, 2), cells.ratemaps.shape
+        (['place'], 1.0, (1, 40, 40))
+    """
+    check_number("bin_m", bin_m, "metres", above=0.0)
+    check_number("smoothing_m", smoothing_m, "metres", least=0.0)
+    check_number("min_occupancy_s", min_occupancy_s, "seconds", least=0.0)
+    check_number("min_shift_s", min_shift_s, "seconds", above=0.0)
+    if not isinstance(num_shuffles, int | np.integer) or num_shuffles < 1:
+        raise ValueError(f"num_shuffles is {num_shuffles!r}; it must be at least 1 (100 is usual)")
+    rng = generator(jax.random.key(0) if key is None else key)
+    session = read_session(
+        times, positions, spike_times, units=units, arena=arena, box_m=box_m, centre_m=centre_m,
+        min_speed=min_speed, max_gap_s=max_gap_s,
+    )  # fmt: skip
+    path = _bin_path(session, bin_m, smoothing_m, min_occupancy_s)
+    candidates = np.flatnonzero([len(spikes) >= MIN_SPIKES for spikes in session.spikes])
+    null, null_information = _shift_null(
+        path, [session.spikes[n] for n in candidates], num_shuffles, min_shift_s, rng
+    )
+    return _verdicts(session, path, candidates, null, null_information)
+
+
+class _Path(NamedTuple):
+    """A path in bins, and what turns spikes along it into maps."""
+
+    places: np.ndarray  # [K] bin y * bins + x of each step
+    occupancy_s: np.ndarray  # [bins, bins]
+    visited: np.ndarray  # [bins, bins] bool
+    sigma_bins: float  # deviation of the smoothing
+    box_m: float
+
+
+def _bin_path(session: Session, bin_m: float, smoothing_m: float, min_occupancy_s: float) -> _Path:
+    """Put the path into bins of the square around the arena; what lies in it unseen stays NaN."""
+    box_m = max(session.sides_m)
+    bins = round(box_m / bin_m)
+    if not BINS[0] <= bins <= BINS[1]:
+        raise ValueError(
+            f"bin_m is {bin_m:g}: {bins} bins along the {box_m:g} m of the arena, and there must be"
+            f" {BINS[0]} to {BINS[1]} (are units or box_m right?)"
+        )
+    offset = np.abs(bin_positions(box_m, bins))
+    within = (offset <= np.divide(session.sides_m, 2)).all(axis=-1)
+    if session.arena == "circle":
+        within = np.hypot(offset[..., 0], offset[..., 1]) <= box_m / 2
+    places = bin_index(session.positions, box_m, bins)
+    time = STEP_S * np.bincount(places, minlength=bins**2).reshape(bins, bins)
+    visited = (time > 0) & (time > min_occupancy_s - STEP_S / 2)
+    if session.arena == "circle":
+        visited &= within
+    if (share := visited[within].mean()) < 0.5:
+        warnings.warn(
+            f"positions: {share:.0%} of the arena's bins were visited for {min_occupancy_s:g} s by"
+            " the moving animal; a lattice needs most of them (larger bins, a longer session)",
+            stacklevel=3,
+        )
+    return _Path(places, time, visited, smoothing_m * bins / box_m, box_m)
+
+
+def _rate_maps(path: _Path, trains: np.ndarray) -> np.ndarray:
+    """Return smoothed maps [M, y, x] in Hz of trains [M, spikes] of steps; NaN where unvisited."""
+    size = path.visited.size
+    places = path.places[trains] + size * np.arange(len(trains))[:, None]
+    counts = np.bincount(places.ravel(), minlength=size * len(trains))
+    rates = counts.reshape(-1, *path.visited.shape) / np.where(path.visited, path.occupancy_s, 1.0)
+    return smooth_ratemaps(
+        np.where(path.visited, rates, np.nan), path.sigma_bins, occupancy=path.occupancy_s
+    )
+
+
+def _shift_null(
+    path: _Path,
+    spikes: Sequence[np.ndarray],
+    num_shuffles: int,
+    min_shift_s: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score every train shifted in time against the path, its end wrapped to the beginning.
+
+    Returns:
+        scores [N, S, 3] as those of `shuffled_scores`; spatial information [N, S].
+    """
+    num_steps, least = len(path.places), round(min_shift_s / STEP_S)
+    if 2 * least >= num_steps:
+        raise ValueError(
+            f"min_shift_s is {min_shift_s:g}; it must be less than half of the"
+            f" {num_steps * STEP_S:.1f} s that count"
+        )
+    scores = np.empty((len(spikes), num_shuffles, 3))
+    information = np.empty(scores.shape[:2])
+    for n, train in enumerate(spikes):
+        shifts = rng.integers(least, num_steps - least, (num_shuffles, 1), endpoint=True)
+        maps = _rate_maps(path, (train + shifts) % num_steps)
+        scores[n] = score_chunks(maps)[1]
+        information[n] = spatial_information(maps, occupancy=path.occupancy_s)
+    return np.nan_to_num(scores, nan=-2.0), information
+
+
+def _verdicts(
+    session: Session,
+    path: _Path,
+    candidates: np.ndarray,
+    null: np.ndarray,
+    null_information: np.ndarray,
+) -> RecordingAnalysis:
+    """Score the cells' own maps, hold them against the nulls and gather what is known."""
+    maps = np.concatenate(
+        [np.empty((0, *path.visited.shape)), *(_rate_maps(path, s[None]) for s in session.spikes)]
+    )
+    scores = score_ratemaps(maps, path.box_m)
+    phase, share = lattice_fits(maps, scores.axes_m, path.box_m)
+    above, threshold = above_null(scores, candidates, null)
+    information = spatial_information(maps, occupancy=path.occupancy_s)
+    informative, information_threshold = _informative(information, candidates, null_information)
+
+    num_spikes = np.array([len(spikes) for spikes in session.spikes], dtype=int)
+    kind, num_fields = _kinds(maps, path.box_m, scores, share, above, informative)
+    kind[num_spikes < MIN_SPIKES] = "undetermined"
+    kind[num_spikes == 0] = "silent"
+    aspect, tilt = lattice.ellipse(scores.axes_m)
+    num_steps = len(path.places)
+    units = UnitAnalysis(
+        grid_score=scores.grid_score,
+        grid_score_corrected=scores.grid_score_corrected,
+        square_score=scores.square_score,
+        num_fields=num_fields,
+        spacing_m=scores.spacing_m,
+        orientation_deg=lattice.orientation_deg(scores.axes_m),
+        ellipse_aspect=aspect,
+        ellipse_tilt_deg=tilt,
+        phase=phase,
+        lattice=scores.axes_m,
+        spatial_information=information,
+        null_threshold=threshold,
+        is_grid=kind == "grid",
+        module=np.full(len(maps), -1),
+        kind=kind,
+    )
+    modules = find_modules(units)
+    return RecordingAnalysis(
+        **(vars(units) | {"module": modules.labels}),
+        names=session.names,
+        num_spikes=num_spikes,
+        mean_rate_hz=num_spikes / (num_steps * STEP_S),
+        peak_rate_hz=maps.max(axis=(1, 2), initial=-np.inf, where=np.isfinite(maps)),
+        stability=_stability(path, session.spikes),
+        information_threshold=information_threshold,
+        ratemaps=maps,
+        occupancy_s=path.occupancy_s,
+        box_m=path.box_m,
+        sides_m=session.sides_m,
+        centre_m=session.centre_m,
+        arena=session.arena,
+        duration_s=num_steps * STEP_S,
+        modules=modules,
+    )
+
+
+def _kinds(
+    maps: np.ndarray,
+    box_m: float,
+    scores: Scores,
+    share: np.ndarray,
+    above: np.ndarray,
+    informative: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return kinds [N], by the nulls alone, and numbers of fields or crests [N]."""
+    kind, num_fields = np.full(len(maps), "other", dtype="<U12"), scores.num_fields.copy()
+    few = num_fields < MIN_FIELDS
+    kind[informative & few] = "place"
+    for n in np.flatnonzero(informative):
+        if (crests := _band_crests(maps[n], box_m)) >= MIN_FIELDS:
+            kind[n], num_fields[n] = "band", crests
+    squareness = lattice.squareness(scores.axes_m)
+    regular = above[:, 1] & (share >= np.where(few, FEW_FIELDS_SHARE, LATTICE_SHARE))
+    regular &= kind != "band"
+    kind[regular & above[:, 0] & (squareness < 0.5)] = "grid"
+    kind[regular & above[:, 2] & (squareness >= 0.5)] = "square"
+    return kind, num_fields
+
+
+def _informative(
+    information: np.ndarray, candidates: np.ndarray, null: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Say whose information [N] is above its own and the pooled null [C, S]; own thresholds [N].
+
+    The null's mean and spread fall with the number of spikes, so it is pooled in units of each
+    cell's own spread above its own mean.
+    """
+    informative = np.zeros(len(information), dtype=bool)
+    threshold = np.full(len(information), np.nan)
+    if len(candidates):
+        own = information[candidates]
+        threshold[candidates] = np.percentile(null, PERCENTILE, axis=1)
+        mean, spread = null.mean(axis=1), np.maximum(null.std(axis=1), 1e-12)
+        pooled = np.percentile((null - mean[:, None]) / spread[:, None], PERCENTILE)
+        informative[candidates] = (own > threshold[candidates]) & ((own - mean) / spread > pooled)
+    return informative, threshold
+
+
+def _band_crests(ratemap: np.ndarray, box_m: float) -> int:
+    """Return the crests of a map that is a band, and 0 for any other."""
+    bins = len(ratemap)
+    band = fit_band(ratemap, bin_positions(box_m, bins), box_m / bins)
+    alone = band.next_share <= band.share / 4
+    return band.crests if alone and band.share >= BAND_SHARE * spatial_share(ratemap) else 0
+
+
+def _stability(path: _Path, spikes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the correlation [N] of each cell's maps of the first and second half of what counts.
+
+    NaN where either map is constant: a cell that fired in one half only, or not at all.
+    """
+    middle = len(path.places) // 2
+    parts = []
+    for start, stop in ((0, middle), (middle, len(path.places))):
+        places = path.places[start:stop]
+        time = STEP_S * np.bincount(places, minlength=path.visited.size).reshape(path.visited.shape)
+        half = path._replace(places=places, occupancy_s=time, visited=path.visited & (time > 0))
+        parts.append(
+            [_rate_maps(half, s[(s >= start) & (s < stop)][None] - start)[0] for s in spikes]
+        )
+    stability = np.full(len(spikes), np.nan)
+    for n, (first, second) in enumerate(zip(*parts, strict=True)):
+        both = np.isfinite(first) & np.isfinite(second)
+        if both.any() and np.ptp(first[both]) > 0 and np.ptp(second[both]) > 0:
+            stability[n] = np.corrcoef(first[both], second[both])[0, 1]
+    return stability

@@ -1,0 +1,35 @@
+"""The measurement on simulated recordings, small: its page says who was called what."""
+
+import re
+
+import pytest
+
+from experiments import recordings
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("ratinabox", reason="comes with the test extra: pip install 'sicjax[test]'")
+    small = {"PERIODS_M": (0.3, 0.5), "PER_PERIOD": 3, "PLACES": 4, "PATCHES": 7, "POISSON": 10}
+    for name, value in (small | {"DRIFTING": 4, "SIMULATED": 2, "RESULTS": tmp_path}).items():
+        monkeypatch.setattr(recordings, name, value)
+    assert recordings.main([]) == 0
+    assert (tmp_path / "recordings.png").stat().st_size > 1e4
+    written = (tmp_path / "recordings.md").read_text()
+    assert capsys.readouterr().out.endswith(written + "\n")
+    return written
+
+
+def test_page(page):
+    rows = dict(re.findall(r"^\| ([^|]+) \| (\d.*) \|$", page, re.MULTILINE))
+    found = re.match(r"14 \| (\d+) \(", rows["all grid cells"])
+    assert found
+    assert int(found[1]) >= 12  # 95 % of them
+    assert rows["all of one or a drifting rate"].startswith("14 | 0 (0.0%)")
+    assert "7 of 7" in rows["0.3"]
+    assert "opexebo" not in page.partition("\n\n")[2]
+
+
+def test_unknown_flag_is_named(capsys):
+    assert recordings.main(["--grids=4"]) == 2
+    assert "--opexebo=PYTHON" in capsys.readouterr().err
