@@ -44,7 +44,11 @@ def make_naive_loss(config: ConfigDict) -> Loss:
             "invariance": invariance,
             "capacity": capacity_loss(states),
             "conformal_isometry": conformal_isometry_loss(
-                states, initial_state, batch.steps, max_step=weights.sigma_x
+                states,
+                initial_state,
+                batch.steps,
+                max_step=weights.sigma_x,
+                min_step=weights.min_step,
             ),
         }
         total = jnp.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()

@@ -102,8 +102,9 @@ def make_loss(
         own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
         total = sum(map(split.share, own.values()), total)
         speeds, counted = neural_speeds(
-            states, initial_state, batch.steps, max_step=settings.loss.sigma_x
-        )
+            states, initial_state, batch.steps, max_step=settings.loss.sigma_x,
+            min_step=settings.loss.min_step,
+        )  # fmt: skip
         alive = states > 0
         return total, {
             "loss": split.total(total),
