@@ -113,16 +113,11 @@ def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.Ex
     """Take the folder for this run alone until `held` ends, if it is free or this experiment's."""
     with parallel.on_first() as first:
         if first:
-            _check_workdir(folder, config, method)
+            workdir_module.check(folder, config)
             held.enter_context(workdir_module.locked(folder))
-            _check_workdir(folder, config, method)  # nobody came between
-
-
-def _check_workdir(folder: Path, config: ConfigDict, method: Method) -> None:
-    """See that the folder is free or holds this experiment."""
-    workdir_module.check(folder, config)
-    if (folder / "config.json").exists():
-        check_recorded(folder, workdir_module.recorded_method(folder), method)
+            workdir_module.check(folder, config)  # nobody came between
+            if (folder / "config.json").exists():
+                check_recorded(folder, workdir_module.recorded_method(folder), method)
 
 
 def _step_to_start_from(folder: Path | None) -> int:
