@@ -15,7 +15,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 MODULES = (
     "analysis.modules", "analysis.ratemaps", "analysis.recordings", "analysis.torus",
-    "analysis.units", "config", "loop", "losses", "model", "plots", "run", "training",
+    "analysis.units", "config", "loop", "losses", "method", "model", "plots", "recipes", "run",
     "trajectories", "weights",
 )  # fmt: skip
 
