@@ -628,6 +628,26 @@ def by_setting(groups: Mapping[str, ArrayLike], *, label: str, ax: Axes | None =
     return dress(ax, x=f"{label} (line: median)")
 
 
+def tails(
+    groups: Mapping[str, ArrayLike], *, x: str = "", y: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw the share of each group's values above a value, on logarithmic axes.
+
+    Args:
+        groups: positive values by label.
+        x: name of the values.
+        y: name of the share.
+    """
+    ax = _axes(ax)
+    for k, (label, values) in enumerate(groups.items()):
+        rising = np.sort(_finite(values))
+        above = 1 - (np.arange(len(rising)) + 0.5) / len(rising)
+        ax.plot(rising, above, color=COLOURS[k % len(COLOURS)], label=label)
+    ax.set(xscale="log", yscale="log")
+    ax.legend(frameon=False, fontsize="small")
+    return dress(ax, x=x, y=y)
+
+
 def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     """Give a panel the look that all panels share."""
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,113 @@
+"""Has the conformal isometry term an expectation? Its values over many batches, with and without.
+
+    python -m experiments.isometry [--network=quick] [--batches=3000] [--folder=experiments/results]
+
+Runs batches of 8 trajectories through a network that comes with sicjax, and takes the term of each
+batch with several smallest steps. Writes isometry_tail.md and isometry_tail.png: the share of
+batches above a value, on logarithmic axes. A tail that falls like 1 / value has no finite mean.
+Exit codes: 0 done, 2 bad input.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import sicjax
+from sicjax import plots
+from sicjax.config import ConfigError
+from sicjax.losses import conformal_isometry_loss
+from sicjax.main import guarded, leave, read_flags
+from sicjax.model import rollout_permuted
+from sicjax.run import Run
+
+USAGE = "usage: python -m experiments.isometry [--network=NAME] [--batches=NUMBER] [--folder=DIR]"
+MIN_STEPS_M = (0.0, 0.003, 0.01, 0.02)
+TRAJECTORIES = 8
+
+
+def terms_of_batches(run: Run, number: int) -> np.ndarray:
+    """The term of each batch with each smallest step, [number, len(MIN_STEPS_M)].
+
+    Args:
+        run: the network.
+        number: of batches, keys 0 to number - 1.
+    """
+    data, loss = run.config.data, run.config.loss
+
+    @jax.jit
+    def terms(key: jax.Array) -> jax.Array:
+        batch = sicjax.sample_batch(
+            key, num_trajectories=TRAJECTORIES, trajectory_length=data.trajectory_length,
+            max_velocity=data.max_velocity,
+        )  # fmt: skip
+        start = run.initial_state
+        states = rollout_permuted(run.transition(batch.velocities), batch.order, start)
+        found = [
+            conformal_isometry_loss(
+                states, start, batch.steps, max_step=loss.sigma_x, min_step=min_step
+            )
+            for min_step in MIN_STEPS_M
+        ]
+        return jnp.stack(found)
+
+    return np.stack([np.asarray(terms(jax.random.key(k))) for k in range(number)])
+
+
+def as_table(found: np.ndarray, name: str) -> str:
+    """Quantiles, means and the share of the largest hundredth in the sum, as Markdown."""
+    lines = [
+        f"`python -m experiments.isometry --network={name} --batches={len(found)}`: the conformal"
+        f" isometry term of {len(found):,} batches of {TRAJECTORIES} trajectories.",
+        "",
+        "| steps that count, longer than | median | mean | 99th percentile | largest |"
+        " the largest hundredth's share of the sum |",
+        "|---|---|---|---|---|---|",
+    ]
+    for min_step, values in zip(MIN_STEPS_M, found.T, strict=True):
+        rising = np.sort(values)
+        share = rising[-len(rising) // 100 :].sum() / rising.sum()
+        numbers = (np.median(values), values.mean(), np.percentile(values, 99), rising[-1])
+        cells = [
+            f"{min_step * 1000:g} mm",
+            *(f"{number:.3g}" for number in numbers),
+            f"{share:.0%}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure, and write the table and the figure.
+
+    Raises:
+        ConfigError: an unknown flag, a network that doesn't exist, or no number of batches.
+    """
+    flags = read_flags(arguments, USAGE)
+    name, number = flags.pop("network", "quick"), flags.pop("batches", "3000")
+    folder = Path(flags.pop("folder", "experiments/results"))
+    if flags:
+        raise ConfigError(f"--{min(flags)}: no such flag; {USAGE}")
+    if not (number.isdecimal() and int(number) >= 100):
+        raise ConfigError(f"--batches={number}: must be at least 100")
+    try:
+        run = sicjax.load_pretrained(name)
+    except ValueError as error:
+        raise ConfigError(f"--network={name}: {error}") from None
+    found = terms_of_batches(run, int(number))
+    folder.mkdir(parents=True, exist_ok=True)
+    table = as_table(found, name)
+    (folder / "isometry_tail.md").write_text(table)
+    labels = [f"longer than {1000 * step:g} mm" for step in MIN_STEPS_M]
+    figure = plots.blank_figure()
+    plots.tails(dict(zip(labels, found.T, strict=True)), x="conformal isometry of a batch",
+                y="share of batches above", ax=figure.subplots())  # fmt: skip
+    figure.savefig(folder / "isometry_tail.png", dpi=150)
+    print(table, end="")
+
+
+if __name__ == "__main__":
+    leave(guarded(main, sys.argv[1:]))
