@@ -40,8 +40,7 @@ from sicjax.loop import train
 from sicjax.main import guarded, leave, parse
 from sicjax.monitor import read_metrics
 from sicjax.population import members, of_variant
-from sicjax.recipes import from_json
-from sicjax.workdir import settled
+from sicjax.workdir import read_config, settled
 
 Row = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
@@ -114,7 +113,7 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
 def is_finished(config: ConfigDict, workdir: Path) -> bool:
     """Whether all is done that this very config asks for, reports included."""
     try:
-        found = from_json((workdir / "config.json").read_text())
+        found = read_config(workdir)
     except FileNotFoundError:
         return False
     asked = settled(config, workdir)
@@ -136,7 +135,7 @@ def collect(workdir: Path) -> list[Row]:
     Raises:
         FileNotFoundError: the folder holds no run.
     """
-    config = from_json((workdir / "config.json").read_text())
+    config = read_config(workdir)
     varied = sorted(
         {name for settings in config.variants.values() for name in config_module.flatten(settings)},
         key=config_module.VARIED.index,

@@ -30,7 +30,7 @@ import numpy as np
 from sicjax.checkpoint import latest_intact, restore, steps
 from sicjax.monitor import read_events, read_metrics
 from sicjax.population import Population
-from sicjax.recipes import from_json
+from sicjax.workdir import read_config
 
 CONFIG = """
 from sicjax.config import default
@@ -102,7 +102,7 @@ class Stage:
 
 def end_of(workdir: Path) -> tuple[list[np.ndarray], tuple[Any, Any]]:
     """The last checkpoint's arrays, and what was logged: rows without their timing, and events."""
-    config = from_json((workdir / "config.json").read_text())
+    config = read_config(workdir)
     step, damaged = latest_intact(workdir / "checkpoints")
     if step is None or damaged:
         raise AssertionError(f"{workdir}: {damaged or 'no checkpoint'}")

@@ -25,6 +25,7 @@ FLOORS = {
 
 ROOMS = {
     "orbax": {"checkpoint"},
+    "tensorstore": {"checkpoint"},
     "matplotlib": {"plots", "report.folder", "report.figures"},
     "tensorboardX": {"monitor"},
     "tqdm": {"monitor"},

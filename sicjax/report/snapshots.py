@@ -4,8 +4,6 @@ Letters: N units. The maps are of the 2 m box, from a few walks of 250 steps, so
 a second or two; what is counted on them shows where a training is heading, and is no verdict.
 """
 
-import contextlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,21 +76,22 @@ def save(workdir: Path, network: int, snapshot: Snapshot) -> None:
 
 
 def load(workdir: Path, network: int) -> list[Snapshot]:
-    """Read a network's snapshots, by rising step; without those that can't be read."""
-    snapshots = []
-    for path in sorted(_folder(workdir, network).glob("*.npz")):
-        # Damaged ones cost a frame of the film strip, no report.
-        with contextlib.suppress(OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
-            snapshots.append(_read(path))
-    return snapshots
+    """Read a network's snapshots, by rising step; those that are damaged are left out."""
+    paths = _folder(workdir, network).glob("*.npz")
+    return [found for path in sorted(paths) if (found := _read(path))]
 
 
-def _read(path: Path) -> Snapshot:
-    with np.load(path) as found:
-        return Snapshot(
-            int(found["step"]), found["ratemaps"], float(found["lattice_fraction"]),
-            int(found["modules"]),
-        )  # fmt: skip
+def _read(path: Path) -> Snapshot | None:
+    """A snapshot; None if its file is damaged, which costs a frame of the strip and no more."""
+    try:
+        with path.open("rb") as file, np.load(file) as found:
+            maps = found["ratemaps"]
+            snapshot = Snapshot(
+                int(found["step"]), maps, float(found["lattice_fraction"]), int(found["modules"])
+            )
+    except Exception:  # NumPy and zipfile raise whatever a flipped byte leads them to
+        return None
+    return snapshot if maps.ndim == 3 else None
 
 
 def cut_after(workdir: Path, step: int) -> None:

@@ -84,3 +84,19 @@ def test_a_snapshot_that_fails_costs_no_training(tiny_config, tmp_path, monkeypa
     monkeypatch.setattr(snapshots, "take", fail)
     assert sicjax.train(tiny_config, tmp_path).step == 6
     assert "network 0: no snapshot at step 4: ValueError: too odd a map" in capsys.readouterr().err
+
+
+def test_stray_and_damaged_files_cost_no_more_than_a_frame(tmp_path):
+    maps = np.random.default_rng(0).random((3, 50, 50))
+    for step in (2, 4, 6):
+        snapshots.save(tmp_path, 0, snapshots.Snapshot(step, maps, 0.5, 1))
+    folder = tmp_path / "snapshots" / "network_000"
+    (folder / ".DS_Store").write_bytes(b"\0\1")
+    (folder / ".nfs0001").touch()
+    torn = folder / "000000004.npz"
+    torn.write_bytes(torn.read_bytes()[:200])
+    (folder / "000000005.npz").touch()
+    assert [one.step for one in snapshots.load(tmp_path, 0)] == [2, 6]
+    snapshots.cut_after(tmp_path, 4)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {".DS_Store", ".nfs0001", "000000002.npz", "000000004.npz"}
