@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sicjax import config as C
 from sicjax import workdir
 from sicjax.config import ConfigError
+from sicjax.recipes import to_json
 
 DAMAGED = {
     "nothing": b"",
@@ -50,7 +51,7 @@ def test_a_damaged_config_is_one_line_that_names_the_file(tmp_path, name):
 
 
 def test_a_config_is_read_as_it_was_signed(tmp_path, tiny_config):
-    workdir.sign(tmp_path, {"config.json": C.to_json(tiny_config)})
+    workdir.sign(tmp_path, {"config.json": to_json(tiny_config)})
     assert C.flatten(workdir.read_config(tmp_path)) == C.flatten(tiny_config)
     assert workdir.read_json_table(tmp_path / "config.json") == tiny_config.to_dict()
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
@@ -63,7 +64,7 @@ def test_a_config_is_read_as_it_was_signed(tmp_path, tiny_config):
 @given(data=st.data())
 def test_any_damage_to_a_config_leaves_it_readable_or_is_one_line(data, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
-    content = bytearray(C.to_json(C.default()).encode())
+    content = bytearray(to_json(C.default()).encode())
     place = data.draw(st.integers(0, len(content) - 1))
     length = data.draw(st.integers(1, 40))
     kind = data.draw(st.sampled_from(["flip", "cut", "zero", "swap", "fill"]))
@@ -97,7 +98,7 @@ def test_a_table_is_a_table(tmp_path, text):
 
 def test_a_step_reached_is_that_of_a_whole_checkpoint(tmp_path, tiny_config):
     """An empty folder with a number for a name is none."""
-    workdir.sign(tmp_path, {"config.json": C.to_json(tiny_config)})
+    workdir.sign(tmp_path, {"config.json": to_json(tiny_config)})
     place = tmp_path / "checkpoints"
     (place / "99999").mkdir(parents=True)
     workdir.check(tmp_path, tiny_config)
