@@ -29,9 +29,9 @@ PERCENTILE = 99  # of the null, which a score or a fit must exceed
 MIN_FIELDS = 5  # fewer fields decide nothing: three random ones pass for a hexagon
 SQUARENESS = 0.5  # from a hexagonal lattice (0) to a square one (1), where the name changes
 LATTICE_SHARE = 1 / 3  # which a lattice's waves must explain
-SINGLE_SHARE = 0.6  # which a band's one wave must explain
+SINGLE_SHARE = 0.6  # which a band's one wave, or a place cell's one field, must explain
 NEXT_SHARE = 1 / 4  # of what the one explains, which the next of its sort explains at most
-PLACE_AREA = 1 / 4  # of the box, which a place field stays under at half its height
+PLACE_AREA = 1 / 3  # of the box, which a place field stays under at half its height
 
 # At a glance.
 GLANCE_FIELDS, GLANCE_HEXAGONAL, GLANCE_SQUARE = 3, 0.5, 0.7  # fewest fields, lowest scores
@@ -78,11 +78,11 @@ def spatial_share(ratemap: np.ndarray) -> float:
 
 
 def is_single(share: float, next_share: float, spatial: float) -> bool:
-    """Say whether one wave, a band, is what a map holds.
+    """Say whether one wave (a band) or one field (a place cell) is what a map holds.
 
     Args:
         share: of the map's variance, explained by the one.
-        next_share: the same, by the next in what is left.
+        next_share: the same, by the next of its sort in what is left.
         spatial: the map's `spatial_share`.
     """
     return next_share <= NEXT_SHARE * share and share >= SINGLE_SHARE * spatial
@@ -95,7 +95,7 @@ def kinds_by_shape(
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited.
-        place: [N] bool, one compact field is what the map holds.
+        place: [N] bool, one compact field is what the map holds, and noise would not have it.
         band: [N] bool, one wave is what the map holds.
         num_fields: [N], the crests of a band.
     """

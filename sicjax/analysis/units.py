@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sicjax.analysis import lattice
-from sicjax.analysis.fields import find_fields
 from sicjax.analysis.grid_score import Scores, score_ratemaps
 from sicjax.analysis.kinds import (
     PERCENTILE,
-    PLACE_AREA,
     constant_units,
     is_single,
     kinds_against_null,
@@ -25,6 +23,7 @@ from sicjax.analysis.kinds import (
     spatial_share,
 )
 from sicjax.analysis.modules import find_modules
+from sicjax.analysis.place_fields import place_units
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps, spatial_information
 from sicjax.analysis.shuffles import generator, shuffled_scores
 from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
@@ -60,7 +59,8 @@ def analyze_ratemaps(
     grid score are both above the 99th percentile of their field-shuffle nulls (Barry & Burgess
     2017), its own and that pooled over all the maps given, the waves of its lattice explain at
     least a third of the variance that place explains, and the lattice is nearer to a hexagon than
-    to a square. Square units are told the same way by the 90-degree score.
+    to a square. Square units are told the same way by the 90-degree score. A place cell has one
+    field, which fits better than any field in noise that has the map's spectrum.
 
     Args:
         ratemaps: [N, bins, bins], mean activity, axis 0 is y, axis 1 is x; NaN where unvisited.
@@ -97,7 +97,7 @@ def analyze_ratemaps(
         raise ValueError(f"num_shuffles is {num_shuffles}; it must be at least 1 (100 is usual)")
     rng = generator(key)
     scores = score_ratemaps(maps, box_m)
-    kind, num_fields = _by_shape(maps, scores.num_fields, box_m)
+    kind, num_fields = _by_shape(maps, scores.num_fields, box_m, rng.spawn(1)[0])
     phase, share = _lattice_fits(maps, scores.axes_m, box_m)
 
     candidates = np.nonzero(kind == "other")[0]
@@ -127,26 +127,18 @@ def analyze_ratemaps(
 
 
 def _by_shape(
-    maps: np.ndarray, num_fields: np.ndarray, box_m: float
+    maps: np.ndarray, num_fields: np.ndarray, box_m: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return kinds [N] ("other" where a lattice's null decides) and numbers of fields or crests."""
     varies = np.isfinite(maps).any(axis=(1, 2)) & ~silent_units(maps) & ~constant_units(maps)
     place, band, counts = np.zeros_like(varies), np.zeros_like(varies), num_fields.copy()
-    for n in np.flatnonzero(varies & (num_fields == 1)):
-        place[n] = _is_place_field(maps[n])
+    place[varies] = place_units(maps[varies], rng)
     positions, bin_m = bin_positions(box_m, maps.shape[1]), box_m / maps.shape[1]
     for n in np.flatnonzero(varies & ~place):
         fit = fit_band(maps[n], positions, bin_m)
         if is_single(fit.share, fit.next_share, spatial_share(maps[n])):
             band[n], counts[n] = True, fit.crests
     return kinds_by_shape(maps, place, band, counts), counts
-
-
-def _is_place_field(ratemap: np.ndarray) -> bool:
-    """Say whether one field, in less than a quarter of the box, is all that a map holds."""
-    floor, peak = np.nanpercentile(ratemap, [5, 99.5])
-    high = ratemap[np.isfinite(ratemap)] > (floor + peak) / 2
-    return bool(high.mean() < PLACE_AREA) and len(find_fields(ratemap).peaks) == 1
 
 
 def _lattice_fits(
