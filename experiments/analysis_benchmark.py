@@ -22,10 +22,11 @@ import numpy as np
 
 from sicjax.analysis import synthetic
 from sicjax.analysis.grid_score import score_ratemaps
+from sicjax.analysis.kinds import MIN_FIELDS
 from sicjax.analysis.lattice import ellipse, orientation_deg, reduce_basis, three_axes
 from sicjax.analysis.modules import find_modules
 from sicjax.analysis.torus import torus_test
-from sicjax.analysis.units import MIN_FIELDS, UnitAnalysis, analyze_ratemaps
+from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
 
 SEED = 2023  # thresholds were chosen on other seeds
 MAPS_PER_KIND = 100

@@ -10,7 +10,7 @@ import pytest
 import sicjax
 from experiments.export_weights import main as export
 from sicjax.analysis.grid_score import score_ratemaps
-from sicjax.analysis.kinds import active_units, lattice_kinds
+from sicjax.analysis.kinds import active_units, lattices_at_a_glance
 from sicjax.config import ConfigError
 from sicjax.report.evaluate import median
 from sicjax.weights import PRETRAINED, load_weights, save_weights
@@ -31,7 +31,7 @@ def test_rate_maps_give_the_committed_figures(name):
     long, short = run.ratemaps(2.0), run.ratemaps(2.0, walk_steps=120)
     active = active_units(long.ratemaps)
     scores = score_ratemaps(long.ratemaps, 2.0)
-    kinds = lattice_kinds(scores, active)
+    kinds = lattices_at_a_glance(scores, active)
     assert active.sum() == pytest.approx(summary["active_units"], abs=3)
     assert (kinds == "hexagonal").sum() == pytest.approx(summary["hexagonal_units"], abs=3)
     assert (kinds == "square").sum() == pytest.approx(summary["square_units"], abs=3)

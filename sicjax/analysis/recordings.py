@@ -15,6 +15,14 @@ from numpy.typing import ArrayLike
 
 from sicjax.analysis import lattice
 from sicjax.analysis.grid_score import Scores, score_chunks, score_ratemaps
+from sicjax.analysis.kinds import (
+    LATTICE_SHARE,
+    MIN_FIELDS,
+    PERCENTILE,
+    SQUARENESS,
+    is_single,
+    spatial_share,
+)
 from sicjax.analysis.modules import Modules, find_modules
 from sicjax.analysis.ratemaps import (
     bin_index,
@@ -24,16 +32,7 @@ from sicjax.analysis.ratemaps import (
 )
 from sicjax.analysis.sessions import STEP_S, Session, check_number, read_session
 from sicjax.analysis.shuffles import generator
-from sicjax.analysis.units import (
-    BAND_SHARE,
-    LATTICE_SHARE,
-    MIN_FIELDS,
-    PERCENTILE,
-    UnitAnalysis,
-    above_null,
-    lattice_fits,
-    spatial_share,
-)
+from sicjax.analysis.units import UnitAnalysis, above_null, lattice_fits
 from sicjax.analysis.waves import fit_band
 
 MIN_SPIKES = 50  # fewer decide nothing
@@ -314,8 +313,8 @@ def _kinds(
     squareness = lattice.squareness(scores.axes_m)
     regular = above[:, 1] & (share >= np.where(few, FEW_FIELDS_SHARE, LATTICE_SHARE))
     regular &= kind != "band"
-    kind[regular & above[:, 0] & (squareness < 0.5)] = "grid"
-    kind[regular & above[:, 2] & (squareness >= 0.5)] = "square"
+    kind[regular & above[:, 0] & (squareness < SQUARENESS)] = "grid"
+    kind[regular & above[:, 2] & (squareness >= SQUARENESS)] = "square"
     return kind, num_fields
 
 
@@ -342,8 +341,8 @@ def _band_crests(ratemap: np.ndarray, box_m: float) -> int:
     """Return the crests of a map that is a band, and 0 for any other."""
     bins = len(ratemap)
     band = fit_band(ratemap, bin_positions(box_m, bins), box_m / bins)
-    alone = band.next_share <= band.share / 4
-    return band.crests if alone and band.share >= BAND_SHARE * spatial_share(ratemap) else 0
+    single = is_single(band.share, band.next_share, spatial_share(ratemap))
+    return band.crests if single else 0
 
 
 def _stability(path: _Path, spikes: Sequence[np.ndarray]) -> np.ndarray:

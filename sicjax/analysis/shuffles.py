@@ -1,4 +1,4 @@
-"""The null of grid scores: the same fields of the same map, put down at random.
+"""The nulls: a map's own fields put down at random, and noise that has a map's own spectrum.
 
 Letters: N units; S shuffles; K fields; y, x bins of a map.
 """
@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import fft
 
 from sicjax.analysis.fields import find_fields
 from sicjax.analysis.grid_score import score_chunks
@@ -113,3 +114,28 @@ def shuffled_scores(
     for n, ratemap in enumerate(ratemaps):
         scores[n] = score_chunks(field_shuffles(ratemap, num_shuffles, rng))[1]
     return np.nan_to_num(scores, nan=-2.0)
+
+
+def random_signs(num_shuffles: int, bins: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the signs [S, bins, bins] float32, 1 or -1, that `spectral_noise` takes."""
+    return np.where(rng.integers(0, 2, (num_shuffles, bins, bins), dtype=np.int8), 1, -1).astype(
+        np.float32
+    )
+
+
+def spectral_noise(deviations: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Draw noise with the power spectrum of one map: its cosine series with random signs.
+
+    The phases of a Fourier series can be drawn as well (Theiler et al. 1992), but that takes a map
+    to go on beyond a wall at the opposite one: the step of a map that rises from wall to wall would
+    become noise of all lengths. A cosine series goes on in a mirror.
+
+    Args:
+        deviations: [y, x] float32, from the mean; 0 where unvisited.
+        signs: [S, y, x], of `random_signs`.
+
+    Returns:
+        [S, y, x] float32.
+    """
+    series = fft.dctn(deviations, norm="ortho")
+    return fft.idctn(series * signs, axes=(1, 2), norm="ortho")

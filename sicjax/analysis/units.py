@@ -12,20 +12,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sicjax.analysis import lattice
-from sicjax.analysis.autocorrelogram import autocorrelogram
-from sicjax.analysis.fields import find_fields
 from sicjax.analysis.grid_score import Scores, score_ratemaps
-from sicjax.analysis.kinds import CONSTANT_VARIATION
+from sicjax.analysis.kinds import (
+    PERCENTILE,
+    constant_units,
+    is_single,
+    kinds_against_null,
+    kinds_by_shape,
+    silent_units,
+    spatial_share,
+)
 from sicjax.analysis.modules import find_modules
+from sicjax.analysis.place_fields import place_units
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps, spatial_information
 from sicjax.analysis.shuffles import generator, shuffled_scores
 from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
-
-MIN_FIELDS = 5  # fewer fields decide nothing: three random ones pass for a hexagon
-SILENT_PEAK = 1e-3  # activity below which a unit counts as silent (states have norm 1)
-PERCENTILE = 99  # of the field-shuffle null
-LATTICE_SHARE = 1 / 3  # of the variance that place explains, which a lattice's waves must explain
-BAND_SHARE = 0.6  # the same, of a band's one wave; the next wave explains a quarter of it at most
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def analyze_ratemaps(
     grid score are both above the 99th percentile of their field-shuffle nulls (Barry & Burgess
     2017), its own and that pooled over all the maps given, the waves of its lattice explain at
     least a third of the variance that place explains, and the lattice is nearer to a hexagon than
-    to a square. Square units are told the same way by the 90-degree score.
+    to a square. Square units are told the same way by the 90-degree score. A place cell has one
+    field, which fits better than any field in noise that has the map's spectrum.
 
     Args:
         ratemaps: [N, bins, bins], mean activity, axis 0 is y, axis 1 is x; NaN where unvisited.
@@ -95,16 +97,13 @@ def analyze_ratemaps(
         raise ValueError(f"num_shuffles is {num_shuffles}; it must be at least 1 (100 is usual)")
     rng = generator(key)
     scores = score_ratemaps(maps, box_m)
-    kind, num_fields = _kinds_without_null(maps, scores.num_fields, box_m)
+    kind, num_fields = _by_shape(maps, scores.num_fields, box_m, rng.spawn(1)[0])
     phase, share = lattice_fits(maps, scores.axes_m, box_m)
 
     candidates = np.nonzero(kind == "other")[0]
     null = shuffled_scores(maps[candidates], num_shuffles, rng)
     above, threshold = above_null(scores, candidates, null)
-    squareness = lattice.squareness(scores.axes_m)
-    regular = above[:, 1] & (share >= LATTICE_SHARE)
-    kind[regular & above[:, 0] & (squareness < 0.5)] = "grid"
-    kind[regular & above[:, 2] & (squareness >= 0.5)] = "square"
+    kind = kinds_against_null(kind, above, share, lattice.squareness(scores.axes_m))
 
     aspect, tilt = lattice.ellipse(scores.axes_m)
     analysis = UnitAnalysis(
@@ -127,47 +126,19 @@ def analyze_ratemaps(
     return dataclasses.replace(analysis, module=find_modules(analysis).labels)
 
 
-def _kinds_without_null(
-    maps: np.ndarray, num_fields: np.ndarray, box_m: float
+def _by_shape(
+    maps: np.ndarray, num_fields: np.ndarray, box_m: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return kinds [N] ("other" where a null must decide) and numbers of fields or crests [N]."""
-    kind, counts = np.full(len(maps), "other", dtype="<U12"), num_fields.copy()
+    """Return kinds [N] ("other" where a lattice's null decides) and numbers of fields or crests."""
+    varies = np.isfinite(maps).any(axis=(1, 2)) & ~silent_units(maps) & ~constant_units(maps)
+    place, band, counts = np.zeros_like(varies), np.zeros_like(varies), num_fields.copy()
+    place[varies] = place_units(maps[varies], rng)
     positions, bin_m = bin_positions(box_m, maps.shape[1]), box_m / maps.shape[1]
-    for n, ratemap in enumerate(maps):
-        rates = ratemap[np.isfinite(ratemap)]
-        if not rates.size:
-            kind[n] = "undetermined"
-        elif np.abs(rates).max() < SILENT_PEAK:
-            kind[n] = "silent"
-        elif rates.std() < CONSTANT_VARIATION * np.abs(rates.mean()):
-            kind[n] = "constant"
-        elif num_fields[n] == 1 and _is_place_field(ratemap):
-            kind[n] = "place"
-        else:
-            band = fit_band(ratemap, positions, bin_m)
-            alone = band.next_share <= band.share / 4
-            if alone and band.share >= BAND_SHARE * spatial_share(ratemap):
-                kind[n], counts[n] = "band", band.crests
-            if counts[n] < MIN_FIELDS:
-                kind[n] = "undetermined"
-    return kind, counts
-
-
-def _is_place_field(ratemap: np.ndarray) -> bool:
-    """Say whether one field, in less than a quarter of the box, is all that a map holds."""
-    floor, peak = np.nanpercentile(ratemap, [5, 99.5])
-    high = ratemap[np.isfinite(ratemap)] > (floor + peak) / 2
-    return bool(high.mean() < 0.25) and len(find_fields(ratemap).peaks) == 1
-
-
-def spatial_share(ratemap: np.ndarray) -> float:
-    """Return a map's correlation with itself one bin away: the share of its variance that is place.
-
-    Noise that differs from bin to bin is not in it; it bounds what any lattice can explain.
-    """
-    correlogram = autocorrelogram(ratemap)
-    rows, columns = correlogram.shape[0] // 2, correlogram.shape[1] // 2
-    return float(np.mean([correlogram[rows, columns + 1], correlogram[rows + 1, columns]]))
+    for n in np.flatnonzero(varies & ~place):
+        fit = fit_band(maps[n], positions, bin_m)
+        if is_single(fit.share, fit.next_share, spatial_share(maps[n])):
+            band[n], counts[n] = True, fit.crests
+    return kinds_by_shape(maps, place, band, counts), counts
 
 
 def lattice_fits(maps: np.ndarray, axes: np.ndarray, box_m: float) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sicjax.analysis.grid_score import Scores, score_ratemaps
-from sicjax.analysis.kinds import active_units, constant_units, lattice_kinds
+from sicjax.analysis.kinds import active_units, constant_units, lattices_at_a_glance
 from sicjax.analysis.modules import Modules, find_modules
 from sicjax.analysis.path_integration import (
     Binned,
@@ -160,7 +160,7 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         }
         first = long[BOXES_M[0]]
         active = active_units(first.maps.ratemaps)
-        lattice = lattice_kinds(first.scores, active)
+        lattice = lattices_at_a_glance(first.scores, active)
         path = None
         if recorded_path is not None:
             path = _along(run, recorded_path, long, lattice != "")

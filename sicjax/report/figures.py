@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
-from sicjax.analysis.kinds import ACTIVE_PEAK, HEXAGONAL_SCORE, SQUARE_SCORE
+from sicjax.analysis.kinds import GLANCE_HEXAGONAL, GLANCE_SQUARE, SILENT_PEAK
 from sicjax.analysis.waves import mean_power
 from sicjax.method import draw_batch, make_settings
 from sicjax.report import snapshots
@@ -120,7 +120,7 @@ def _rate_sheet(mapped: Mapped, evaluation: Evaluation, order: np.ndarray) -> Fi
         mapped.maps.box_m,
         order=order,
         titles=_titles(mapped, evaluation),
-        tops=np.maximum(peaks, ACTIVE_PEAK),
+        tops=np.maximum(peaks, SILENT_PEAK),
         title=mapped.title[0].upper() + mapped.title[1:],
         fig=plots.blank_figure(),
     )
@@ -159,7 +159,7 @@ def _score_figures(evaluation: Evaluation) -> dict[str, Figure]:
     panels = {name: figure.subplots() for name, figure in figures.items()}
     plots.score_histogram(
         {"60° score": scores.grid_score[active], "90° score": scores.square_score[active]},
-        {"60° score": HEXAGONAL_SCORE, "90° score": SQUARE_SCORE},
+        {"60° score": GLANCE_HEXAGONAL, "90° score": GLANCE_SQUARE},
         ax=panels["scores"],
     )
     plots.score_against_null(

@@ -14,7 +14,7 @@ import numpy as np
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.grid_score import Scores, score_ratemaps
-from sicjax.analysis.kinds import active_units, lattice_kinds
+from sicjax.analysis.kinds import active_units, lattices_at_a_glance
 from sicjax.analysis.modules import find_modules
 from sicjax.run import BIN_M, MEAN_SPEED, Run
 from sicjax.trajectories import smooth_walks
@@ -49,7 +49,7 @@ def take(run: Run) -> tuple[Snapshot, np.ndarray]:
     maps = run.map_walks([walk], BOX_M).ratemaps
     active = np.flatnonzero(active_units(maps))
     scores = score_ratemaps(maps[active], BOX_M)
-    kinds = lattice_kinds(scores, np.ones(len(active), dtype=bool))
+    kinds = lattices_at_a_glance(scores, np.ones(len(active), dtype=bool))
     hexagonal = SimpleNamespace(
         is_grid=kinds == "hexagonal", lattice=scores.axes_m, spacing_m=scores.spacing_m
     )

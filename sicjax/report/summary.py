@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sicjax.analysis.kinds import KINDS, active_units, lattice_kinds
+from sicjax.analysis.kinds import KINDS, active_units, lattices_at_a_glance
 from sicjax.analysis.lattice import orientation_deg
 from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation, Mapped, median
 from sicjax.run import Run
@@ -64,7 +64,7 @@ def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
 
 def _summary_of_maps(mapped: Mapped, evaluation: Evaluation) -> dict[str, Any]:
     active, lattice = evaluation.active, evaluation.lattice != ""
-    kinds = lattice_kinds(mapped.scores, active_units(mapped.maps.ratemaps))
+    kinds = lattices_at_a_glance(mapped.scores, active_units(mapped.maps.ratemaps))
     change = mapped.scores.spacing_m / evaluation.first.scores.spacing_m - 1
     return {
         "hexagonal_units": np.sum(kinds == "hexagonal"),

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from sicjax.analysis import synthetic
+from sicjax.analysis.kinds import KINDS
 from sicjax.analysis.shuffles import field_shuffles, generator
-from sicjax.analysis.units import KINDS, analyze_ratemaps
+from sicjax.analysis.units import analyze_ratemaps
 
 BOX = {"box_m": 3.0, "bins": 75}
 PHASE = (0.25, 0.6)
