@@ -297,10 +297,9 @@ def _attractor_figures(dynamics: Dynamics) -> dict[str, Figure]:
     figures |= {name: plots.blank_figure() for name in names}
     panels = figures["attractor_return"].subplots(1, 2, sharey=True)
     for ax, where, kind in zip(panels, ("walking", "resting"), ("_walking", ""), strict=True):
-        orbit, other = (
-            None if a is None else getattr(a, f"across{kind}").distance for a in (found, null)
-        )
-        across = found.across
+        name = f"across{kind}"
+        orbit, across = getattr(found, name).distance, found.across
+        other = None if null is None else getattr(null, name).distance
         plots.attractor_return(across.steps, orbit, across.amplitudes, null=other, ax=ax)
         ax.set_xlabel(f"steps since the perturbation, {where}")
     panels[0].set_ylim(bottom=0.01)  # below, differences are the noise of the floor
