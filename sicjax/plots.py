@@ -437,6 +437,9 @@ def against_steps(
         ax.axhline(chance, color=FAINT, ls="--", lw=1, label="chance")
     if level is not None:
         ax.axhline(level, color=FAINT, ls=":", lw=1)
+    known = np.concatenate([_finite(steps) for steps, _ in curves.values()])
+    if known.size:  # for curves that are all NaN
+        ax.set_xlim(known.min() / 1.3, 1.3 * known.max())
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
     ax.set_ylim(bottom=0)

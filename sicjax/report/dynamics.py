@@ -15,6 +15,7 @@ import numpy as np
 
 from sicjax.analysis.ambiguity import DistanceMap, map_distances
 from sicjax.analysis.attractor import STEPS, Attractor, measure_attractor
+from sicjax.analysis.manifold import NEIGHBOURS, REACH_M, square_distances
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.relations import (
@@ -31,7 +32,7 @@ from sicjax.run import DROPPED_STEPS, MEAN_SPEED, Run
 from sicjax.training import make_init
 from sicjax.trajectories import smooth_walks
 
-REACH_M = 2.0  # of displacements along an axis
+FARTHEST_M = 2.0  # of displacements along an axis
 PAIRED = 3000  # states whose distances are compared
 AMPLITUDES = (0.1, 0.2, 0.5)  # of perturbations, relative to the norm of a state
 NOISES = (0.02, 0.05)  # in every step, the same
@@ -63,7 +64,7 @@ class Dynamics:
     """All that is measured of how states move."""
 
     places: DistanceMap  # neural distance against displacement
-    attractor: Attractor | None  # None for a network whose states are zero
+    attractor: Attractor | None  # None where states are zero, or too few for a manifold
     untrained: Attractor | None  # of the same config and seed, before any update
     relations: ModuleRelations | None  # None for fewer than two modules, as the next two are
     drifts: ModuleDrifts | None
@@ -97,7 +98,7 @@ def measure_dynamics(run: Run, walked: Walked, modules: Modules, maps: RateMaps)
     few = walked.steps[:MANIFOLD_WALKS]
     again = Walked(few, walked.positions[: len(few)], np.asarray(untrained.rollout(few)))
     return Dynamics(
-        places=map_distances(*walked.samples(PAIRED), reach_m=REACH_M),
+        places=map_distances(*walked.samples(PAIRED), reach_m=FARTHEST_M),
         attractor=_attractor(run, walked),
         untrained=_attractor(untrained, again),
         relations=relate_modules(lattices) if several else None,
@@ -110,13 +111,25 @@ def _attractor(run: Run, walked: Walked) -> Attractor | None:
     """Perturb states of the first walks; all others of those walks stand for the manifold."""
     first = Walked(*(part[:MANIFOLD_WALKS] for part in dataclasses.astuple(walked)))
     states, positions = first.samples(PERTURBED + REFERENCES, MANIFOLD_BOX_M)
-    if not states.any(axis=1).all():
+    dense = PERTURBED + _dense(positions[PERTURBED:])
+    if not states.any(axis=1).all() or len(dense) <= NEIGHBOURS:
         return None
     on_walks = walk(run, MANIFOLD_BOX_M, PERTURBED, STEPS[-1]).steps
     return measure_attractor(
-        _step_of(run), states[:PERTURBED], states[PERTURBED:], positions[PERTURBED:], on_walks,
+        _step_of(run), states[:PERTURBED], states[dense], positions[dense], on_walks,
         key=jax.random.key(2), jacobian=_jacobian_of(run), amplitudes=AMPLITUDES, noises=NOISES,
     )  # fmt: skip
+
+
+def _dense(places: np.ndarray) -> np.ndarray:
+    """Return indices of places [R, 2] that all have NEIGHBOURS of them within reach."""
+    kept = np.arange(len(places))
+    while kept.size:
+        near = (square_distances(places[kept], places[kept]) <= REACH_M**2 - 1e-6).sum(axis=1)
+        if near.min() >= NEIGHBOURS:
+            break
+        kept = kept[near >= NEIGHBOURS]
+    return kept
 
 
 def _drifts(run: Run, maps: RateMaps, members: Any, lattices: np.ndarray) -> ModuleDrifts:

@@ -58,7 +58,7 @@ def draw(
         **_comparison_figures(evaluation),
         **_path_integration_figures(evaluation),
         **_attractor_figures(evaluation.dynamics),
-        **_relation_figures(evaluation),
+        **relation_figures(evaluation),
     }
     if evaluation.path is not None:
         figures["recorded_path"] = _path_figure(evaluation, evaluation.path, best)
@@ -317,7 +317,7 @@ def _attractor_figures(dynamics: Dynamics) -> dict[str, Figure]:
     return figures
 
 
-def _relation_figures(evaluation: Evaluation) -> dict[str, Figure]:
+def relation_figures(evaluation: Evaluation) -> dict[str, Figure]:
     """Draw the lattice that modules have in common, their drifts, and what displacing one does."""
     found, periods = evaluation.dynamics, evaluation.modules.period_m
     if found.relations is None or found.drifts is None or found.coupling is None:

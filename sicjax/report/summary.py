@@ -62,7 +62,7 @@ def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
         "place": _place_summary(evaluation.dynamics.places),
         "attractor": attractor_summary(evaluation.dynamics.attractor),
         "attractor_untrained": attractor_summary(evaluation.dynamics.untrained),
-        "module_relation": _relation_summary(evaluation.dynamics),
+        "module_relation": relation_summary(evaluation.dynamics),
         "recorded_path_correlation": np.nan if path is None else path.correlation,
         "recorded_path_pieces_correlation": np.nan if path is None else path.pieces_correlation,
         "training_range_m": evaluation.training_range_m,
@@ -159,7 +159,7 @@ def _place_summary(found: DistanceMap) -> dict[str, Any]:
 
 
 def attractor_summary(found: Attractor | None) -> dict[str, Any] | None:
-    """Return the numbers of one network's attractor; None where states are zero."""
+    """Return the numbers of one network's attractor; None where there is none to measure."""
     if found is None:
         return None
     middle = QUANTILES.index(0.5)
@@ -175,7 +175,8 @@ def attractor_summary(found: Attractor | None) -> dict[str, Any] | None:
     }
 
 
-def _relation_summary(found: Dynamics) -> dict[str, Any] | None:
+def relation_summary(found: Dynamics) -> dict[str, Any] | None:
+    """Return how modules are related; None for fewer than two."""
     if found.relations is None or found.drifts is None or found.coupling is None:
         return None
     whole, drifts, coupling = found.relations.whole, found.drifts, found.coupling

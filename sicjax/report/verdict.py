@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sicjax.report.evaluate import DRIFT_STEPS, SHORT_BOXES_M, VERDICT_BOX_M, Evaluation
+from sicjax.report.evaluate import SHORT_BOXES_M, VERDICT_BOX_M, Evaluation
 
 FEW_UPDATES = 1000  # in fewer, no network has grown a lattice
 ROLLS = "python -m experiments.evaluate --workdir=DIR --torus_rolls=20"
@@ -24,7 +24,7 @@ class Row(NamedTuple):
 def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
     """Return the sentences at the top: which cells, which boxes, how long, tori."""
     grids, active = summary["kinds"]["grid"], summary["active_units"]
-    box = f"{VERDICT_BOX_M:g} m box"
+    box, longest = f"{VERDICT_BOX_M:g} m box", _longest(evaluation)
     if not active:
         return [f"No grid cells: none of the {summary['num_units']} units fires by place at all."]
     if not grids:
@@ -33,16 +33,18 @@ def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
             words.append(
                 f"The network has had {summary['step']:,} updates; lattices form in thousands."
             )
-        return [*words, _position_sentence(summary)]
+        return [*words, _position_sentence(summary, longest)]
     return [
-        _modules_sentence(summary, box), _boxes_sentence(summary), _position_sentence(summary),
-        _torus_sentence(summary),
+        _modules_sentence(summary, box), _boxes_sentence(summary),
+        _position_sentence(summary, longest), _torus_sentence(summary),
     ]  # fmt: skip
 
 
 def _modules_sentence(summary: Mapping[str, Any], box: str) -> str:
     modules, grids = summary["modules"], summary["kinds"]["grid"]
-    cells = f"{grids} grid cell{'' if grids == 1 else 's'} among {summary['active_units']} active units"
+    cells = (
+        f"{grids} grid cell{'' if grids == 1 else 's'} among {summary['active_units']} active units"
+    )
     if not modules:
         return f"{cells}, too few alike for a module ({box})."
     count = _NUMBERS[len(modules)] if len(modules) < len(_NUMBERS) else str(len(modules))
@@ -61,15 +63,15 @@ def _boxes_sentence(summary: Mapping[str, Any]) -> str:
     return " ".join(texts)
 
 
-def _position_sentence(summary: Mapping[str, Any]) -> str:
+def _position_sentence(summary: Mapping[str, Any], longest: int) -> str:
     steps = summary["steps_position_holds"]
     who = "a grid cell's" if summary["kinds"]["grid"] else "a unit's"
     if not np.isfinite(steps):
         return "Nothing varies along a walk, so there is no path integration to measure."
     if steps <= 0:
         return f"There is no path integration: position never explains half of {who} variance."
-    if steps >= DRIFT_STEPS:
-        return f"Path integration holds for {DRIFT_STEPS:,} steps and more."
+    if steps >= longest:
+        return f"Path integration holds for {longest:,} steps and more."
     return (
         f"Path integration holds for {steps:,.0f} steps, until position explains less than half"
         f" of {who} variance."
@@ -156,16 +158,21 @@ def _path_rows(
 ) -> list[Row]:
     found, place = summary["path_integration"], summary["place"]
     first, short = evaluation.first.title, evaluation.short[SHORT_BOXES_M[0]].title
-    walks = f"2 m box, walks of {DRIFT_STEPS:,} steps"
+    longest = _longest(evaluation)
+    walks = f"2 m box, walks of {longest:,} steps"
     chance = found["chance_neural_distance"]
     drifts = [_percent(found[f"neural_distance_after_{n}"] / chance) if chance else "–"
               for n in (100, 1000, 10_000)]  # fmt: skip
-    far = place["range_m"]
-    reach = f"{far:.2f} m" if np.isfinite(far) else "–"
+    floor, far = (
+        place["distance_same_place"] / max(place["distance_plateau"], 1e-12),
+        place["range_m"],
+    )
+    reach = f"{far:.2f} m" if np.isfinite(far) and floor < 0.5 else "none found"
     rows = [
-        Row("Steps until position explains less than half", _steps(summary["steps_position_holds"]),
+        Row("Steps until position explains less than half",
+            _steps(summary["steps_position_holds"], longest),
             "Of a grid cell's variance (an active unit's, where there is none), by its short-walk"
-            " map; the code is lost then. Usual: 500 to 1,500; 0 untrained.", walks),
+            " map; the code is lost then. Usual: some 800; untrained, 0.", walks),
         Row("Variance that position explains, 120 and 2,000 steps",
             f"{_number(summary['variance_explained_short'])},"
             f" {_number(summary['variance_explained_long'])}",
@@ -173,9 +180,10 @@ def _path_rows(
             f"{short}; {first}"),
         Row("Distance from the map's state after 100 / 1,000 / 10,000 steps", " / ".join(drifts),
             "Of that between two random places (100 %). Usual: 20, 55 and 100 %.", walks),
-        Row("Range over which places are told apart", reach,
-            "Nearest displacement that the code takes for none; – where it repeats nowhere within"
-            " reach or tells nothing apart. Usual: the coarsest period.",
+        Row("Range over which places are told apart",
+            f"{reach} (at one place, states differ by {_percent(floor)} of what they do elsewhere)",
+            "Nearest displacement that the code takes for none. Usual: a little less than the"
+            " coarsest period, and 20 %; above 50 % no place is told from another.",
             "4 m box, walks of 120 steps"),
         Row("Speed of the code: spread over places and directions",
             _percent(found["neural_speed_variation"]),
@@ -209,7 +217,7 @@ def _attractor_rows(summary: Mapping[str, Any]) -> list[Row]:
     return [
         Row("Steps to return after a push of 20 % off the manifold",
             f"{walking[0]} (untrained {walking[1]})",
-            "To within 2 %, walking. Few steps mean that errors are corrected; usual: 10 to 15.",
+            "To within 2 %, walking. Few steps mean that errors are corrected; usual: some 10.",
             "walks in the 2 m box"),
         Row(f"Gain of {length} steps, along and across", f"{gains[0]} (untrained {gains[1]})",
             "What is left of a small displacement. A continuous attractor keeps those along the"
@@ -256,10 +264,15 @@ def _other_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]
     ]  # fmt: skip
 
 
-def _steps(count: float) -> str:
+def _longest(evaluation: Evaluation) -> int:
+    """Return the steps of the walks along which path integration is followed."""
+    return int(evaluation.path_integration.drift.edges[-1])
+
+
+def _steps(count: float, longest: float = np.inf) -> str:
     if not np.isfinite(count):
         return "–"
-    return f"{count:,.0f}" + (" or more" if count >= DRIFT_STEPS else "")
+    return f"{count:,.0f}" + (" or more" if count >= longest else "")
 
 
 def _number(value: float) -> str:
