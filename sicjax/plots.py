@@ -71,7 +71,8 @@ def as_picture(figure: Figure, *, dpi: float = 100) -> np.ndarray:
 def ratemap_sheet(
     ratemaps: ArrayLike, box_m: float, *, order: ArrayLike | None = None,
     titles: Sequence[str] | None = None, tops: ArrayLike | None = None, columns: int = 12,
-    title: str = "", cmap: str = CMAP, fig: Figure | None = None,
+    groups: Sequence[tuple[str, int]] | None = None, title: str = "", cmap: str = CMAP,
+    fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
     """All rate maps side by side, each on its own colour scale from 0 to its peak.
 
@@ -82,6 +83,8 @@ def ratemap_sheet(
         titles: [N] short texts, one above each map.
         tops: [N] value of the brightest colour of each map; its peak when not given.
         columns: maps in a row.
+        groups: headings of the maps shown and how many, in order, come under each; every group
+            begins a row of its own.
         title: of the sheet.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
@@ -91,7 +94,7 @@ def ratemap_sheet(
     peaks = _peaks(maps) if tops is None else np.asarray(tops, dtype=float)
     colours = _paint(maps[shown], 0.0, peaks[shown], cmap)
     labels = None if titles is None else [titles[n] for n in shown]
-    figure, ax, _ = _sheet(colours, labels, columns, title, fig)
+    figure, ax, _ = _sheet(colours, labels, columns, title, fig, groups)
     side = maps.shape[-1]
     _scale_bar(ax, side / box_m, box_m, side)
     _colour_key(ax, cmap, ("0", "peak"), side)
@@ -416,7 +419,7 @@ def neural_distance(
 
 def against_steps(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, y: str, chance: float | None = None,
-    ax: Axes | None = None,
+    level: float | None = None, ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """Draw curves against the number of steps of a walk, on a logarithmic axis.
 
@@ -424,6 +427,7 @@ def against_steps(
         curves: name to steps [K] and values [K]; NaN leaves a gap.
         y: label of the values.
         chance: value marked by a dashed line.
+        level: value marked by a dotted line.
         ax: where to draw.
     """
     ax = _axes(ax)
@@ -431,6 +435,11 @@ def against_steps(
         ax.plot(steps, values, color=colour, lw=1.4, label=name)
     if chance is not None:
         ax.axhline(chance, color=FAINT, ls="--", lw=1, label="chance")
+    if level is not None:
+        ax.axhline(level, color=FAINT, ls=":", lw=1)
+    known = np.concatenate([_finite(steps) for steps, _ in curves.values()])
+    if known.size:  # for curves that are all NaN
+        ax.set_xlim(known.min() / 1.3, 1.3 * known.max())
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
     ax.set_ylim(bottom=0)
@@ -684,17 +693,23 @@ def _paint(maps: np.ndarray, bottom: float, tops: np.ndarray, cmap: str) -> np.n
 
 
 def _sheet(
-    colours: np.ndarray, labels: list[str] | None, columns: int, title: str, fig: Figure | None
-) -> tuple[Figure, Axes, np.ndarray]:
+    colours: np.ndarray, labels: list[str] | None, columns: int, title: str, fig: Figure | None,
+    groups: Sequence[tuple[str, int]] | None = None,
+) -> tuple[Figure, Axes, np.ndarray]:  # fmt: skip
     """Painted maps as one picture; axes in bins, y down; the maps' top left corners [K, 2]."""
     count, side = colours.shape[:2]
     columns = max(min(columns, count), 5)
-    rows = -(-count // columns)
     gap, head = round(_GAP * side), round(_HEAD * side if labels else _GAP * side)
-    row, column = np.divmod(np.arange(count), columns)
-    corners = np.stack([column * (side + gap), row * (side + head) + head], axis=-1)
-    width, height = columns * (side + gap) - gap, rows * (side + head)
-    picture = np.full((height, width, 4), 255, np.uint8)
+    rooms = [(0, count)] if groups is None else [(round(0.36 * side), size) for _, size in groups]
+    corners, dividers, height = np.zeros((count, 2), int), [], 0
+    for first, (room, size) in zip(np.cumsum([0, *(n for _, n in rooms)]), rooms, strict=False):
+        dividers.append(height)
+        row, column = np.divmod(np.arange(size), columns)
+        x, y = column * (side + gap), height + room + row * (side + head) + head
+        corners[first : first + size] = np.stack([x, y], axis=-1)
+        height += room + -(-size // columns) * (side + head)
+    width = columns * (side + gap) - gap
+    picture = np.full((max(height, 1), width, 4), 255, np.uint8)
     for (x, y), tile in zip(corners, colours, strict=True):
         picture[y : y + side, x : x + side] = tile[::-1]
     foot, top = _FOOT * side, 0.36 * side if title else 0.0
@@ -708,6 +723,10 @@ def _sheet(
     ax.set_axis_off()
     for (x, y), label in zip(corners, labels or [], strict=False):
         ax.text(x, y - 0.03 * side, label, fontsize=6.5, color=INK, va="bottom")
+    for y, (heading, _) in zip(dividers, groups or (), strict=False):
+        line = y + 0.1 * side
+        ax.plot([0, width], [line, line], color=FAINT, lw=0.8)
+        ax.text(0, line + 0.05 * side, heading, fontsize=8.5, color=INK, va="top", weight="bold")
     ax.text(0, -0.16 * side, title, fontsize=10.5, color=INK, va="bottom")
     return figure, ax, corners
 

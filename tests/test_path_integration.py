@@ -9,6 +9,7 @@ from sicjax.analysis.path_integration import (
     distance_against_separation,
     distance_at_same_place,
     drift,
+    explained_by_maps,
 )
 from sicjax.analysis.ratemaps import bin_positions
 
@@ -91,6 +92,23 @@ def test_drift_is_the_error_put_in(walks, ratemaps):
     inside = np.clip(walks, -0.6, 0.6)
     shifted = drift(code(inside + np.array([0.3, 0.0])), inside, EDGES, ratemaps, BOX_M)
     np.testing.assert_allclose(shifted.error_m, 0.3, atol=0.03)  # a bin is 4 cm
+
+
+def test_maps_explain_a_code_until_it_is_lost(walks, ratemaps):
+    """Of a third of the states replaced by those of other places, 1 - 2/3 is explained."""
+    told = explained_by_maps(code(walks), walks, EDGES, ratemaps, BOX_M)
+    assert told.shape == (3, 16)
+    assert told.min() > 0.97  # places within half a bin
+    rng = np.random.default_rng(0)
+    other = rng.permutation(walks.reshape(-1, 2)).reshape(walks.shape)
+    lost = np.arange(200)[:, None] >= 100  # half of the walk
+    some = lost & (rng.random((20, 200, 1)) < 1 / 3)
+    partly = explained_by_maps(code(np.where(some, other, walks)), walks, EDGES, ratemaps, BOX_M)
+    np.testing.assert_allclose(partly[:2], told[:2])
+    np.testing.assert_allclose(np.median(partly[2]), 1 / 3, atol=0.05)  # 4,000 states
+    gone = explained_by_maps(code(np.where(lost, other, walks)), walks, EDGES, ratemaps, BOX_M)
+    assert gone[2].max() < 0
+    assert np.isnan(explained_by_maps(0 * code(walks), walks, EDGES, ratemaps, BOX_M)).all()
 
 
 def test_conformality_of_rotations():

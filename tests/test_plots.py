@@ -80,6 +80,32 @@ def test_sheet_shows_the_ordered_units_with_y_up(maps):
     assert ink(figure).std() > 0
 
 
+def test_steps_are_drawn_where_nothing_is_known():
+    figure = plots.blank_figure()
+    ax = plots.against_steps({"gap": ([10, 1000], [np.nan] * 2)}, y="y", ax=figure.subplots())
+    ink(figure)
+    assert ax.get_xlim() == (10 / 1.3, 1300)
+
+
+def test_groups_of_a_sheet_begin_rows_of_their_own(maps):
+    maps[:] = np.arange(1, 4)[:, None, None]
+    figure = plots.blank_figure()
+    plots.ratemap_sheet(
+        maps, 2.0, order=[2, 0, 1], tops=[4, 4, 4], groups=[("Alike", 2), ("Other", 1)], fig=figure
+    )
+    assert {"Alike", "Other"} <= set(texts(figure))
+    picture = figure.axes[0].images[0].get_array()
+    gap, room = round(0.08 * 20), round(0.36 * 20)
+    assert picture.shape[0] == 2 * (room + gap + 20)
+    colour = np.round(255 * np.array(mpl.colormaps[plots.CMAP]([0.25, 0.5, 0.75])))
+    top, second = room + gap, 2 * (room + gap) + 20
+    for y, x, unit in ((top, 0, 2), (top, 20 + gap, 0), (second, 0, 1)):
+        np.testing.assert_allclose(picture[y, x], colour[unit], atol=1)  # colours are bytes
+    assert (picture[second, 20 + gap] == 255).all()  # nothing beside it
+    heights = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
+    assert 0 < heights["Alike"] < top < heights["Other"] < second
+
+
 def test_sheet_takes_another_colour_map_and_scale(maps):
     jet = plots.ratemap_sheet(maps[:1], 2.0, tops=[2.0], cmap="jet", fig=plots.blank_figure())
     picture = jet.axes[0].images[0].get_array()

@@ -19,11 +19,13 @@ from PIL import Image
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import default
-from sicjax.report import evaluate
-from sicjax.report.figures import display_order, examples
+from sicjax.report import dynamics, evaluate
+from sicjax.report.figures import display_order, examples, relation_figures
 from sicjax.report.folder import replacing, write_report
 from sicjax.report.index import write_index
 from sicjax.report.snapshots import Snapshot
+from sicjax.report.summary import relation_summary, steps_position_holds
+from sicjax.report.verdict import headline
 from sicjax.run import Run, num_bins
 from sicjax.training import make_init
 from sicjax.trajectories import smooth_walks
@@ -72,6 +74,9 @@ def small():
         patch.setattr(evaluate, "DRIFT_STEPS", 400)
         patch.setattr(evaluate, "SAMPLES", 500)
         patch.setattr(evaluate, "BATCH_STEPS", 6000)
+        patch.setattr(dynamics, "PAIRED", 500)
+        patch.setattr(dynamics, "PERTURBED", 8)
+        patch.setattr(dynamics, "REFERENCES", 500)
         yield
 
 
@@ -176,7 +181,8 @@ def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
         def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, key=None):
             return super().ratemaps(box_m)._replace(ratemaps=0 * known_maps(box_m))
 
-    dead = DeadRun(run.config, run.parameters, failure="invariance went non-finite at step 7")
+    silent = run.parameters._replace(initial_direction=-jnp.ones(UNITS))
+    dead = DeadRun(run.config, silent, failure="invariance went non-finite at step 7")
     folder = tmp_path / "network_000"
     note = "no ratinabox here"
     page = write_report(dead, folder, metrics=[], recorded_note=note).read_text()
@@ -190,7 +196,107 @@ def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
     assert summary["lattice_fraction"] is None
     assert summary["constant_share"] is None
     assert summary["modules"] == []
+    assert f"none of the {UNITS} units fires" in page
+    assert page.index("went non-finite") < page.index("No grid cells") < page.index("<table")
+    for key in ("attractor", "module_relation", "steps_position_holds"):
+        assert summary[key] is None
+    assert not list(folder.glob("attractor_*.png")) + list(folder.glob("module_*.png"))
     assert (folder / "modules.csv").read_text().startswith("module,units")
+
+
+def test_page_says_first_what_came_out(written):
+    page = " ".join((written / "report.html").read_text().split())
+    assert (
+        f"{MODULE} grid cells among {UNITS - 2} active units, in one module: {MODULE} cells of"
+        " period 0.50 m (3 m box). Most keep their period in the 2 m and 4 m box."
+    ) in page
+    assert "Whether modules are tori has not been tested" in page
+    assert "python -m experiments.evaluate --workdir=DIR --torus_rolls=20" in page
+    sheet = base64.b64encode((written / "ratemaps_3m.png").read_bytes()).decode()
+    assert page.index("grid cells among") < page.index(sheet) < page.index("<table")
+    assert "grey where no walk came" in page
+    assert "swipe sideways" in page
+    assert "arXiv 2311.02316" in page
+    assert "num_units: 17" in page  # the config
+    assert f"jax {jax.__version__}" in page
+
+
+def test_untrained_network_follows_no_place_and_keeps_none(written):
+    """The maps are known, but the network that walks has not been trained."""
+    summary = json.loads((written / "summary.json").read_text())
+    assert summary["steps_position_holds"] == 0
+    assert "There is no path integration" in (written / "report.html").read_text()
+    assert summary["grid_cells_of_same_period"] == {"2m": 1.0, "4m": 1.0}
+    assert summary["module_relation"] is None  # there is one module
+    assert summary["attractor"].keys() == summary["attractor_untrained"].keys()
+    assert 0 < summary["attractor"]["gain_across"][-1] < 1
+    assert summary["place"]["distance_plateau"] >= summary["place"]["distance_same_place"] > 0
+    for name in ("distance_map", "explained", "attractor_return", "attractor_gains", "noise_drift"):
+        assert (written / f"{name}.png").exists()
+
+
+def test_two_modules_are_related_and_drawn(run):
+    """A lattice and the one finer by the root of 3, turned by 30 degrees: 3 cells to 1."""
+    coarse = hexagonal_basis(0.9, 10)
+    fine = coarse / np.sqrt(3) @ np.array([[3**0.5, 1], [-1, 3**0.5]]) / 2
+    lattices = np.stack([[a, b, b - a] for a, b in (fine, coarse)])
+    members = (np.arange(4), np.arange(4, 8))
+    bases = [fine] * 4 + [coarse] * 4
+    phases = np.random.default_rng(0).random((UNITS, 2))
+    box = {"box_m": 2.0, "bins": num_bins(2.0)}
+    maps = [lattice_map(bases[n % 8], phase=phases[n], **box) for n in range(UNITS)]
+    walked = dynamics.walk(run, 4.0, 50, 120)
+    found = dynamics.measure_dynamics(
+        run, walked, SimpleNamespace(members=members, lattice=lattices),
+        RateMaps(np.stack(maps), None, 2.0, None, None),
+    )  # fmt: skip
+    summary = relation_summary(found)
+    assert summary["verdict"] == "nested"
+    assert summary["index"].tolist() == [3, 1]
+    assert summary["error"] < 1e-6
+    assert summary["p"] < 1e-3
+    assert summary["displacement_m"] == pytest.approx(0.09 / np.sqrt(3))
+    assert summary["drift_correlation"].shape == (1,)
+    assert summary["shift_after_displacement_m"].shape == (2, 2)
+    modules = SimpleNamespace(period_m=np.array([0.52, 0.9]))
+    figures = relation_figures(SimpleNamespace(dynamics=found, modules=modules))
+    assert list(figures) == ["module_relation", "module_drift", "module_coupling"]
+    assert "indices 3 : 1" in figures["module_relation"].axes[0].get_title(loc="left")
+
+
+@pytest.mark.parametrize(
+    ("shares", "steps"),
+    [
+        ([1, 0.9, 0.3], 200 * 10**0.5 * 10 ** (2 / 3)),  # two thirds of the way from 0.9 to 0.3
+        ([0.4, 0.9, 0.9], 0),
+        ([1, 1, 0.5], 20_000),
+        ([np.nan] * 3, np.nan),
+    ],
+)
+def test_steps_that_position_holds_are_read_between_spans(shares, steps):
+    """Spans of 20 to 20,000 steps, a decade each: their middles are 63, 632 and 6,325."""
+    explained = np.array(shares)[:, None]
+    found = SimpleNamespace(
+        units=SimpleNamespace(is_grid=np.array([True])), active=np.array([True]),
+        path_integration=SimpleNamespace(
+            explained=explained, drift=SimpleNamespace(edges=np.array([20, 200, 2000, 20_000]))
+        ),
+    )  # fmt: skip
+    assert steps_position_holds(found) == pytest.approx(steps, nan_ok=True)
+
+
+def test_a_run_of_a_few_steps_is_told_as_one():
+    summary = {
+        "kinds": {"grid": 0}, "active_units": 9, "num_units": 12, "step": 20,
+        "steps_position_holds": 0.0,
+    }  # fmt: skip
+    edges = SimpleNamespace(drift=SimpleNamespace(edges=np.array([10, 10_000])))
+    words = " ".join(headline(summary, SimpleNamespace(path_integration=edges)))
+    assert words == (
+        "No grid cells: none of 9 active units passes in the 3 m box. The network has had 20"
+        " updates; lattices form in thousands. There is no path integration: position never"
+        " explains half of a unit's variance."
+    )
 
 
 def test_index_links_every_network(written):

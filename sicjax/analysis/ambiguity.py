@@ -155,4 +155,5 @@ def _bottom(values: np.ndarray, y: np.ndarray, x: np.ndarray, dy: int, dx: int) 
     before, after = values[y - dy, x - dx], values[y + dy, x + dx]
     bend = before + after - 2 * values[y, x]
     usable = np.isfinite(bend) & (bend > 1e-12)
-    return np.where(usable, (before - after) / np.where(usable, 2 * bend, 1), 0.0)
+    slope = np.where(usable, before, 0) - np.where(usable, after, 0)
+    return slope / np.where(usable, 2 * bend, 1)

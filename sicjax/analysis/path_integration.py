@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sicjax.analysis.ratemaps import bin_positions, check_box, check_ratemaps
+from sicjax.analysis.ratemaps import bin_index, bin_positions, check_box, check_ratemaps
 from sicjax.model import norm_relu
 
 _PAIRS_AT_ONCE = 4_000_000
@@ -177,6 +177,46 @@ def drift(
         chance_distance=float(np.linalg.norm(flat - directions[nearest[other]], axis=-1).mean()),
         chance_error_m=float(np.median(random_errors)),
     )
+
+
+def explained_by_maps(
+    states: ArrayLike, positions: ArrayLike, edges_steps: ArrayLike, ratemaps: ArrayLike,
+    box_m: float,
+) -> np.ndarray:  # fmt: skip
+    """Share of each unit's variance that its map at the true place explains, span by span of walks.
+
+    1 - mean (activity - map)^2 / variance: 1 while the code is where its map says, 0 or less when
+    the map says no more than the unit's mean does. A code that repeats itself is no worse for that.
+
+    Args:
+        states: [W, T, N].
+        positions: [W, T, 2] metres, inside the box.
+        edges_steps: [K + 1], bins of steps since the start, rising.
+        ratemaps: [N, bins, bins], the code near the start of a walk: maps of short walks.
+        box_m: side of their box, metres.
+
+    Returns:
+        [K, N]; NaN for a unit that doesn't vary.
+
+    Raises:
+        ValueError: shapes that don't match.
+    """
+    codes, places = _check_walks(states, positions)
+    maps, edges = check_ratemaps(ratemaps), np.asarray(edges_steps, dtype=int)
+    times, owner = _times(edges, codes.shape[1], _TIMES)
+    table = maps.reshape(len(maps), -1).T
+    shares = []
+    for k in range(len(edges) - 1):
+        chosen = times[owner == k]
+        active = codes[:, chosen].reshape(-1, codes.shape[2])
+        index = bin_index(places[:, chosen].reshape(-1, 2), box_m, maps.shape[1])
+        known = np.append(np.isfinite(table).all(axis=1), False)[index]
+        active, expected = active[known], table[index[known]]
+        variance = active.var(axis=0)
+        error = ((active - expected) ** 2).mean(axis=0)
+        varies = variance > 1e-12
+        shares.append(np.where(varies, 1 - error / np.where(varies, variance, 1), np.nan))
+    return np.array(shares)
 
 
 def conformality(

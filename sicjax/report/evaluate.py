@@ -25,19 +25,20 @@ from sicjax.analysis.path_integration import (
     distance_against_separation,
     distance_at_same_place,
     drift,
+    explained_by_maps,
 )
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.torus import TorusTest, torus_test
 from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
+from sicjax.report.dynamics import Dynamics, Walked, measure_dynamics, walk
 from sicjax.run import (
     BATCH_STEPS,
-    DROPPED_STEPS,
     MEAN_SPEED,
     SHORT_WALK_STEPS,
     WALK_STEPS,
     Run,
 )
-from sicjax.trajectories import Walk, smooth_walks
+from sicjax.trajectories import Walk
 
 BOXES_M = (2.0, 3.0, 4.0)  # of the long walks
 SHORT_BOXES_M = (2.0, 3.0)
@@ -94,6 +95,7 @@ class PathIntegration:
     same_place: Binned  # neural distance at the same place by different paths, against steps
     drift: Drift  # from the short-walk maps of the 2 m box
     conformality: Conformality  # in the largest box
+    explained: np.ndarray  # [K, N] of units' variance, by their short-walk maps; K as of `drift`
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Evaluation:
     modules: Modules
     tori: tuple[TorusTest, ...]  # one for each module
     path_integration: PathIntegration
+    dynamics: Dynamics
     path: PathMapped | None
     training_range_m: float  # 99 % of the training positions are nearer to the start
 
@@ -146,7 +149,10 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         }
         brief = {box: _map(run, submit, box, steps=SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
         other = {name: _map(run, submit, BOXES_M[0], speed=SPEEDS[name]) for name in SPEEDS}
-        path_integration = _path_integration(run, brief[SHORT_BOXES_M[0]][0])
+        # As many walks as `Run.ratemaps` runs at once, for which programs are compiled.
+        wide = walk(run, BOXES_M[-1], BATCH_STEPS // SHORT_WALK_STEPS, SHORT_WALK_STEPS)
+        near_start = brief[SHORT_BOXES_M[0]][0]
+        path_integration = _path_integration(run, near_start, wide)
         largest = run.config.data.max_velocity
         usual = MEAN_SPEED * largest
         long = {box: Mapped(*_scored(drawn[box]), WALK_STEPS, usual) for box in BOXES_M}
@@ -165,6 +171,7 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         if recorded_path is not None:
             path = _along(run, recorded_path, long, lattice != "")
         units, modules, tori = judged.result()
+        dynamics = measure_dynamics(run, wide, modules, near_start)
     constant = constant_units(first.maps.ratemaps) & active
     return Evaluation(
         long=long,
@@ -178,6 +185,7 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         modules=modules,
         tori=tori,
         path_integration=path_integration,
+        dynamics=dynamics,
         path=path,
         training_range_m=_training_range(run),
     )
@@ -268,22 +276,18 @@ def _median_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return median((one * two).sum(axis=1)[spread > 0] / spread[spread > 0])
 
 
-def _path_integration(run: Run, reference: RateMaps) -> PathIntegration:
+def _path_integration(run: Run, reference: RateMaps, wide: Walked) -> PathIntegration:
     """Measure along long walks in the reference maps' box and along short ones in the largest."""
-    walk, states = _walks(run, reference.box_m, DRIFT_WALKS, DRIFT_STEPS)
+    long = walk(run, reference.box_m, DRIFT_WALKS, DRIFT_STEPS)
     spans = np.unique(np.geomspace(10, DRIFT_STEPS, 25).astype(int))
-    # As many as `Run.ratemaps` runs at once, for which programs are compiled.
-    brief = BATCH_STEPS // SHORT_WALK_STEPS
-    wide, wide_states = _walks(run, BOXES_M[-1], brief, SHORT_WALK_STEPS)
-    wide, wide_states = wide[:, DROPPED_STEPS:], wide_states[:, DROPPED_STEPS:]
-    some = np.random.default_rng(0).permutation(wide[..., 0].size)[:SAMPLES]
-    samples = wide_states.reshape(-1, wide_states.shape[-1])[some], wide.reshape(-1, 2)[some]
+    against_map = (long.states, long.positions, spans, reference.ratemaps, reference.box_m)
+    samples = wide.samples(SAMPLES)
     turns = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
     headings = np.stack([np.cos(turns), np.sin(turns)], axis=-1)
     return PathIntegration(
         separation=distance_against_separation(*samples, _SEPARATIONS_M),
-        same_place=distance_at_same_place(states, walk, spans[::2]),
-        drift=drift(states, walk, spans, reference.ratemaps, reference.box_m),
+        same_place=distance_at_same_place(long.states, long.positions, spans[::2]),
+        drift=drift(*against_map),
         conformality=conformality(
             *samples,
             np.asarray(run.transition(jnp.asarray(STEP_M * headings))),
@@ -291,17 +295,8 @@ def _path_integration(run: Run, reference: RateMaps) -> PathIntegration:
             box_m=BOXES_M[-1],
             bins=_SPEED_BINS,
         ),
+        explained=explained_by_maps(*against_map),
     )
-
-
-def _walks(run: Run, box_m: float, walks: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions [W, T, 2] and states [W, T, N] of smooth walks like those of the maps."""
-    largest = run.config.data.max_velocity
-    walk = smooth_walks(
-        jax.random.key(1), num_walks=walks, num_steps=steps, box_m=box_m, max_velocity=largest,
-        mean_speed=MEAN_SPEED * largest,
-    )  # fmt: skip
-    return np.asarray(walk.positions), np.asarray(run.rollout(walk.steps, exact=False))
 
 
 def _training_range(run: Run) -> float:

@@ -16,9 +16,10 @@ from sicjax.analysis.kinds import GLANCE_HEXAGONAL, GLANCE_SQUARE, SILENT_PEAK
 from sicjax.analysis.waves import mean_power
 from sicjax.method import draw_batch, make_settings
 from sicjax.report import snapshots
+from sicjax.report.dynamics import Dynamics
 from sicjax.report.evaluate import BOXES_M, SHORT_BOXES_M, Evaluation, Mapped, PathMapped
 from sicjax.report.snapshots import Snapshot
-from sicjax.report.summary import bin_middles
+from sicjax.report.summary import bin_middles, explained
 from sicjax.run import BIN_M, SHORT_WALK_STEPS, WALK_STEPS, Run
 
 SHOWN = 8  # units in the figures that compare maps
@@ -42,7 +43,9 @@ def draw(
     figures = {
         "ratemaps_2m": _rate_sheet(evaluation.first, evaluation, order),
         "ratemaps_2m_short": _rate_sheet(short, evaluation, order[:count]),
-        "ratemaps_3m": _rate_sheet(evaluation.verdict, evaluation, by_module),
+        "ratemaps_3m": _rate_sheet(
+            evaluation.verdict, evaluation, by_module, _module_groups(evaluation, by_module)
+        ),
         "autocorrelograms_3m": _correlogram_sheet(evaluation, by_module),
         **_score_figures(evaluation),
         **_module_figures(evaluation),
@@ -54,6 +57,8 @@ def draw(
         ),
         **_comparison_figures(evaluation),
         **_path_integration_figures(evaluation),
+        **_attractor_figures(evaluation.dynamics),
+        **relation_figures(evaluation),
     }
     if evaluation.path is not None:
         figures["recorded_path"] = _path_figure(evaluation, evaluation.path, best)
@@ -113,7 +118,23 @@ def module_order(evaluation: Evaluation) -> np.ndarray:
     return np.lexsort((phase[:, 1], np.floor(6 * phase[:, 0]), ~evaluation.active, group))
 
 
-def _rate_sheet(mapped: Mapped, evaluation: Evaluation, order: np.ndarray) -> Figure:
+def _module_groups(evaluation: Evaluation, order: np.ndarray) -> list[tuple[str, int]]:
+    """Return the headings of units sorted by `module_order`, and how many come under each."""
+    units, modules = evaluation.units, evaluation.modules
+    groups = [
+        (f"Module {k}: {len(members)} grid cells, period {modules.period_m[k]:.2f} m", len(members))
+        for k, members in enumerate(modules.members)
+    ]
+    alone = int(np.sum((units.module < 0) & units.is_grid))
+    rest = len(order) - sum(count for _, count in groups) - alone
+    named = [("Grid cells of no module", alone), ("Other active units", rest)]
+    return [(name, count) for name, count in [*groups, *named] if count > 0]
+
+
+def _rate_sheet(
+    mapped: Mapped, evaluation: Evaluation, order: np.ndarray,
+    groups: Sequence[tuple[str, int]] | None = None,
+) -> Figure:  # fmt: skip
     peaks = np.nanmax(mapped.maps.ratemaps, axis=(1, 2))
     return plots.ratemap_sheet(
         mapped.maps.ratemaps,
@@ -121,6 +142,7 @@ def _rate_sheet(mapped: Mapped, evaluation: Evaluation, order: np.ndarray) -> Fi
         order=order,
         titles=_titles(mapped, evaluation),
         tops=np.maximum(peaks, SILENT_PEAK),
+        groups=groups,
         title=mapped.title[0].upper() + mapped.title[1:],
         fig=plots.blank_figure(),
     )
@@ -230,8 +252,19 @@ def _comparison_figures(evaluation: Evaluation) -> dict[str, Figure]:
 def _path_integration_figures(evaluation: Evaluation) -> dict[str, Figure]:
     found = evaluation.path_integration
     apart, same, gone, speeds = found.separation, found.same_place, found.drift, found.conformality
-    figures = {name: plots.blank_figure() for name in ("neural_distance", "drift", "decoding")}
+    names = ("explained", "neural_distance", "distance_map", "drift", "decoding")
+    figures = {name: plots.blank_figure() for name in names}
     panels = {name: figure.subplots() for name, figure in figures.items()}
+    places = evaluation.dynamics.places
+    plots.against_steps(
+        {"grid cells" if evaluation.units.is_grid.any() else "active units":
+            (bin_middles(gone.edges), np.maximum(explained(evaluation), 0))},
+        y="variance explained by position", level=0.5, ax=panels["explained"],
+    )  # fmt: skip
+    plots.distance_map(
+        places.distance, places.bin_m, dips_m=places.dips_m, range_m=places.range_m,
+        ax=panels["distance_map"],
+    )  # fmt: skip
     plots.neural_distance(
         apart.edges, apart.mean, apart.std,
         training_range_m=evaluation.training_range_m, ax=panels["neural_distance"],
@@ -252,6 +285,61 @@ def _path_integration_figures(evaluation: Evaluation) -> dict[str, Figure]:
         fig=plots.blank_figure(),
     )  # fmt: skip
     return figures
+
+
+def _attractor_figures(dynamics: Dynamics) -> dict[str, Figure]:
+    """Draw what perturbed states do, by what steps scale displacements, and what noise does."""
+    found, null = dynamics.attractor, dynamics.untrained
+    if found is None:
+        return {}
+    names = ("attractor_gains", "noise_drift")
+    figures = {"attractor_return": plots.blank_figure(9.4, 3.6)}
+    figures |= {name: plots.blank_figure() for name in names}
+    panels = figures["attractor_return"].subplots(1, 2, sharey=True)
+    for ax, where, kind in zip(panels, ("walking", "resting"), ("_walking", ""), strict=True):
+        name = f"across{kind}"
+        orbit, across = getattr(found, name).distance, found.across
+        other = None if null is None else getattr(null, name).distance
+        plots.attractor_return(across.steps, orbit, across.amplitudes, null=other, ax=ax)
+        ax.set_xlabel(f"steps since the perturbation, {where}")
+    panels[0].set_ylim(bottom=0.01)  # below, differences are the noise of the floor
+    panels[1].set_ylabel("")
+    gains = {"along": found.gains.along, "across": found.gains.across}
+    if null is not None:
+        gains |= {"along, untrained": null.gains.along, "across, untrained": null.gains.across}
+    ax = figures["attractor_gains"].subplots()
+    plots.jacobian_gains(found.gains.lengths, gains, ax=ax)
+    noise = found.noise
+    plots.noise_drift(
+        noise.steps, noise.shift_m, noise.amplitudes, noise.diffusion,
+        ax=figures["noise_drift"].subplots(),
+    )  # fmt: skip
+    return figures
+
+
+def relation_figures(evaluation: Evaluation) -> dict[str, Figure]:
+    """Draw the lattice that modules have in common, their drifts, and what displacing one does."""
+    found, periods = evaluation.dynamics, evaluation.modules.period_m
+    if found.relations is None or found.drifts is None or found.coupling is None:
+        return {}
+    whole, drifts = found.relations.whole, found.drifts
+    assert whole is not None  # there are two modules
+    names = [f"module {k}, {period:.2f} m" for k, period in enumerate(periods)]
+    relation = plots.blank_figure(5.2, 4.6)
+    plots.module_relation(
+        whole.bases_m, whole.basis_m, index=whole.index, error=whole.error, p=whole.p, names=names,
+        ax=relation.subplots(),
+    )  # fmt: skip
+    return {
+        "module_relation": relation,
+        "module_drift": plots.module_drift(
+            drifts.steps, drifts.rms_m, drifts.pairs, drifts.difference_m, drifts.correlation,
+            drifts.null, names=names, fig=plots.blank_figure(),
+        ),
+        "module_coupling": plots.module_coupling(
+            found.coupling.steps, found.coupling.shift_m, names=names, fig=plots.blank_figure()
+        ),
+    }  # fmt: skip
 
 
 def _path_figure(evaluation: Evaluation, path: PathMapped, units: np.ndarray) -> Figure:

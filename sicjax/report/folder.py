@@ -79,7 +79,7 @@ def write_report(
         write_csv(place / "units.csv", list(rows[0]), rows)
         write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(evaluation))
         pictures = {name: _save(figure, place / f"{name}.png") for name, figure in figures.items()}
-        page = render(summary, evaluation, pictures, recorded_note)
+        page = render(run, summary, evaluation, pictures, recorded_note)
         (place / "report.html").write_text(page, encoding="utf-8")
     return folder / "report.html"
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sicjax.report.page import betti_texts, template
+from sicjax.report.page import template
+from sicjax.report.verdict import betti_texts
 
 
 def write_index(folder: str | os.PathLike) -> Path:

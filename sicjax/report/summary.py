@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from sicjax.analysis.ambiguity import DistanceMap
+from sicjax.analysis.attractor import QUANTILES, Attractor
 from sicjax.analysis.kinds import KINDS, active_units, lattices_at_a_glance
 from sicjax.analysis.lattice import orientation_deg
+from sicjax.report.dynamics import Dynamics
 from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation, Mapped, median
 from sicjax.run import Run
 
+SAME_PERIOD = 0.05  # relative difference between boxes
 MODULE_COLUMNS = (
     "module", "units", "period_m", "period_low_m", "period_high_m", "ratio", "orientation_deg",
     "split_p", "betti_0", "betti_1", "betti_2", "is_torus", "variance_in_6_components",
@@ -53,6 +57,12 @@ def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
         "modules": module_rows(evaluation),
         "evidence_against_one_module_bic": evaluation.modules.bic_gain,
         "path_integration": _path_integration_summary(evaluation),
+        "steps_position_holds": steps_position_holds(evaluation),
+        "grid_cells_of_same_period": _same_period(evaluation),
+        "place": _place_summary(evaluation.dynamics.places),
+        "attractor": attractor_summary(evaluation.dynamics.attractor),
+        "attractor_untrained": attractor_summary(evaluation.dynamics.untrained),
+        "module_relation": relation_summary(evaluation.dynamics),
         "recorded_path_correlation": np.nan if path is None else path.correlation,
         "recorded_path_pieces_correlation": np.nan if path is None else path.pieces_correlation,
         "training_range_m": evaluation.training_range_m,
@@ -91,6 +101,102 @@ def _path_integration_summary(evaluation: Evaluation) -> dict[str, Any]:
         summary[f"neural_distance_after_{steps}"] = found.distance[k]
         summary[f"decoding_error_m_after_{steps}"] = found.error_m[k]
     return summary
+
+
+def explained(evaluation: Evaluation) -> np.ndarray:
+    """Return the share [K] of a unit's variance that its short-walk map explains along long walks.
+
+    The median over grid cells, or over active units where there is no grid cell.
+    """
+    grid = evaluation.units.is_grid
+    shares = evaluation.path_integration.explained[:, grid if grid.any() else evaluation.active]
+    return np.array([median(share) for share in shares])
+
+
+def steps_position_holds(evaluation: Evaluation) -> float:
+    """Return the number of steps up to which position explains half of the variance or more.
+
+    0 if it never does; the length of the walks if it does to their end; NaN where nothing varies.
+    """
+    edges, shares = evaluation.path_integration.drift.edges, explained(evaluation)
+    if not np.isfinite(shares).any():
+        return np.nan
+    below = np.flatnonzero(~(shares >= 0.5))
+    if not below.size:
+        return float(edges[-1])
+    k, middles = int(below[0]), np.log(bin_middles(edges))
+    if k == 0:
+        return 0.0
+    if not np.isfinite(shares[k]):
+        return float(np.exp(middles[k - 1]))
+    part = (shares[k - 1] - 0.5) / (shares[k - 1] - shares[k])
+    return float(np.exp(middles[k - 1] + part * (middles[k] - middles[k - 1])))
+
+
+def _same_period(evaluation: Evaluation) -> dict[str, float]:
+    """Return the share of grid cells whose period is the same within 5 %, by other box."""
+    grid, verdict = evaluation.units.is_grid, evaluation.verdict
+    return {
+        mapped.name: np.mean(
+            np.abs(mapped.scores.spacing_m / verdict.scores.spacing_m - 1)[grid] < SAME_PERIOD
+        )
+        if grid.any()
+        else np.nan
+        for mapped in evaluation.long.values()
+        if mapped is not verdict
+    }
+
+
+def _place_summary(found: DistanceMap) -> dict[str, Any]:
+    deepest = found.depths.argmax() if found.depths.size else None
+    return {
+        "distance_same_place": found.floor,
+        "distance_plateau": found.plateau,
+        "range_m": found.range_m,  # null: no displacement within reach is confused with none
+        "deepest_dip_m": np.nan if deepest is None else np.linalg.norm(found.dips_m[deepest]),
+        "deepest_dip": np.nan if deepest is None else found.depths[deepest],
+    }
+
+
+def attractor_summary(found: Attractor | None) -> dict[str, Any] | None:
+    """Return the numbers of one network's attractor; None where there is none to measure."""
+    if found is None:
+        return None
+    middle = QUANTILES.index(0.5)
+    fifth = int(np.argmin(np.abs(found.across.amplitudes - 0.2)))
+    return {
+        "steps_to_return_at_rest": found.across.returned[fifth],
+        "steps_to_return_walking": found.across_walking.returned[fifth],
+        "gain_steps": found.gains.lengths,
+        "gain_along": found.gains.along[:, middle],
+        "gain_across": found.gains.across[:, middle],
+        "noise": found.noise.amplitudes,
+        "diffusion_m2_per_step": found.noise.diffusion,
+    }
+
+
+def relation_summary(found: Dynamics) -> dict[str, Any] | None:
+    """Return how modules are related; None for fewer than two."""
+    if found.relations is None or found.drifts is None or found.coupling is None:
+        return None
+    whole, drifts, coupling = found.relations.whole, found.drifts, found.coupling
+    assert whole is not None  # there are two modules
+    return {
+        "verdict": whole.verdict,
+        "index": whole.index,
+        "error": whole.error,
+        "p": whole.p,
+        "turn_deg": whole.turn_deg,
+        "drift_steps": drifts.steps[-1],
+        "drift_m": drifts.rms_m[:, -1],
+        "drift_pairs": drifts.pairs,
+        "drift_difference_m": drifts.difference_m[:, -1],
+        "drift_correlation": drifts.correlation[:, -1],
+        "drift_p": drifts.p[:, -1],
+        "displacement_m": coupling.displacement_m,
+        "coupling_steps": coupling.steps[-1],
+        "shift_after_displacement_m": coupling.shift_m[:, :, -1],
+    }
 
 
 def bin_middles(edges: np.ndarray) -> np.ndarray:

@@ -1,0 +1,182 @@
+"""How a network's states move: places confused, errors corrected, modules that go together.
+
+Letters: W walks, T steps, N units, S states, K modules. Lengths in metres.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sicjax.analysis.ambiguity import DistanceMap, map_distances
+from sicjax.analysis.attractor import STEPS, Attractor, measure_attractor
+from sicjax.analysis.manifold import NEIGHBOURS, REACH_M, square_distances
+from sicjax.analysis.modules import Modules
+from sicjax.analysis.ratemaps import RateMaps
+from sicjax.analysis.relations import (
+    Coupling,
+    ModuleDrifts,
+    ModuleRelations,
+    measure_coupling,
+    measure_drifts,
+    relate_modules,
+)
+from sicjax.method import Parameters, TransitionNetwork, make_hypernetwork
+from sicjax.model import norm_relu
+from sicjax.run import DROPPED_STEPS, MEAN_SPEED, Run
+from sicjax.training import make_init
+from sicjax.trajectories import smooth_walks
+
+FARTHEST_M = 2.0  # of displacements along an axis
+PAIRED = 3000  # states whose distances are compared
+AMPLITUDES = (0.1, 0.2, 0.5)  # of perturbations, relative to the norm of a state
+NOISES = (0.02, 0.05)  # in every step, the same
+PERTURBED, REFERENCES = 64, 1200  # states; those that stand for the manifold
+MANIFOLD_WALKS, MANIFOLD_BOX_M = 60, 2.0  # from which, and within which, both are taken
+DRIFT_WALKS, DRIFT_STEPS = 48, 1000  # along which the modules' phases are read
+DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, after which step, for how many
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Walks from the start, and what a network does along them."""
+
+    steps: np.ndarray  # [W, T, 2] metres per step
+    positions: np.ndarray  # [W, T, 2] after each step
+    states: np.ndarray  # [W, T, N]
+
+    def samples(self, count: int, box_m: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+        """Return states [S, N] and positions [S, 2] in random order, without the first steps."""
+        places = self.positions[:, DROPPED_STEPS:].reshape(-1, 2)
+        codes = self.states[:, DROPPED_STEPS:].reshape(len(places), -1)
+        inside = np.flatnonzero(np.abs(places).max(axis=1) <= box_m / 2)
+        some = np.random.default_rng(0).permutation(inside)[:count]
+        return codes[some], places[some]
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """All that is measured of how states move."""
+
+    places: DistanceMap  # neural distance against displacement
+    attractor: Attractor | None  # None where states are zero, or too few for a manifold
+    untrained: Attractor | None  # of the same config and seed, before any update
+    relations: ModuleRelations | None  # None for fewer than two modules, as the next two are
+    drifts: ModuleDrifts | None
+    coupling: Coupling | None
+
+
+def walk(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walked:
+    """Run a network along smooth walks like those of the maps."""
+    largest = run.config.data.max_velocity
+    drawn = smooth_walks(
+        jax.random.key(1), num_walks=num_walks, num_steps=num_steps, box_m=box_m,
+        max_velocity=largest, mean_speed=MEAN_SPEED * largest,
+    )  # fmt: skip
+    states = run.rollout(drawn.steps, exact=False)
+    return Walked(np.asarray(drawn.steps), np.asarray(drawn.positions), np.asarray(states))
+
+
+def measure_dynamics(run: Run, walked: Walked, modules: Modules, maps: RateMaps) -> Dynamics:
+    """Measure how a network's states move.
+
+    Args:
+        run: the network.
+        walked: many short walks of it, in a box larger than MANIFOLD_BOX_M.
+        modules: of its grid cells.
+        maps: of short walks, which say what the modules' phases are before they drift.
+    """
+    lattices, members = modules.lattice, modules.members
+    several = len(members) > 1
+    initial = make_init(run.config, run.method)(jnp.uint32(run.seed)).parameters
+    untrained = dataclasses.replace(run, parameters=initial)
+    few = walked.steps[:MANIFOLD_WALKS]
+    again = Walked(few, walked.positions[: len(few)], np.asarray(untrained.rollout(few)))
+    return Dynamics(
+        places=map_distances(*walked.samples(PAIRED), reach_m=FARTHEST_M),
+        attractor=_attractor(run, walked),
+        untrained=_attractor(untrained, again),
+        relations=relate_modules(lattices) if several else None,
+        drifts=_drifts(run, maps, members, lattices) if several else None,
+        coupling=_coupling(run, walked, maps, members, lattices) if several else None,
+    )
+
+
+def _attractor(run: Run, walked: Walked) -> Attractor | None:
+    """Perturb states of the first walks; all others of those walks stand for the manifold."""
+    first = Walked(*(part[:MANIFOLD_WALKS] for part in dataclasses.astuple(walked)))
+    states, positions = first.samples(PERTURBED + REFERENCES, MANIFOLD_BOX_M)
+    dense = PERTURBED + _dense(positions[PERTURBED:])
+    if not states.any(axis=1).all() or len(dense) <= NEIGHBOURS:
+        return None
+    on_walks = walk(run, MANIFOLD_BOX_M, PERTURBED, STEPS[-1]).steps
+    return measure_attractor(
+        _step_of(run), states[:PERTURBED], states[dense], positions[dense], on_walks,
+        key=jax.random.key(2), jacobian=_jacobian_of(run), amplitudes=AMPLITUDES, noises=NOISES,
+    )  # fmt: skip
+
+
+def _dense(places: np.ndarray) -> np.ndarray:
+    """Return indices of places [R, 2] that all have NEIGHBOURS of them within reach."""
+    kept = np.arange(len(places))
+    while kept.size:
+        near = (square_distances(places[kept], places[kept]) <= REACH_M**2 - 1e-6).sum(axis=1)
+        if near.min() >= NEIGHBOURS:
+            break
+        kept = kept[near >= NEIGHBOURS]
+    return kept
+
+
+def _drifts(run: Run, maps: RateMaps, members: Any, lattices: np.ndarray) -> ModuleDrifts:
+    walked = walk(run, maps.box_m, DRIFT_WALKS, DRIFT_STEPS)
+    when = np.unique(np.geomspace(10, DRIFT_STEPS, 13).astype(int))
+    return measure_drifts(
+        walked.states, walked.positions, maps.ratemaps, maps.box_m, members, lattices, when
+    )
+
+
+def _coupling(
+    run: Run, walked: Walked, maps: RateMaps, members: Any, lattices: np.ndarray
+) -> Coupling:
+    """Displace modules by a tenth of the finest period, early in walks."""
+    at, until = DISPLACED_AT, DISPLACED_AT + FOLLOWED
+    finest = np.linalg.norm(lattices, axis=-1).mean(axis=-1).min()
+    return measure_coupling(
+        _step_of(run), walked.states[:DISPLACED, at], walked.positions[:DISPLACED, at],
+        walked.steps[:DISPLACED, at + 1 : until + 1], *walked.samples(REFERENCES, maps.box_m),
+        maps.ratemaps, maps.box_m, members, lattices, displacement_m=finest / 10,
+    )  # fmt: skip
+
+
+def _step_of(run: Run) -> Callable[[Any, Any], np.ndarray]:
+    """Return the network as a function of states [..., S, N] and velocities, [S, 2] or [2]."""
+    network = make_hypernetwork(run.config, run.method)
+    return lambda states, velocities: np.asarray(
+        _step(network, run.parameters, np.float32(states), np.float32(velocities))
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _step(
+    network: TransitionNetwork, parameters: Parameters, states: jax.Array, velocities: jax.Array
+) -> jax.Array:
+    """One step; one program for each network and shape."""
+    transitions = jnp.asarray(network.apply(parameters.hypernetwork, velocities))
+    pushed = jnp.einsum("...mn,...n->...m", transitions, states, precision="highest")
+    return norm_relu(pushed)
+
+
+def _jacobian_of(run: Run) -> Callable[[np.ndarray], np.ndarray]:
+    """Return states [S, N] -> Jacobians [S, N, N] of a step at rest."""
+    still = run.transition(jnp.zeros(2))
+    return lambda states: np.asarray(_jacobian(still, states))
+
+
+@jax.jit
+def _jacobian(transition: jax.Array, states: jax.Array) -> jax.Array:
+    return jax.vmap(jax.jacrev(lambda state: norm_relu(transition @ state)))(states)

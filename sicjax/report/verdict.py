@@ -1,0 +1,283 @@
+"""What came out, in words: the headline of a report and the rows of its tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sicjax.report.evaluate import SHORT_BOXES_M, VERDICT_BOX_M, Evaluation
+
+FEW_UPDATES = 1000  # in fewer, no network has grown a lattice
+ROLLS = "python -m experiments.evaluate --workdir=DIR --torus_rolls=20"
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+
+
+class Row(NamedTuple):
+    """One row of a table."""
+
+    what: str
+    value: str
+    meaning: str  # one definition, and what is usual
+    source: str  # which maps or walks it is measured on
+
+
+def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
+    """Return the sentences at the top: which cells, which boxes, how long, tori."""
+    grids, active = summary["kinds"]["grid"], summary["active_units"]
+    box, longest = f"{VERDICT_BOX_M:g} m box", _longest(evaluation)
+    if not active:
+        return [f"No grid cells: none of the {summary['num_units']} units fires by place at all."]
+    if not grids:
+        words = [f"No grid cells: none of {active} active units passes in the {box}."]
+        if summary["step"] < FEW_UPDATES:
+            words.append(
+                f"The network has had {summary['step']:,} updates; lattices form in thousands."
+            )
+        return [*words, _position_sentence(summary, longest)]
+    return [
+        _modules_sentence(summary, box), _boxes_sentence(summary),
+        _position_sentence(summary, longest), _torus_sentence(summary),
+    ]  # fmt: skip
+
+
+def _modules_sentence(summary: Mapping[str, Any], box: str) -> str:
+    modules, grids = summary["modules"], summary["kinds"]["grid"]
+    cells = (
+        f"{grids} grid cell{'' if grids == 1 else 's'} among {summary['active_units']} active units"
+    )
+    if not modules:
+        return f"{cells}, too few alike for a module ({box})."
+    count = _NUMBERS[len(modules)] if len(modules) < len(_NUMBERS) else str(len(modules))
+    listed = " and ".join(
+        f"{module['units']} cells of period {module['period_m']:.2f} m" for module in modules
+    )
+    return f"{cells}, in {count} module{'' if len(modules) == 1 else 's'}: {listed} ({box})."
+
+
+def _boxes_sentence(summary: Mapping[str, Any]) -> str:
+    shares = summary["grid_cells_of_same_period"]
+    held = [name.replace("m", " m") for name, share in shares.items() if share >= 0.5]
+    lost = [name.replace("m", " m") for name, share in shares.items() if not share >= 0.5]
+    texts = [f"Most keep their period in the {' and '.join(held)} box."] if held else []
+    texts += [f"Most do not in the {' and '.join(lost)} box."] if lost else []
+    return " ".join(texts)
+
+
+def _position_sentence(summary: Mapping[str, Any], longest: int) -> str:
+    steps = summary["steps_position_holds"]
+    who = "a grid cell's" if summary["kinds"]["grid"] else "a unit's"
+    if not np.isfinite(steps):
+        return "Nothing varies along a walk, so there is no path integration to measure."
+    if steps <= 0:
+        return f"There is no path integration: position never explains half of {who} variance."
+    if steps >= longest:
+        return f"Path integration holds for {longest:,} steps and more."
+    return (
+        f"Path integration holds for {steps:,.0f} steps, until position explains less than half"
+        f" of {who} variance."
+    )
+
+
+def _torus_sentence(summary: Mapping[str, Any]) -> str:
+    verdicts = [module["is_torus"] for module in summary["modules"]]
+    if not verdicts:
+        return ""
+    if None in verdicts:
+        return f"Whether modules are tori has not been tested; {ROLLS} does, in minutes."
+    yes = sum(verdicts)
+    if len(verdicts) == 1:
+        return "The module is a torus." if yes else "The module was not found to be a torus."
+    return f"{yes} of {len(verdicts)} modules {'is a torus' if yes == 1 else 'are tori'}."
+
+
+def betti_texts(modules: Sequence[Mapping[str, Any]]) -> str:
+    """Return (1, 2, 1) for each module, or one dash for torus tests without their null."""
+    numbers = [[module[f"betti_{k}"] for k in range(3)] for module in modules]
+    if any(None in three for three in numbers):
+        return "–"
+    return "; ".join(f"({', '.join(map(str, three))})" for three in numbers)
+
+
+def tables(
+    summary: Mapping[str, Any], evaluation: Evaluation, recorded_note: str | None
+) -> list[tuple[str, list[Row]]]:
+    """Return the tables of the page: a title and rows each."""
+    moving = [*_attractor_rows(summary), *_relation_rows(summary)]
+    return [
+        ("Grid cells and modules", _cell_rows(summary, evaluation)),
+        ("Path integration", _path_rows(summary, evaluation, recorded_note)),
+        *([("Attractor", moving)] if moving else []),
+        ("Also counted", _other_rows(summary, evaluation)),
+    ]
+
+
+def _cell_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]:
+    box, units = evaluation.verdict.title, evaluation.units
+    kinds = ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items() if count)
+    scores = [np.median(s[units.is_grid]) if units.is_grid.any() else np.nan
+              for s in (units.grid_score, units.grid_score_corrected)]  # fmt: skip
+    tested = any(torus.betti for torus in evaluation.tori)
+    return [
+        Row("Active units", f"{summary['active_units']} of {summary['num_units']}",
+            "Fire at more than a fifth of their peak in 3 % of the box. Usual: two thirds or more.",
+            evaluation.first.title),
+        Row("Kinds of units", kinds,
+            "A grid cell's 60° score is above the 99th percentile of its own shuffled fields; fewer"
+            " than five fields leave a unit undetermined. Usual: most active units are grid cells.",
+            box),
+        Row("60° score of grid cells, and with the ellipse undone", _pair(*scores),
+            "Median. 1.3 to 1.5 is a perfect hexagon. Usual: 1.0 to 1.2.", box),
+        Row("Modules", _modules_text(summary["modules"]),
+            "At least ten grid cells of one period and orientation. Usual: a large one at 1.2 m and"
+            " a small one at 0.7 m, ratio 1.7.", box),
+        Row("Torus: Betti numbers by module", betti_texts(summary["modules"]) or "–",
+            "(1, 2, 1) is a torus. Usual for modules above ten cells." if tested else
+            f"(1, 2, 1) is a torus. Not tested: the null takes minutes. {ROLLS}", box),
+        Row("Grid cells of the same period in other boxes", ", ".join(
+            f"{name.replace('m', ' m')}: {_percent(share)}"
+            for name, share in summary["grid_cells_of_same_period"].items()),
+            "Period within 5 % of that in the 3 m box. Usual: above 90 %.",
+            "long walks in each box"),
+    ]  # fmt: skip
+
+
+def _pair(one: float, two: float) -> str:
+    return f"{_number(one)}, {_number(two)}"
+
+
+def _modules_text(modules: Sequence[Mapping[str, Any]]) -> str:
+    texts = []
+    for module in modules:
+        ratio = f", ratio {module['ratio']:.2f}" if np.isfinite(module["ratio"]) else ""
+        texts.append(f"{module['units']} units at {module['period_m']:.2f} m{ratio}")
+    return "; ".join(texts) or "none"
+
+
+def _path_rows(
+    summary: Mapping[str, Any], evaluation: Evaluation, recorded_note: str | None
+) -> list[Row]:
+    found, place = summary["path_integration"], summary["place"]
+    first, short = evaluation.first.title, evaluation.short[SHORT_BOXES_M[0]].title
+    longest = _longest(evaluation)
+    walks = f"2 m box, walks of {longest:,} steps"
+    chance = found["chance_neural_distance"]
+    drifts = [_percent(found[f"neural_distance_after_{n}"] / chance) if chance else "–"
+              for n in (100, 1000, 10_000)]  # fmt: skip
+    floor, far = (
+        place["distance_same_place"] / max(place["distance_plateau"], 1e-12),
+        place["range_m"],
+    )
+    reach = f"{far:.2f} m" if np.isfinite(far) and floor < 0.5 else "none found"
+    rows = [
+        Row("Steps until position explains less than half",
+            _steps(summary["steps_position_holds"], longest),
+            "Of a grid cell's variance (an active unit's, where there is none), by its short-walk"
+            " map; the code is lost then. Usual: some 800; untrained, 0.", walks),
+        Row("Variance that position explains, 120 and 2,000 steps",
+            f"{_number(summary['variance_explained_short'])},"
+            f" {_number(summary['variance_explained_long'])}",
+            "Between places against within one, median of active units. Usual: 0.93 and 0.5.",
+            f"{short}; {first}"),
+        Row("Distance from the map's state after 100 / 1,000 / 10,000 steps", " / ".join(drifts),
+            "Of that between two random places (100 %). Usual: 20, 55 and 100 %.", walks),
+        Row("Range over which places are told apart",
+            f"{reach} (at one place, states differ by {_percent(floor)} of what they do elsewhere)",
+            "Nearest displacement that the code takes for none. Usual: a little less than the"
+            " coarsest period, and 20 %; above 50 % no place is told from another.",
+            "4 m box, walks of 120 steps"),
+        Row("Speed of the code: spread over places and directions",
+            _percent(found["neural_speed_variation"]),
+            "Relative to its mean. A conformal code moves equally fast everywhere; usual: 3 %.",
+            "4 m box, walks of 120 steps"),
+    ]  # fmt: skip
+    return [*rows, *_recorded_rows(summary, evaluation, recorded_note)]
+
+
+def _recorded_rows(
+    summary: Mapping[str, Any], evaluation: Evaluation, recorded_note: str | None
+) -> list[Row]:
+    if evaluation.path is None:
+        return [Row("Recorded path", "none", recorded_note or "no path was given", "–")]
+    values = [summary[f"recorded_path_{part}correlation"] for part in ("", "pieces_")]
+    return [Row(
+        "Recorded path, in one go and in pieces of 120 steps", _pair(*values),
+        "r with the smooth walks' maps, median of lattice units. Usual: 0.5 and 0.9.",
+        recorded_note or "the path given",
+    )]  # fmt: skip
+
+
+def _attractor_rows(summary: Mapping[str, Any]) -> list[Row]:
+    found, null = summary["attractor"], summary["attractor_untrained"]
+    if found is None:
+        return []
+    walking = [_steps(a["steps_to_return_walking"]) if a else "–" for a in (found, null)]
+    length = found["gain_steps"][-1]
+    gains = [f"{a['gain_along'][-1]:.2f}, {a['gain_across'][-1]:.2f}" if a else "–"
+             for a in (found, null)]  # fmt: skip
+    return [
+        Row("Steps to return after a push of 20 % off the manifold",
+            f"{walking[0]} (untrained {walking[1]})",
+            "To within 2 %, walking. Few steps mean that errors are corrected; usual: some 10.",
+            "walks in the 2 m box"),
+        Row(f"Gain of {length} steps, along and across", f"{gains[0]} (untrained {gains[1]})",
+            "What is left of a small displacement. A continuous attractor keeps those along the"
+            " manifold (1) and removes those across (0).", "at rest"),
+        Row("Diffusion under noise of 5 % in every step",
+            f"{found['diffusion_m2_per_step'][-1]:.1e} m² per step",
+            "A quarter of the growth of the squared shift along the manifold.", "at rest"),
+    ]  # fmt: skip
+
+
+def _relation_rows(summary: Mapping[str, Any]) -> list[Row]:
+    found = summary["module_relation"]
+    if found is None:
+        return []
+    ratio = " : ".join(str(count) for count in found["index"])
+    together = ", ".join(_number(r) for r in found["drift_correlation"])
+    chance = ", ".join(f"{p:.2g}" for p in found["drift_p"])
+    return [
+        Row("How the modules' lattices are related", f"{found['verdict']}: cells {ratio}",
+            f"Nested: every field of the coarser lattice is one of the finer. Off by"
+            f" {100 * found['error']:.1f} %; by chance in p = {found['p']:.2g}.",
+            f"{VERDICT_BOX_M:g} m box"),
+        Row("Modules drift together: correlation", f"{together} (p = {chance})",
+            f"Of their phases' drifts after {found['drift_steps']:,} steps, pair by pair. 1 if they"
+            " are one torus, 0 if independent.", "walks in the 2 m box"),
+    ]  # fmt: skip
+
+
+def _other_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]:
+    first = evaluation.first.title
+    constants = ", ".join(f"u{n}" for n in summary["constant_units"]) or "none"
+    ripples = summary["constant_units_with_lattice"]
+    counted = f"; {ripples} of them counted as a lattice" if ripples else ""
+    return [
+        Row("At a glance: hexagonal, square",
+            f"{summary['hexagonal_units']}, {summary['square_units']}"
+            f" ({_percent(summary['lattice_fraction'])} of the active)",
+            "By fixed scores (60° above 0.5, else 90° above 0.7), without a null: quick, and no"
+            " verdict.", first),
+        Row("Constant units", constants + counted, "Active alike everywhere. Usual: none to three.",
+            first),
+        Row("… their share of |mean g|²", _percent(summary["constant_share"]),
+            "How much of the capacity term they satisfy alone.", first),
+    ]  # fmt: skip
+
+
+def _longest(evaluation: Evaluation) -> int:
+    """Return the steps of the walks along which path integration is followed."""
+    return int(evaluation.path_integration.drift.edges[-1])
+
+
+def _steps(count: float, longest: float = np.inf) -> str:
+    if not np.isfinite(count):
+        return "–"
+    return f"{count:,.0f}" + (" or more" if count >= longest else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if np.isfinite(share) else "–"
