@@ -173,10 +173,11 @@ class _Training:
             _say(f"finished: all {first} steps are done; {rest}")
             return
         began = time.monotonic()
-        programs = [
-            Dispatch(stage.config, self.layout, self.population.method, stage.first)
-            for stage in left
-        ]
+        with self.until_the_steps():
+            programs = [
+                Dispatch(stage.config, self.layout, self.population.method, stage.first)
+                for stage in left
+            ]
         compiled = duration(time.monotonic() - began)
         need = max(parallel.device_bytes(program.program) for program in programs)
         for line in describe_cost(self.population, self.layout, first, need):
@@ -193,6 +194,12 @@ class _Training:
         if stop and self.step < config.num_steps:
             kept = self.runs(1)[0] if self.folder is None else None
             raise RunInterruptedError(stop, self.step, kept)
+
+    def until_the_steps(self) -> contextlib.AbstractContextManager[None]:
+        """Where a signal stops a run that is in a folder, and in one process, at once."""
+        if self.folder is None or not parallel.is_alone():
+            return contextlib.nullcontext()  # else a network, or other processes, would be lost
+        return self.signals.at_once(self.step)
 
     def take(
         self, stage: Stage, program: Dispatch, monitor: Monitor, checkpoints: Checkpoints | None

@@ -8,6 +8,7 @@ misspelt flag answer at once.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NoReturn
 
 from ml_collections import ConfigDict
 
-from sicjax import __version__, recipes
+from sicjax import __version__, recipes, signals
 from sicjax import config as config_module
 from sicjax.config import ConfigError
 
@@ -96,7 +97,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def command() -> NoReturn:
     """`sicjax`, as an installed package offers it."""
-    leave(main(sys.argv[1:]))
+    with signals.watched(for_good=True):
+        leave(main(sys.argv[1:]))
 
 
 def _train(arguments: Sequence[str]) -> None:
@@ -146,16 +148,14 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
 
 def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
     """Run a command on its arguments; what it raises becomes one line and the exit code."""
-    try:
-        command(join_processes(arguments))
-    except KeyboardInterrupt:
-        print("sicjax: stopped at once; the last checkpoint stands", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:
-            raise
-        print(f"sicjax: {error}", file=sys.stderr)
-        return code
+    with signals.watched() as watch:
+        try:
+            command(join_processes(arguments))
+        except Exception as error:
+            if (code := getattr(error, "exit_code", None)) is None:
+                raise
+            watch.last_word(f"sicjax: {error}")
+            return code
     return 0
 
 
@@ -169,6 +169,8 @@ def leave(exit_code: int) -> NoReturn:
     sys.stderr.flush()
     if exit_code in (75, 130):
         os._exit(exit_code)
+    if exit_code == 0:  # all is done: Ctrl-C has nothing to stop any more
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(exit_code)
 
 

@@ -272,6 +272,11 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def is_alone() -> bool:
+    """Whether this is the only process of its run."""
+    return jax.process_count() == 1
+
+
 def largest(number: int) -> int:
     """The largest of the numbers that the processes give; all must ask."""
     if jax.process_count() == 1:

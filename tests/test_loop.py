@@ -292,6 +292,46 @@ def test_a_report_under_way_is_left_at_once(tmp_path):
     assert not list((tmp_path / "run" / "report").glob("network_*"))
 
 
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [
+        (["SIGINT", "SIGINT"], 130, "sicjax: stopped at once; the last checkpoint stands"),
+        (["SIGTERM"], 75, "sicjax: stopped at step 0; the same command goes on from there"),
+    ],
+)
+def test_signals_while_the_main_thread_is_in_compiled_code(tmp_path, sent, code, said):
+    """As in XLA's compiler: no handler of Python's runs before it is through, here in a minute."""
+    script = f"""if True:
+        import ctypes, os, signal, sys, threading, time
+        import sicjax
+        from sicjax import loop
+        from sicjax.main import guarded, leave
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def compiled(*_):
+            def send():
+                for name in {sent}:
+                    os.kill(os.getpid(), getattr(signal, name))
+                    time.sleep(0.03)
+
+            threading.Timer(0.5, send).start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+            ctypes.CDLL(None).sleep(60)
+
+        loop.Dispatch = compiled
+        config = sicjax.load_config("quick")
+        config.report = False
+        leave(guarded(lambda _: sicjax.train(config, sys.argv[1]), []))
+    """
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr == said + "\n"
+    assert time.monotonic() - began < 50
+
+
 def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = train(tiny_config)
