@@ -30,8 +30,8 @@ class Rule:
 
 
 def at_least(smallest: int) -> Rule:
-    """Integers from `smallest`."""
-    return Rule(lambda value: value >= smallest, f"at least {smallest}")
+    """Integers from `smallest` to the largest that JAX counts with."""
+    return Rule(lambda value: smallest <= value < 2**31, f"at least {smallest}, and below 2**31")
 
 
 def within(smallest: int, largest: int) -> Rule:
@@ -132,7 +132,7 @@ FIELDS: Mapping[str, Field] = {
     "data.permute": Field(True, "False: the ablation without permutations", "paper"),
     "model.num_units": Field(128, "N", "paper", at_least(1)),
     "model.hidden_width": Field(256, "H, of the hypernetwork's hidden layers", rule=at_least(1)),
-    "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", at_least(1)),
+    "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", within(1, 1000)),
     "model.activation": Field(
         "relu", "of the hypernetwork: a function of jax.nn",
         rule=one_of("relu", "gelu", "silu", "tanh", "elu", "softplus"),

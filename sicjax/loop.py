@@ -26,8 +26,8 @@ from sicjax.checkpoint import (
     set_aside,
 )
 from sicjax.compilation import use_cache
-from sicjax.config import ConfigError, validate
-from sicjax.costs import check_memory, describe_cost
+from sicjax.config import ConfigError, flatten, validate
+from sicjax.costs import check_memory, check_sizes, describe_cost
 from sicjax.method import PAPER, Method, check_method, check_recorded, record
 from sicjax.monitor import Monitor, duration
 from sicjax.parallel import Layout
@@ -83,6 +83,7 @@ def train(
     """
     config = config.copy_and_resolve_references()
     validate(config)
+    check_sizes(flatten(config), own_transition=method.transition is not None)
     check_method(config, method)
     if config.compilation_cache:
         use_cache()

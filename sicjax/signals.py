@@ -86,7 +86,7 @@ class Signals:
             raise RunInterruptedError(self._number, step)
 
     def due(self, number: int) -> "RunInterruptedError | None":
-        """What a signal stops the run with at once; None where it is noted, or the run has ended."""
+        """What a signal stops the run with at once; None where it is noted, or has done so."""
         return None if self._step is None else RunInterruptedError(number, self._step)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -137,6 +137,9 @@ def test_overrides_are_refused(name, text, message):
         ("optimizer.schedule", "linear"),
         ("parallel", "everything"),
         ("loss.reduction", "median"),
+        ("optimizer.warmup_steps", 30 * "9"),
+        ("data.trajectory_length", "4294967296"),
+        ("model.num_layers", "1e9"),
     ],
 )
 def test_values_out_of_range_are_refused(name, text):

@@ -163,6 +163,34 @@ def test_bad_input_is_one_line_and_changes_nothing(finished, capsys, arguments, 
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data.num_trajectories", 10**9),
+        ("data.trajectory_length", 10**9),
+        ("model.hidden_width", 10**9),
+        ("model.num_units", 10**6),
+        ("num_networks", 2 * 10**9),
+    ],
+)
+def test_sizes_beyond_any_device_are_named_before_anything_is_made(
+    tiny_config, monkeypatch, tmp_path, field, value
+):
+    monkeypatch.setattr("sicjax.parallel.device_limit", lambda layout: 4e9)
+    monkeypatch.setattr("sicjax.loop.check_method", None)  # the first that would trace
+    began = time.monotonic()
+    config = C.changed(tiny_config, {field: value})
+    with pytest.raises(ConfigError, match=f"^{field}={value}: too (large|many)") as error:
+        train(config, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - began < 5
+    assert not (tmp_path / "run").exists()
+    staged = {"long": {"num_steps": 6, field: value}}
+    if field in C.STAGED:
+        with pytest.raises(ConfigError, match=rf"^stages\['long'\]: {field}={value}: too large"):
+            train(C.changed(tiny_config, {"stages": staged}))
+
+
 def test_a_folder_with_checkpoints_of_something_else_is_refused(tiny_config, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="not a run"):
