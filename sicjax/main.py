@@ -7,10 +7,11 @@ What takes long to import, JAX and all that builds on it, is imported where it i
 misspelt flag answer at once.
 """
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +21,8 @@ from sicjax import __version__, recipes, signals
 from sicjax import config as config_module
 from sicjax.config import ConfigError
 
+# Numbers that JAX, or we, read from the environment: from -1, JAX's own default, or 1.
+ENVIRONMENT = {"JAX_NUM_CPU_DEVICES": (-1, 1024), "SLURM_STEP_NUM_TASKS": (1, 10**6)}
 PROCESS_FLAGS = ("coordinator", "num_processes", "process_id")
 USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
 HELP = f"""{USAGE}
@@ -108,12 +111,30 @@ def _train(arguments: Sequence[str]) -> None:
     train(config, workdir)
 
 
+def check_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """See that the numbers in the environment are some: JAX's import would fail, at length.
+
+    Raises:
+        ConfigError: naming the variable.
+    """
+    for name, (least, most) in ENVIRONMENT.items():
+        text = environment.get(name)
+        with contextlib.suppress(ValueError):
+            if text is None or least <= int(text) <= most:
+                continue
+        raise ConfigError(
+            f"{name}={text}, in the environment: must be a number from {least} to {most}; unset it"
+        )
+
+
 def join_processes(arguments: Sequence[str]) -> list[str]:
     """Join the other processes of this run; alone, use all cores. Returns the other arguments.
 
     Raises:
-        ConfigError: --coordinator, --num_processes and --process_id that don't fit.
+        ConfigError: --coordinator, --num_processes and --process_id that don't fit, or a number in
+            the environment that is none.
     """
+    check_environment()
     from sicjax import parallel
 
     names = [argument.removeprefix("--").partition("=")[0] for argument in arguments]

@@ -214,6 +214,52 @@ def test_a_recorded_path_that_cannot_be_used(tiny_config, tmp_path, path, messag
     assert not (tmp_path / "run").exists()
 
 
+def header_of_too_many_rows(path):
+    """A .npy file whose header claims 10^12 positions, of which none is there."""
+    with path.open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 2)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+def flipped_in_a_zip(path):
+    """A .npz file with a wrong byte among the positions."""
+    np.savez(path, positions=np.zeros((99, 2)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncated_zip(path):
+    np.savez(path, positions=np.zeros((99, 2)))
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("empty.npy", lambda path: path.write_bytes(b""), "can't be read"),
+        ("cut.npz", truncated_zip, "can't be read"),
+        ("flipped.npz", flipped_in_a_zip, "can't be read"),
+        ("claims.npy", header_of_too_many_rows, "can't be read"),
+        ("far.npy", lambda path: np.save(path, [[0, 0], [1e300, 0]] * 20), "must be metres"),
+        ("complex.npy", lambda path: np.save(path, np.zeros((99, 2), complex)), "must be numbers"),
+        ("pickled.npy", lambda path: np.save(path, np.array([[{}, {}]] * 40)), "can't be read"),
+        ("/dev/null", None, "can't be read"),
+    ],
+)
+def test_a_file_of_a_recorded_path_that_is_damaged(finished, tmp_path, capsys, name, make, message):
+    path, _ = finished
+    if make:
+        make(tmp_path / name)
+    command = [f"--config={path}", f"--workdir={tmp_path / 'run'}", "--config.report=true"]
+    assert main([*command, f"--config.evaluation.recorded_path={tmp_path / name}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"sicjax: evaluation.recorded_path={tmp_path / name}: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_run_goes_on_later(tiny_config, tmp_path, capsys, number, code):
     tiny_config.num_steps = 200_000
@@ -539,6 +585,35 @@ def test_two_processes_train_as_one(finished, tmp_path):
     for network in (0, 1):
         assert_trees_equal(parameters_of(tmp_path / "run", network), parameters_of(whole, network))
     assert rows_without_timing(tmp_path / "run") == rows_without_timing(whole)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("JAX_NUM_CPU_DEVICES", "two", "must be a number from -1 to 1024"),
+        ("JAX_NUM_CPU_DEVICES", "100000", "must be a number from -1 to 1024"),
+        ("SLURM_STEP_NUM_TASKS", "many", "must be a number from 1"),
+    ],
+)
+def test_numbers_in_the_environment_that_are_none(monkeypatch, capsys, variable, value, message):
+    monkeypatch.setenv(variable, value)
+    assert main(["--config=quick", "--workdir=none"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"sicjax: {variable}={value}, in the environment: {message}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("platform", ["cuda", "cuad"])
+def test_a_backend_that_is_not_there_is_one_line(tmp_path, platform):
+    command = [sys.executable, "-m", "sicjax.main", "--config=quick", f"--workdir={tmp_path / 'r'}"]
+    environment = {**os.environ, "JAX_PLATFORMS": platform, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"sicjax: JAX_PLATFORMS={platform}: ")
+    assert "unset it" in said
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(
