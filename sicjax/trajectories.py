@@ -17,7 +17,6 @@ from jax.typing import ArrayLike
 
 from sicjax.arguments import BOUNDED, at_least, checked
 
-
 FARTHEST_M = 1e6  # of a recorded path from its start
 
 

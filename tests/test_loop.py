@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -411,6 +412,19 @@ def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypat
     run = train(tiny_config)
     assert run.step == 6
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_that_train_take_turns(tiny_config, tmp_path, capsys):
+    """Each in a workdir of its own; the networks are those of one run after another."""
+    configs = [C.changed(tiny_config, {"seed": seed}) for seed in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        folders = [tmp_path / str(config.seed) for config in configs]
+        runs = list(pool.map(train, configs, folders, timeout=300))
+    assert "waiting for another thread" in capsys.readouterr().out
+    for config, folder, run in zip(configs, folders, runs, strict=True):
+        assert_trees_equal(parameters_of(folder), run.parameters)
+        assert sicjax.load_run(folder).seed == config.seed
+    assert_trees_equal(train(configs[2]).parameters, runs[2].parameters)
 
 
 def test_flags_in_other_forms(tmp_path, capsys):
