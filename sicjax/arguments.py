@@ -1,9 +1,12 @@
 """What users hand to the maths: checked in one line that names the argument, and widened."""
 
 import functools
+import inspect
 import math
 import operator
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
@@ -29,8 +32,12 @@ BOUNDED = Rule(float, lambda value: 0 <= value < math.inf, "finite and at least 
 
 
 def at_least(smallest: int) -> Rule:
-    """Integers from `smallest`."""
-    return Rule(operator.index, lambda value: value >= smallest, f"an integer from {smallest}")
+    """Integers from `smallest` to the largest that JAX counts with."""
+    return Rule(
+        operator.index,
+        lambda value: smallest <= value < 2**31,
+        f"an integer from {smallest}, and below 2**31",
+    )
 
 
 def check(name: str, value: Any, rule: Rule) -> None:
@@ -46,15 +53,23 @@ def check(name: str, value: Any, rule: Rule) -> None:
     except (TypeError, ValueError):
         right = False
     if not right:
-        raise ValueError(f"{name}={' '.join(repr(value).split())[:80]}: must be {rule.says}")
+        raise ValueError(f"{name}={_brief(value)}: must be {rule.says}")
 
 
 def checked(**rules: Rule) -> Callable[[F], F]:
-    """Check keyword scalars before a jitted function is called: inside it, none has a value."""
+    """Check keyword scalars before a jitted function is called: inside it, none has a value.
+
+    And see that none of the other arguments is missing, or text.
+    """
 
     def decorate(jitted: F) -> F:
+        names = list(inspect.signature(jitted).parameters)
+
         @functools.wraps(jitted)
         def function(*args: Any, **kwargs: Any) -> Any:
+            for name, value in zip(names, args, strict=False):
+                if value is None or isinstance(value, str):  # of which JAX speaks at length
+                    raise TypeError(f"{name} is {_brief(value)}: must be an array")
             for name in rules.keys() & kwargs.keys():
                 check(name, kwargs[name], rules[name])
             return jitted(*args, **kwargs)
@@ -64,6 +79,36 @@ def checked(**rules: Rule) -> Callable[[F], F]:
         return cast(F, function)
 
     return decorate
+
+
+def path(name: str, value: Any) -> Path:
+    """A path, from text or any path.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} is {_brief(value)}: must be a path")
+    return Path(value)
+
+
+def check_key(name: str, value: Any) -> None:
+    """See that this is one JAX key: typed, or the older pair of uint32; a traced one passes.
+
+    Raises:
+        TypeError: it isn't.
+    """
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (
+        (typed and shape == ()) or (dtype == np.uint32 and shape is not None and len(shape) == 1)
+    ):
+        raise TypeError(f"{name} is {_brief(value)}: must be one key, such as jax.random.key(0)")
+
+
+def _brief(value: Any) -> str:
+    """A value on one line of bounded length."""
+    return " ".join(repr(value).split())[:80]
 
 
 def floating(name: str, array: ArrayLike) -> Array:
@@ -87,7 +132,10 @@ def real(name: str, array: ArrayLike) -> Array:
 
 
 def _widened(name: str, array: ArrayLike, right: str, *kinds: type) -> Array:
-    array = jnp.asarray(array)
+    try:
+        array = jnp.asarray(array)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {_brief(array)}: must be an array of {right}") from None
     dtype = array.dtype
     if not any(jnp.issubdtype(dtype, kind) for kind in kinds):
         raise TypeError(f"{name} is {dtype}: must be {right}, such as float32")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 
 class ConfigError(ValueError):
@@ -30,8 +30,8 @@ class Rule:
 
 
 def at_least(smallest: int) -> Rule:
-    """Integers from `smallest`."""
-    return Rule(lambda value: value >= smallest, f"at least {smallest}")
+    """Integers from `smallest` to the largest that JAX counts with."""
+    return Rule(lambda value: smallest <= value < 2**31, f"at least {smallest}, and below 2**31")
 
 
 def within(smallest: int, largest: int) -> Rule:
@@ -132,7 +132,7 @@ FIELDS: Mapping[str, Field] = {
     "data.permute": Field(True, "False: the ablation without permutations", "paper"),
     "model.num_units": Field(128, "N", "paper", at_least(1)),
     "model.hidden_width": Field(256, "H, of the hypernetwork's hidden layers", rule=at_least(1)),
-    "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", at_least(1)),
+    "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", within(1, 1000)),
     "model.activation": Field(
         "relu", "of the hypernetwork: a function of jax.nn",
         rule=one_of("relu", "gelu", "silu", "tanh", "elu", "softplus"),
@@ -248,6 +248,19 @@ def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     return dict(walk(config, ""))
 
 
+def check_kind(config: Any, name: str = "config") -> None:
+    """See that this is a config at all, and one that can be changed.
+
+    Raises:
+        ConfigError: it isn't; says what it is.
+    """
+    if isinstance(config, FrozenConfigDict) or not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"{name}: a {type(config).__name__}, which is no config; must be an"
+            " ml_collections.ConfigDict, as sicjax.load_config and sicjax.default_config give it"
+        )
+
+
 def validate(config: ConfigDict) -> None:
     """Check every field's presence, type and range.
 
@@ -343,7 +356,8 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
     """Set a dotted field from its text on the command line.
 
     Raises:
-        ConfigError: no such field (the nearest one is named), or text of another type.
+        ConfigError: no such field (the nearest one is named), one that the config lacks, or text
+            of another type.
     """
     if name not in FIELDS:
         raise ConfigError(unknown_field(name))
@@ -354,7 +368,10 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
         shown = " ".join(text.split())
         raise ConfigError(f"{name}={shown}: must be {_type_name(wanted)}") from None
     section, _, leaf = name.rpartition(".")
-    (config[section] if section else config)[leaf] = value
+    try:
+        (config[section] if section else config)[leaf] = value
+    except (KeyError, AttributeError, TypeError):
+        raise ConfigError(f"{name}: missing; start from sicjax.default_config()") from None
 
 
 def describe() -> str:

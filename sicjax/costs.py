@@ -1,11 +1,13 @@
 """What a run will cost, said before its first step; and how many networks would fit."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
 from sicjax import parallel
-from sicjax.config import ConfigError
+from sicjax.config import FIELDS, ConfigError, flatten
 from sicjax.parallel import Layout
 from sicjax.population import Population, Stage
 from sicjax.training import Dispatch
@@ -56,6 +58,56 @@ def _idle(stage: Stage) -> str:
         f"the learning rate is zero from step {silent} on (optimizer.decay_steps, as the run began"
         " with it): later steps change nothing; to train on, begin one with --config.start_from=DIR"
     )
+
+
+SIZES = (
+    "model.num_units", "model.hidden_width", "model.num_layers", "data.num_trajectories",
+    "data.trajectory_length",
+)  # fmt: skip
+ADDRESSABLE = 2**44  # bytes that no device has; the limit where it doesn't tell its own
+
+
+def check_sizes(values: Mapping[str, Any], *, own_transition: bool = False) -> None:
+    """See that what a run can't do without would fit, before anything is traced or allocated.
+
+    A lower bound; `check_memory` knows what the compiled program needs.
+
+    Args:
+        values: fields by dotted name, as `config.flatten` gives them.
+        own_transition: the parameters aren't those of the hypernetwork.
+
+    Raises:
+        ConfigError: naming the field that is too large.
+    """
+    number = values["num_networks"] * max(len(values["variants"]), 1)
+    layout = parallel.make_layout(number, values["parallel"])
+    limit = parallel.device_limit(layout) or ADDRESSABLE
+    has = f"each of {len(layout.devices)} device(s) has {_size(limit)}"
+    for stage, fields in (values["stages"] or {"": {}}).items():
+        own = {**values, **flatten(fields)}
+        where = f"stages[{stage!r}]: " if stage else ""
+        need = sum(_least_bytes(own, own_transition))
+        if need > limit:
+            smaller = {name: {**own, name: min(own[name], FIELDS[name].default)} for name in SIZES}
+            name = min(SIZES, key=lambda name: sum(_least_bytes(smaller[name], own_transition)))
+            raise ConfigError(
+                f"{where}{name}={own[name]}: too large: a network takes at least {_size(need)}, and"
+                f" {has}"
+            )
+        state, _ = _least_bytes(own, own_transition)
+        if state * layout.per_device > limit:
+            raise ConfigError(
+                f"num_networks={values['num_networks']}: too many: each takes at least"
+                f" {_size(state)}, and {has}"
+            )
+
+
+def _least_bytes(values: Mapping[str, Any], own_transition: bool) -> tuple[int, int]:
+    """Bytes of one network's parameters with Adam's two moments, and of its W and states."""
+    units, width, layers, batch, length = (values[name] for name in SIZES)
+    inputs = width if layers > 1 else 2
+    weights = 0 if own_transition else inputs * units**2 + max(layers - 2, 0) * width**2
+    return 12 * (weights + units), 4 * (length * units**2 + batch * length * units)
 
 
 def check_memory(population: Population, layout: Layout, need: int) -> None:

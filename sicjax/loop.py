@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 
 from sicjax import parallel
 from sicjax import workdir as workdir_module
+from sicjax.arguments import path
 from sicjax.checkpoint import (
     CheckpointError,
     Checkpoints,
@@ -26,9 +28,9 @@ from sicjax.checkpoint import (
     set_aside,
 )
 from sicjax.compilation import use_cache
-from sicjax.config import ConfigError, validate
-from sicjax.costs import check_memory, describe_cost
-from sicjax.method import PAPER, Method, check_method, check_recorded, record
+from sicjax.config import ConfigError, check_kind, flatten, validate
+from sicjax.costs import check_memory, check_sizes, describe_cost
+from sicjax.method import PAPER, Method, check_is, check_method, check_recorded, record
 from sicjax.monitor import Monitor, duration
 from sicjax.parallel import Layout
 from sicjax.population import Population, Stage
@@ -39,6 +41,7 @@ from sicjax.signals import RunInterruptedError, Signals
 from sicjax.training import Dispatch, TrainState, start
 from sicjax.weights import starting_parameters
 
+_TURN = threading.RLock()
 SHOWN = ("loss", "separation", "invariance", "capacity", "conformal_isometry")
 
 
@@ -61,7 +64,8 @@ def train(
         method: parts of your own: transition, velocities, terms of the loss.
 
     Returns:
-        The first network, as a `Run`; `load_run(workdir, network=k)` gives the others.
+        The first network, as a `Run`; `load_run(workdir, network=k)` gives the others. Calls from
+        several threads of a process take turns.
 
     Raises:
         ConfigError: a wrong value, another experiment's workdir, num_steps below the step
@@ -81,16 +85,19 @@ def train(
         >>> run.rollout([[0.1, 0.0], [0.0, 0.1]]).shape
         (2, 64)
     """
+    check_kind(config)
+    check_is(method)
     config = config.copy_and_resolve_references()
     validate(config)
+    check_sizes(flatten(config), own_transition=method.transition is not None)
     check_method(config, method)
     if config.compilation_cache:
         use_cache()
-    folder = None if workdir is None else Path(workdir)
+    folder = None if workdir is None else path("workdir", workdir)
     reported = config.report and folder is not None
     if reported:
         phase.recorded_walk(config)  # which is refused now rather than after the training
-    with Signals() as signals, contextlib.ExitStack() as held:
+    with _turn(), Signals() as signals, contextlib.ExitStack() as held:
         if folder is not None:
             _claim(folder, config, method, held)
         config = workdir_module.settled(config, folder)
@@ -107,6 +114,18 @@ def train(
         elif folder is not None:
             _say(f"trained, without a report: {folder}")
     return runs[0]
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """Wait until no other thread trains: Orbax counts the saves of a whole process."""
+    if not _TURN.acquire(blocking=False):
+        _say("waiting for another thread of this process, which is training")
+        _TURN.acquire()
+    try:
+        yield
+    finally:
+        _TURN.release()
 
 
 def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.ExitStack) -> None:
@@ -173,10 +192,11 @@ class _Training:
             _say(f"finished: all {first} steps are done; {rest}")
             return
         began = time.monotonic()
-        programs = [
-            Dispatch(stage.config, self.layout, self.population.method, stage.first)
-            for stage in left
-        ]
+        with self.until_the_steps():
+            programs = [
+                Dispatch(stage.config, self.layout, self.population.method, stage.first)
+                for stage in left
+            ]
         compiled = duration(time.monotonic() - began)
         need = max(parallel.device_bytes(program.program) for program in programs)
         for line in describe_cost(self.population, self.layout, first, need):
@@ -193,6 +213,12 @@ class _Training:
         if stop and self.step < config.num_steps:
             kept = self.runs(1)[0] if self.folder is None else None
             raise RunInterruptedError(stop, self.step, kept)
+
+    def until_the_steps(self) -> contextlib.AbstractContextManager[None]:
+        """Where a signal stops a run that is in a folder, and in one process, at once."""
+        if self.folder is None or not parallel.is_alone():
+            return contextlib.nullcontext()  # else a network, or other processes, would be lost
+        return self.signals.at_once(self.step)
 
     def take(
         self, stage: Stage, program: Dispatch, monitor: Monitor, checkpoints: Checkpoints | None

@@ -7,18 +7,22 @@ What takes long to import, JAX and all that builds on it, is imported where it i
 misspelt flag answer at once.
 """
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from ml_collections import ConfigDict
 
-from sicjax import __version__, recipes
+from sicjax import __version__, recipes, signals
 from sicjax import config as config_module
 from sicjax.config import ConfigError
 
+# Numbers that JAX, or we, read from the environment: from -1, JAX's own default, or 1.
+ENVIRONMENT = {"JAX_NUM_CPU_DEVICES": (-1, 1024), "SLURM_STEP_NUM_TASKS": (1, 10**6)}
 PROCESS_FLAGS = ("coordinator", "num_processes", "process_id")
 USAGE = "usage: python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]"
 HELP = f"""{USAGE}
@@ -96,7 +100,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def command() -> NoReturn:
     """`sicjax`, as an installed package offers it."""
-    leave(main(sys.argv[1:]))
+    with signals.watched(for_good=True):
+        leave(main(sys.argv[1:]))
 
 
 def _train(arguments: Sequence[str]) -> None:
@@ -106,12 +111,30 @@ def _train(arguments: Sequence[str]) -> None:
     train(config, workdir)
 
 
+def check_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """See that the numbers in the environment are some: JAX's import would fail, at length.
+
+    Raises:
+        ConfigError: naming the variable.
+    """
+    for name, (least, most) in ENVIRONMENT.items():
+        text = environment.get(name)
+        with contextlib.suppress(ValueError):
+            if text is None or least <= int(text) <= most:
+                continue
+        raise ConfigError(
+            f"{name}={text}, in the environment: must be a number from {least} to {most}; unset it"
+        )
+
+
 def join_processes(arguments: Sequence[str]) -> list[str]:
     """Join the other processes of this run; alone, use all cores. Returns the other arguments.
 
     Raises:
-        ConfigError: --coordinator, --num_processes and --process_id that don't fit.
+        ConfigError: --coordinator, --num_processes and --process_id that don't fit, or a number in
+            the environment that is none.
     """
+    check_environment()
     from sicjax import parallel
 
     names = [argument.removeprefix("--").partition("=")[0] for argument in arguments]
@@ -146,16 +169,14 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
 
 def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
     """Run a command on its arguments; what it raises becomes one line and the exit code."""
-    try:
-        command(join_processes(arguments))
-    except KeyboardInterrupt:
-        print("sicjax: stopped at once; the last checkpoint stands", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:
-            raise
-        print(f"sicjax: {error}", file=sys.stderr)
-        return code
+    with signals.watched() as watch:
+        try:
+            command(join_processes(arguments))
+        except Exception as error:
+            if (code := getattr(error, "exit_code", None)) is None:
+                raise
+            watch.last_word(f"sicjax: {error}")
+            return code
     return 0
 
 
@@ -169,6 +190,8 @@ def leave(exit_code: int) -> NoReturn:
     sys.stderr.flush()
     if exit_code in (75, 130):
         os._exit(exit_code)
+    if exit_code == 0:  # all is done: Ctrl-C has nothing to stop any more
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(exit_code)
 
 

@@ -57,7 +57,7 @@ class TransitionNetwork(Protocol):
         """Velocities [..., 2] metres per step -> matrices [..., N, N]."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
     """Parts of the method to replace by your own; those not given are the paper's.
 
@@ -73,7 +73,8 @@ class Method:
             added to the loss and logged under their names.
 
     Raises:
-        ConfigError: by `train`, for a part that gives another shape, or a name that is taken.
+        ConfigError: a part that can't be one; by `train`, one that gives another shape, or a name
+            that is taken.
 
     Source: ours; what it replaces is in Schaeffer et al. 2023, section 3.
 
@@ -93,6 +94,30 @@ class Method:
     terms: Mapping[str, Callable[[Array, Array, Batch], Array]] = dataclasses.field(
         default_factory=dict
     )
+
+    def __post_init__(self) -> None:
+        part = self.transition
+        if part is not None and (
+            isinstance(part, type) or not (hasattr(part, "init") and hasattr(part, "apply"))
+        ):
+            raise ConfigError(
+                f"method.transition: {_name(part)} has no `init` and `apply`; must be a Flax module"
+                " or an object with both"
+            )
+        if self.velocities is not None and not callable(self.velocities):
+            raise ConfigError(
+                f"method.velocities: {_name(self.velocities)}: must be a function of a key"
+            )
+        if not isinstance(self.terms, Mapping):
+            raise ConfigError(
+                f"method.terms: a {type(self.terms).__name__}: must be a table, name to function"
+            )
+        for name, term in self.terms.items():
+            if not (isinstance(name, str) and name.isprintable() and name and callable(term)):
+                raise ConfigError(
+                    f"method.terms: {name!r}: {_name(term)}: must be a name and a function of"
+                    " states, initial state and batch"
+                )
 
     def describe(self) -> dict[str, str]:
         """Which parts are replaced, and by what: names, without the code behind them."""
@@ -116,6 +141,16 @@ def _name(part: Any) -> str:
 
 PAPER = Method()
 SOURCE = "source"  # in method.json, the table of digests
+
+
+def check_is(method: Any) -> None:
+    """See that this is a `Method`.
+
+    Raises:
+        ConfigError: it isn't.
+    """
+    if not isinstance(method, Method):
+        raise ConfigError(f"method: a {type(method).__name__}: must be a sicjax.Method")
 
 
 def failures(method: Method = PAPER) -> tuple[str, ...]:

@@ -58,9 +58,9 @@ def norm_relu(x: Array) -> Array:
         >>> sicjax.norm_relu(jnp.array([3.0, 4.0, -5.0])).tolist()
         [0.6000000238418579, 0.800000011920929, 0.0]
     """
-    x = jnp.asarray(x)
     unit = _rectify(real("x", x))[0]
-    return unit.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else unit
+    dtype = jnp.asarray(x).dtype
+    return unit.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else unit
 
 
 def _torch_uniform(fan_in: int, scale: float = 1.0) -> Callable[..., Array]:

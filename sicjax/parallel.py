@@ -25,6 +25,8 @@ from jax import Array, lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sicjax.config import ConfigError
+
 Tree = Any
 _AXIS = "devices"
 
@@ -179,13 +181,31 @@ def make_layout(
             gives a lone network two, one for a masked copy: XLA compiles for several devices along
             another path, and the network shall be the same to the bit as in a population.
     """
-    found = jax.devices()
+    found = all_devices()
     batch = parallel == "batch" or (parallel == "auto" and num_networks < len(found))
     if devices is None:
         alone = jax.process_count() == 1 and not batch
         wanted = max(num_networks, 2 if found[0].platform == "cpu" else 1)
         devices = min(len(found), wanted) if alone else len(found)
     return Layout(num_networks, tuple(found[:devices]), batch and devices > 1)
+
+
+def all_devices() -> list[jax.Device]:
+    """Every device of every process.
+
+    Raises:
+        ConfigError: JAX has no backend as JAX_PLATFORMS asks for.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter, without a word, of "cuda"
+        said = " ".join(str(error).partition("(set JAX_PLATFORMS")[0].split())
+        asked = jax.config.values.get("jax_platforms")
+        accelerator = {"cuda": "cuda13", "gpu": "cuda13", "tpu": "tpu"}.get(str(asked))
+        raise ConfigError(
+            f"JAX_PLATFORMS={asked}: {said or 'JAX finds no such device'}; unset it"
+            + (f', or python -m pip install "jax[{accelerator}]"' if accelerator else "")
+        ) from None
 
 
 def on_devices(function: Callable, devices: tuple[jax.Device, ...], *, donate: bool = False) -> Any:
@@ -270,6 +290,11 @@ def on_first() -> Iterator[bool]:
 def is_first() -> bool:
     """Whether this is process 0, which writes logs and reports."""
     return jax.process_index() == 0
+
+
+def is_alone() -> bool:
+    """Whether this is the only process of its run."""
+    return jax.process_count() == 1
 
 
 def largest(number: int) -> int:

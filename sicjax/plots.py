@@ -21,10 +21,12 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import cbook
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
@@ -89,8 +91,10 @@ def ratemap_sheet(
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
     """
-    maps = np.asarray(ratemaps, dtype=float)
-    shown = np.arange(len(maps)) if order is None else np.asarray(order, dtype=int)
+    maps = _maps("ratemaps", ratemaps)
+    shown = _shown(len(maps), order, titles)
+    if not (np.ndim(box_m) == 0 and np.isreal(box_m) and box_m > 0):
+        raise ValueError(f"box_m is {box_m!r}; must be the side of the box, metres")
     peaks = _peaks(maps) if tops is None else np.asarray(tops, dtype=float)
     colours = _paint(maps[shown], 0.0, peaks[shown], cmap)
     labels = None if titles is None else [titles[n] for n in shown]
@@ -121,8 +125,8 @@ def autocorrelogram_sheet(
         title: of the sheet.
         fig: where to draw; its size is set.
     """
-    maps = np.asarray(correlograms, dtype=float)
-    shown = np.arange(len(maps)) if order is None else np.asarray(order, dtype=int)
+    maps = _maps("correlograms", correlograms)
+    shown = _shown(len(maps), order, titles)
     colours = _paint(maps[shown], -1.0, np.ones(len(shown)), CORRELATION_CMAP)
     labels = None if titles is None else [titles[n] for n in shown]
     figure, ax, corners = _sheet(colours, labels, columns, title, fig)
@@ -631,7 +635,7 @@ def by_setting(groups: Mapping[str, ArrayLike], *, label: str, ax: Axes | None =
         ax.scatter(finite, row + nudge, s=16, color=COLOURS[0], alpha=0.7, lw=0)
         if finite.size:
             ax.plot([np.median(finite)] * 2, [row - 0.3, row + 0.3], color=INK, lw=1.6)
-    counts = [f"{name} (n = {len(_finite(values))})" for name, values in groups.items()]
+    counts = [f"{_settable(name)} (n = {len(_finite(values))})" for name, values in groups.items()]
     ax.set_yticks(range(len(groups)), counts)
     ax.set_ylim(len(groups) - 0.5, -0.5)
     return dress(ax, x=f"{label} (line: median)")
@@ -668,6 +672,16 @@ def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     return ax
 
 
+def _settable(name: str) -> str:
+    """A name as matplotlib sets it: with its `$` where what they enclose is no mathematics."""
+    try:
+        if cbook.is_math_text(name):
+            MathTextParser("path").parse(name)
+    except ValueError:
+        return name.replace("$", r"\$")
+    return name
+
+
 def _axes(ax: Axes | None) -> Axes:
     return plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1] if ax is None else ax
 
@@ -678,6 +692,36 @@ def _fixed(figure: Figure | None, width: float, height: float) -> Figure:
     figure.set_layout_engine("none")
     figure.set_size_inches(width, height)
     return figure
+
+
+def _maps(name: str, maps: ArrayLike) -> np.ndarray:
+    """Maps [N, y, x] as floats.
+
+    Raises:
+        ValueError: one map alone, or anything else.
+    """
+    try:
+        found = np.asarray(maps, dtype=float)
+        shape = f"has shape {found.shape}"
+    except (TypeError, ValueError):
+        found, shape = np.zeros(0), f"is a {type(maps).__name__}"
+    if found.ndim != 3:
+        raise ValueError(f"{name} {shape}; must be maps [N, y, x]")
+    return found
+
+
+def _shown(number: int, order: ArrayLike | None, titles: Sequence[str] | None) -> np.ndarray:
+    """Indices of the units shown, [K].
+
+    Raises:
+        ValueError: an order that names other units, or titles that aren't one for each.
+    """
+    shown = np.arange(number) if order is None else np.asarray(order, dtype=int)
+    if shown.size and not (shown.ndim == 1 and -number <= shown.min() <= shown.max() < number):
+        raise ValueError(f"order: must be indices [K] of the {number} units")
+    if titles is not None and len(titles) != number:
+        raise ValueError(f"titles: {len(titles)}; must be one for each of {number} units")
+    return shown
 
 
 def _peaks(maps: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from sicjax.config import FIELDS, ConfigError, default, flatten, unknown_field
+from sicjax.config import FIELDS, ConfigError, check_kind, default, flatten, unknown_field
 
 
 def load_config(name: str | Path) -> ConfigDict:
@@ -49,10 +49,11 @@ def load_config(name: str | Path) -> ConfigDict:
         raise ConfigError(
             f"--config={name}: {unknown_field(unknown[1]) if unknown else what}"
         ) from None
-    if not isinstance(config, ConfigDict):
+    if config is None:
         raise ConfigError(
             f"--config={name}: must define get_config(), which returns an ml_collections.ConfigDict"
         )
+    check_kind(config, f"--config={name}: get_config() returns")
     return config
 
 

@@ -5,6 +5,7 @@ Letters: N units, T steps, W walks. Lengths in metres; maps [N, y, x] as in `ana
 
 import dataclasses
 import itertools
+import operator
 import os
 import sys
 from functools import cached_property, partial
@@ -18,12 +19,14 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
+from sicjax.arguments import POSITIVE, Rule, at_least, check, check_key, path
 from sicjax.checkpoint import latest_intact, restore_rows
 from sicjax.method import (
     PAPER,
     Method,
     Parameters,
     TransitionNetwork,
+    check_is,
     check_to_load,
     failures,
     make_hypernetwork,
@@ -51,6 +54,8 @@ BATCH_STEPS = 128_000  # of the walks that are drawn and run at once
 MEAN_SPEED = 0.4  # of smooth walks, relative to the largest velocity component
 TOLERANCE = 1e-5  # of W in evaluation rollouts, relative; a step of the state is off by as much
 ROUNDING = 1e-5  # of velocities that are differences of positions, relative to the largest
+BOX = Rule(float, lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN_M} m")
+INDEX = Rule(operator.index, lambda value: True, "an integer")
 GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
 
 
@@ -115,9 +120,13 @@ class Run:
             States [..., T, N]; state t is the one after step t.
 
         Raises:
+            TypeError: velocities that are no numbers.
             ValueError: velocities that aren't [..., T, 2] or aren't finite.
         """
-        given = np.asarray(velocities, np.float32)
+        try:
+            given = np.asarray(velocities, np.float32)
+        except (TypeError, ValueError):
+            raise TypeError("velocities: must be numbers [..., T, 2]") from None
         if given.ndim < 2 or given.shape[-1] != 2:
             raise ValueError(f"velocities {given.shape}: must be [..., T, 2]")
         if not np.isfinite(given).all():
@@ -175,15 +184,13 @@ class Run:
         Raises:
             ValueError: a box smaller than one bin, no speed, or walks too short to fill it.
         """
-        if not (np.isfinite(box_m) and box_m >= BIN_M):
-            raise ValueError(f"box_m={box_m}: must be at least {BIN_M} m")
-        if walk_steps <= DROPPED_STEPS:
-            raise ValueError(f"walk_steps={walk_steps}: must be more than {DROPPED_STEPS}")
+        check("box_m", box_m, BOX)
+        check("walk_steps", walk_steps, at_least(DROPPED_STEPS + 1))
         largest = self.config.data.max_velocity
         mean_speed = MEAN_SPEED * largest if mean_speed is None else mean_speed
-        if not (np.isfinite(mean_speed) and mean_speed > 0):
-            raise ValueError(f"mean_speed={mean_speed}: must be positive, metres per step")
+        check("mean_speed", mean_speed, POSITIVE)
         key = jax.random.key(0) if key is None else key
+        check_key("key", key)
         walks = _walks_that_fill(key, box_m, walk_steps, largest, mean_speed)
         return self.map_walks(walks, box_m)
 
@@ -224,6 +231,7 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
         (64, 50, 50)
     """
     folder, population = _recorded_population(workdir, method)
+    check("network", network, INDEX)
     if not 0 <= network < len(population):
         raise IndexError(f"network={network}: {folder} has networks 0 to {len(population) - 1}")
     light = population.shapes._replace(optimizer=())
@@ -260,7 +268,8 @@ def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run
 
 def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Path, Population]:
     """The folder of a run, and the networks that it says it holds."""
-    folder = Path(workdir)
+    folder = path("workdir", workdir)
+    check_is(method)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"workdir={folder}: no config.json, so no run")
     config = read_config(folder)

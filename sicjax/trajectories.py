@@ -17,6 +17,8 @@ from jax.typing import ArrayLike
 
 from sicjax.arguments import BOUNDED, at_least, checked
 
+FARTHEST_M = 1e6  # of a recorded path from its start
+
 
 class Batch(NamedTuple):
     """One sequence of velocities, walked in B different orders (the paper's augmentation)."""
@@ -143,17 +145,18 @@ def recorded_walk(positions: ArrayLike, *, every: int = 1) -> Walk:
     """Turn recorded positions into a walk that can drive a network.
 
     Args:
-        positions: [T + 1, 2] metres, finite; the first one becomes the origin.
+        positions: [T + 1, 2] metres, finite, within 1,000 km of the first one, which becomes the
+            origin.
         every: keep one sample in this many.
 
     Returns:
         A `Walk` with leaves [T // every, 2].
 
     Raises:
-        ValueError: wrong shape, fewer than two samples, NaN or infinity.
+        ValueError: wrong shape, fewer than two samples, NaN or infinity, or a place that far away.
     """
     path = np.asarray(positions)
-    if path.ndim != 2 or path.shape[1] != 2 or not np.issubdtype(path.dtype, np.number):
+    if path.ndim != 2 or path.shape[1] != 2 or path.dtype.kind not in "iuf":
         raise ValueError(
             f"recorded path: shape {path.shape}, {path.dtype}; must be numbers [samples, 2]"
         )
@@ -169,6 +172,12 @@ def recorded_walk(positions: ArrayLike, *, every: int = 1) -> Walk:
             " every + 1 samples"
         )
     kept = path[::every].astype(np.float64)
+    far = np.flatnonzero((np.abs(kept - kept[0]) > FARTHEST_M).any(axis=1))
+    if len(far):
+        raise ValueError(
+            f"recorded path: sample {far[0] * every} is {kept[far[0]].tolist()}; positions must be"
+            f" metres, within {FARTHEST_M:.0f} of the first"
+        )
     steps = np.diff(kept, axis=0)
     return Walk(jnp.asarray(steps, jnp.float32), jnp.asarray(kept[1:] - kept[0], jnp.float32))
 
@@ -190,13 +199,26 @@ def load_recorded_walk(name: str, *, every: int = 1) -> Walk | None:
     if not name:
         return None
     path = _sargolini_file() if name == "sargolini" else Path(name)
-    found = np.load(path)
-    if isinstance(found, np.ndarray):
-        return recorded_walk(found, every=every)
-    for key in ("positions", "pos"):
-        if key in found:
-            return recorded_walk(found[key], every=every)
-    raise ValueError(f"has arrays {', '.join(found)}; must have `positions` [samples, 2]")
+    return recorded_walk(_read_positions(path), every=every)
+
+
+def _read_positions(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                return np.load(path, mmap_mode="r")  # a header that claims too much costs nothing
+            file.seek(0)
+            with np.load(file) as found:
+                for key in ("positions", "pos"):
+                    if key in found:
+                        return found[key]
+                arrays = ", ".join(found)
+    except OSError:
+        raise
+    except Exception as error:  # whatever damage makes NumPy, zipfile or zlib raise
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"can't be read ({what})") from None
+    raise ValueError(f"has arrays {arrays}; must have `positions` [samples, 2]")
 
 
 def _sargolini_file() -> Path:

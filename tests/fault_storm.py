@@ -185,6 +185,41 @@ def terminations(stage: Stage, number: int) -> str:
     return storm(stage, number, signal.SIGTERM)
 
 
+def doubles(stage: Stage, number: int) -> str:
+    """Ctrl-C twice within 50 ms at random moments."""
+    workdir, seen, slowest = stage.folder / "doubles", 0, 0.0
+
+    def listen() -> None:  # whatever this process was started with
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    while seen < number:
+        said = stage.log(workdir).stat().st_size if stage.log(workdir).exists() else 0
+        run = stage.start(workdir, preexec_fn=listen)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(stage.random.uniform(0.2, stage.seconds))
+        run.send_signal(signal.SIGINT)
+        time.sleep(stage.random.uniform(0.02, 0.05))
+        run.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        code = run.wait(PATIENCE_S)
+        if code == 0:  # it was through
+            shutil.rmtree(workdir)
+            continue
+        seen, slowest = seen + 1, max(slowest, time.monotonic() - began)
+        text = stage.log(workdir).read_bytes()[said:].decode(errors="replace")
+        if code != 130 or text.count("sicjax: stopped at") != 1 or "Traceback" in text:
+            return f"FAILED: exit code {code}, {text[-300:]}"
+        if slowest > 2:
+            return f"FAILED: ended only after {slowest:.1f} s"
+    stage.finish(workdir)
+    if not same_end(workdir, stage.wanted):
+        return "FAILED: the end differs from the uninterrupted run"
+    return (
+        f"{seen} times; each ended with one line and 130 within {slowest:.1f} s; started again, it"
+        " came to the same end, bit for bit"
+    )
+
+
 def report_kills(stage: Stage, number: int) -> str:
     """`kill -9` while the reports are written."""
     workdir, seen = stage.folder / "report", 0
@@ -417,13 +452,14 @@ def main(arguments: Sequence[str]) -> None:
     number = {
         "kills": int(flags.get("kills", 50)),
         "terminations": int(flags.get("terminations", 20)),
+        "doubles": int(flags.get("doubles", 20)),
         "report_kills": int(flags.get("report_kills", 5)),
     }
     faults: dict[str, Callable[..., str]] = {
         "second_run": second_run, "truncation": truncation, "bit_flip": bit_flip,
         "full_disk": full_disk, "read_only": read_only, "workdir_removed": workdir_removed,
         "clock_set_back": clock_set_back, "killed_peer": killed_peer, "kills": kills,
-        "terminations": terminations, "report_kills": report_kills,
+        "terminations": terminations, "doubles": doubles, "report_kills": report_kills,
     }  # fmt: skip
     chosen = flags["only"].split(",") if "only" in flags else list(faults)
     with tempfile.TemporaryDirectory() as scratch:

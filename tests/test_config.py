@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
 
 from sicjax import config as C
 from sicjax.config import ConfigError
@@ -116,6 +117,13 @@ def test_overrides_are_refused(name, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_an_override_of_what_a_config_lacks():
+    for config in (ConfigDict(), ConfigDict({"loss": {}}).lock(), ConfigDict({"loss": 3})):
+        with pytest.raises(ConfigError, match=r"^loss\.capacity: missing; start from") as error:
+            C.set_field(config, "loss.capacity", "1")
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -137,6 +145,9 @@ def test_overrides_are_refused(name, text, message):
         ("optimizer.schedule", "linear"),
         ("parallel", "everything"),
         ("loss.reduction", "median"),
+        ("optimizer.warmup_steps", 30 * "9"),
+        ("data.trajectory_length", "4294967296"),
+        ("model.num_layers", "1e9"),
     ],
 )
 def test_values_out_of_range_are_refused(name, text):
@@ -173,6 +184,13 @@ def test_any_value_is_either_right_or_refused_in_one_line(name, value):
         ("1 / 0", "ZeroDivisionError"),
         ("x = 1", "must define get_config"),
         ("def get_config(): return 3", "ConfigDict"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import sys\ndef get_config(): sys.exit(0)", "SystemExit: 0"),
+        (
+            "from ml_collections import FrozenConfigDict\nfrom sicjax.config import default\n"
+            "def get_config(): return FrozenConfigDict(default())",
+            "a FrozenConfigDict, which is no config",
+        ),
         (
             "from sicjax.config import default\n"
             "def get_config():\n    c = default()\n    c.loss.sigma = 1\n    return c",

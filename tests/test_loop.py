@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -163,6 +164,34 @@ def test_bad_input_is_one_line_and_changes_nothing(finished, capsys, arguments, 
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data.num_trajectories", 10**9),
+        ("data.trajectory_length", 10**9),
+        ("model.hidden_width", 10**9),
+        ("model.num_units", 10**6),
+        ("num_networks", 2 * 10**9),
+    ],
+)
+def test_sizes_beyond_any_device_are_named_before_anything_is_made(
+    tiny_config, monkeypatch, tmp_path, field, value
+):
+    monkeypatch.setattr("sicjax.parallel.device_limit", lambda layout: 4e9)
+    monkeypatch.setattr("sicjax.loop.check_method", None)  # the first that would trace
+    began = time.monotonic()
+    config = C.changed(tiny_config, {field: value})
+    with pytest.raises(ConfigError, match=f"^{field}={value}: too (large|many)") as error:
+        train(config, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - began < 5
+    assert not (tmp_path / "run").exists()
+    staged = {"long": {"num_steps": 6, field: value}}
+    if field in C.STAGED:
+        with pytest.raises(ConfigError, match=rf"^stages\['long'\]: {field}={value}: too large"):
+            train(C.changed(tiny_config, {"stages": staged}))
+
+
 def test_a_folder_with_checkpoints_of_something_else_is_refused(tiny_config, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="not a run"):
@@ -183,6 +212,52 @@ def test_a_recorded_path_that_cannot_be_used(tiny_config, tmp_path, path, messag
     tiny_config.evaluation.recorded_path = str(tmp_path / "path.npy")
     with pytest.raises(ConfigError, match=message):
         train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def header_of_too_many_rows(path):
+    """A .npy file whose header claims 10^12 positions, of which none is there."""
+    with path.open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 2)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+def flipped_in_a_zip(path):
+    """A .npz file with a wrong byte among the positions."""
+    np.savez(path, positions=np.zeros((99, 2)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncated_zip(path):
+    np.savez(path, positions=np.zeros((99, 2)))
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("empty.npy", lambda path: path.write_bytes(b""), "can't be read"),
+        ("cut.npz", truncated_zip, "can't be read"),
+        ("flipped.npz", flipped_in_a_zip, "can't be read"),
+        ("claims.npy", header_of_too_many_rows, "can't be read"),
+        ("far.npy", lambda path: np.save(path, [[0, 0], [1e300, 0]] * 20), "must be metres"),
+        ("complex.npy", lambda path: np.save(path, np.zeros((99, 2), complex)), "must be numbers"),
+        ("pickled.npy", lambda path: np.save(path, np.array([[{}, {}]] * 40)), "can't be read"),
+        ("/dev/null", None, "can't be read"),
+    ],
+)
+def test_a_file_of_a_recorded_path_that_is_damaged(finished, tmp_path, capsys, name, make, message):
+    path, _ = finished
+    if make:
+        make(tmp_path / name)
+    command = [f"--config={path}", f"--workdir={tmp_path / 'run'}", "--config.report=true"]
+    assert main([*command, f"--config.evaluation.recorded_path={tmp_path / name}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"sicjax: evaluation.recorded_path={tmp_path / name}: ")
+    assert message in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -292,11 +367,64 @@ def test_a_report_under_way_is_left_at_once(tmp_path):
     assert not list((tmp_path / "run" / "report").glob("network_*"))
 
 
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [
+        (["SIGINT", "SIGINT"], 130, "sicjax: stopped at once; the last checkpoint stands"),
+        (["SIGTERM"], 75, "sicjax: stopped at step 0; the same command goes on from there"),
+    ],
+)
+def test_signals_while_the_main_thread_is_in_compiled_code(tmp_path, sent, code, said):
+    """As in XLA's compiler: no handler of Python's runs before it is through, here in a minute."""
+    script = f"""if True:
+        import ctypes, os, signal, sys, threading, time
+        import sicjax
+        from sicjax import loop
+        from sicjax.main import guarded, leave
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def compiled(*_):
+            def send():
+                for name in {sent}:
+                    os.kill(os.getpid(), getattr(signal, name))
+                    time.sleep(0.03)
+
+            threading.Timer(0.5, send).start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+            ctypes.CDLL(None).sleep(60)
+
+        loop.Dispatch = compiled
+        config = sicjax.load_config("quick")
+        config.report = False
+        leave(guarded(lambda _: sicjax.train(config, sys.argv[1]), []))
+    """
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr == said + "\n"
+    assert time.monotonic() - began < 50
+
+
 def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = train(tiny_config)
     assert run.step == 6
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_that_train_take_turns(tiny_config, tmp_path, capsys):
+    """Each in a workdir of its own; the networks are those of one run after another."""
+    configs = [C.changed(tiny_config, {"seed": seed}) for seed in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        folders = [tmp_path / str(config.seed) for config in configs]
+        runs = list(pool.map(train, configs, folders, timeout=300))
+    assert "waiting for another thread" in capsys.readouterr().out
+    for config, folder, run in zip(configs, folders, runs, strict=True):
+        assert_trees_equal(parameters_of(folder), run.parameters)
+        assert sicjax.load_run(folder).seed == config.seed
+    assert_trees_equal(train(configs[2]).parameters, runs[2].parameters)
 
 
 def test_flags_in_other_forms(tmp_path, capsys):
@@ -471,6 +599,35 @@ def test_two_processes_train_as_one(finished, tmp_path):
     for network in (0, 1):
         assert_trees_equal(parameters_of(tmp_path / "run", network), parameters_of(whole, network))
     assert rows_without_timing(tmp_path / "run") == rows_without_timing(whole)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("JAX_NUM_CPU_DEVICES", "two", "must be a number from -1 to 1024"),
+        ("JAX_NUM_CPU_DEVICES", "100000", "must be a number from -1 to 1024"),
+        ("SLURM_STEP_NUM_TASKS", "many", "must be a number from 1"),
+    ],
+)
+def test_numbers_in_the_environment_that_are_none(monkeypatch, capsys, variable, value, message):
+    monkeypatch.setenv(variable, value)
+    assert main(["--config=quick", "--workdir=none"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"sicjax: {variable}={value}, in the environment: {message}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("platform", ["cuda", "cuad"])
+def test_a_backend_that_is_not_there_is_one_line(tmp_path, platform):
+    command = [sys.executable, "-m", "sicjax.main", "--config=quick", f"--workdir={tmp_path / 'r'}"]
+    environment = {**os.environ, "JAX_PLATFORMS": platform, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"sicjax: JAX_PLATFORMS={platform}: ")
+    assert "unset it" in said
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(

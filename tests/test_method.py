@@ -58,7 +58,7 @@ def test_a_term_adds_to_the_loss_and_its_gradient(tiny_config):
 
 
 def test_training_with_all_three_parts_resumes_and_is_evaluated(tiny_config, tmp_path):
-    method = sicjax.Method(Turning(8), gaussian, {"crowding": crowding})
+    method = sicjax.Method(transition=Turning(8), velocities=gaussian, terms={"crowding": crowding})
     tiny_config.num_steps = 2
     sicjax.train(tiny_config, tmp_path, method=method)
     tiny_config.num_steps = 6
@@ -106,14 +106,14 @@ def test_a_part_that_does_not_fit_is_named(tiny_config, tmp_path, method, messag
 
 
 def test_a_workdir_belongs_to_one_method(tiny_config, tmp_path):
-    method = sicjax.Method(Turning(8), terms={"crowding": crowding})
+    method = sicjax.Method(transition=Turning(8), terms={"crowding": crowding})
     sicjax.train(tiny_config, tmp_path, method=method)
     assert json.loads((tmp_path / "method.json").read_text())["terms.crowding"] == "crowding"
     with pytest.raises(ConfigError, match=r"method\.transition was Turning"):
         sicjax.train(tiny_config, tmp_path)
     with pytest.raises(ConfigError, match=r"method\.transition was Turning"):
         sicjax.load_run(tmp_path)
-    assert sicjax.load_run(tmp_path, method=sicjax.Method(Turning(8))).step == 6
+    assert sicjax.load_run(tmp_path, method=sicjax.Method(transition=Turning(8))).step == 6
 
 
 def make_term(amount, *, twice=False):

@@ -370,3 +370,13 @@ def test_gains_and_noise():
     assert "noise 10 %: 1.0e-05 m² per step" in texts(ax.figure)
     np.testing.assert_allclose(ax.lines[1].get_ydata(), np.sqrt(4e-5 * np.array([1, 10])))
     assert len(ax.lines) == 3  # no fitted line where nothing was fitted
+
+
+def test_names_that_are_no_mathematics_are_shown_as_text():
+    """Of variants, after hours of training; others keep what their `$` enclose."""
+    names = {r"$\frac$": [0.1], "a $ b": [0.2], r"$\sigma_x$": [0.3]}
+    figure = plots.blank_figure()
+    ax = plots.by_setting(names, label="score", ax=figure.subplots())
+    figure.canvas.draw()
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert shown == [r"\$\frac\$ (n = 1)", "a $ b (n = 1)", r"$\sigma_x$ (n = 1)"]

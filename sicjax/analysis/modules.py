@@ -69,6 +69,7 @@ def find_modules(analysis: Lattices) -> Modules:
         `Modules` by rising period, in metres; none where fewer than 10 units go together.
 
     Raises:
+        TypeError: not an analysis of units, such as maps.
         ValueError: arrays whose lengths differ.
 
     Source: after Stensola et al. 2012.
@@ -84,6 +85,12 @@ def find_modules(analysis: Lattices) -> Modules:
         >>> modules.period_m.tolist(), modules.ratios.tolist()
         ([0.5, 0.85], [1.7])
     """
+    for name in ("is_grid", "lattice", "spacing_m"):
+        if not hasattr(analysis, name):
+            raise TypeError(
+                f"analysis: a {type(analysis).__name__} without `{name}`; must be what"
+                " analyze_ratemaps gives"
+            )
     num_units = len(analysis.is_grid)
     if analysis.lattice.shape != (num_units, 3, 2):
         raise ValueError(

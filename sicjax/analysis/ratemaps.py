@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage, sparse
 
+from sicjax.arguments import at_least, check
+
 
 class RateMaps(NamedTuple):
     """Mean activity per position bin, with what is needed to judge it.
@@ -41,14 +43,26 @@ def check_box(box_m: float) -> float:
     """Return the side of a square box as a float; ValueError unless it is one positive length."""
     if np.ndim(box_m) != 0:
         raise ValueError(f"box_m is {box_m}; the box is square: give one length in metres")
-    if not (np.isfinite(box_m) and box_m > 0):
-        raise ValueError(f"box_m is {box_m}; it must be a positive length in metres")
+    try:
+        right = bool(np.isfinite(box_m) and box_m > 0)
+    except TypeError:
+        right = False
+    if not right:
+        raise ValueError(f"box_m is {box_m!r}; it must be a positive length in metres")
     return float(box_m)
+
+
+def as_numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """Return an array as float64; TypeError, naming it, unless it holds numbers."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: a {type(values).__name__}; must be an array of numbers") from None
 
 
 def check_ratemaps(ratemaps: ArrayLike) -> np.ndarray:
     """Return square maps [N, bins, bins] as float64; ValueError for another shape or infinities."""
-    maps = np.asarray(ratemaps, dtype=np.float64)
+    maps = as_numbers("ratemaps", ratemaps)
     if maps.ndim != 3 or maps.shape[1] != maps.shape[2]:
         raise ValueError(f"ratemaps has shape {maps.shape}; it must be [N, bins, bins], square box")
     if maps.shape[1] < 10:
@@ -80,8 +94,9 @@ def bin_activity(
         min_visits: a bin with fewer samples counts as unvisited.
 
     Raises:
+        TypeError: positions or an activity that are no numbers.
         ValueError: leading axes that differ, a non-finite position or activity, `min_visits` or
-            `bins` below 1.
+            `bins` that isn't an integer from 1.
 
     Returns:
         `RateMaps`: maps [N, bins, bins], axis 0 is y, axis 1 is x; NaN where unvisited.
@@ -95,9 +110,14 @@ def bin_activity(
         >>> sicjax.bin_activity(positions, spikes, box_m=1.0, bins=2).ratemaps.tolist()
         [[[2.0, 0.0], [nan, nan]]]
     """
-    sums = ActivitySums(np.shape(activity)[-1], box_m=box_m, bins=bins)
-    sums.add(positions, activity)
-    _warn_of_most_outside(np.asarray(positions, dtype=np.float64).reshape(-1, 2), box_m)
+    places, rates = as_numbers("positions", positions), np.asarray(activity)
+    as_numbers("activity", rates)
+    if rates.ndim == 0:
+        raise ValueError(f"activity {rates.shape}: must be [..., N]")
+    sums = ActivitySums(rates.shape[-1], box_m=box_m, bins=bins)
+    check("min_visits", min_visits, at_least(1))
+    sums.add(places, rates)
+    _warn_of_most_outside(places.reshape(-1, 2), box_m)
     return sums.ratemaps(min_visits=min_visits)
 
 
@@ -118,8 +138,7 @@ class ActivitySums:
     """Visits and sums of N units' activity and of its square per bin, over samples in parts."""
 
     def __init__(self, num_units: int, *, box_m: float, bins: int) -> None:
-        if bins < 1:
-            raise ValueError(f"bins is {bins}; it must be at least 1")
+        check("bins", bins, at_least(1))
         self._box_m, self._bins = check_box(box_m), bins
         self._visits = np.zeros(bins**2)
         self._sums, self._squares = np.zeros((2, bins**2, num_units))

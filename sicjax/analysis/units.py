@@ -93,7 +93,7 @@ def analyze_ratemaps(
         (['grid'], [0.69])
     """
     maps = check_ratemaps(ratemaps)
-    if num_shuffles < 1:
+    if not isinstance(num_shuffles, int | np.integer) or num_shuffles < 1:
         raise ValueError(f"num_shuffles is {num_shuffles}; it must be at least 1 (100 is usual)")
     rng = generator(key)
     scores = score_ratemaps(maps, box_m)
