@@ -1068,6 +1068,7 @@ def attractor_return(
     ax.set_xlim(0, np.max(np.asarray(steps)))
     ax.xaxis.set_major_locator(mpl.ticker.FixedLocator([0, 2, 4, 6, 8, 10, 20, 50, 100, 200]))
     ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     ax.legend(
@@ -1099,6 +1100,7 @@ def jacobian_gains(
     ax.axhline(1, color=FAINT, lw=1, ls="--")
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     ax.set_xticks(range(len(counts)), [f"{count}" for count in counts])
     ax.set_xlim(-0.5, len(counts) - 0.5)
     ax.legend(fontsize=8, frameon=False, loc="lower left")
@@ -1129,6 +1131,7 @@ def noise_drift(
     ax.set(xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.set_minor_formatter(mpl.ticker.NullFormatter())
     ax.legend(fontsize=8, frameon=False)
     return dress(ax, x="steps", y="shift, root mean square (m)")
 
