@@ -135,7 +135,15 @@ class Layout:
             function: to be mapped over devices.
             rows: its arguments, or their shapes.
             donate: the first argument's memory may be used for the results.
+
+        Raises:
+            ConfigError: under `jax.disable_jit`.
         """
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            raise ConfigError(
+                "jax_disable_jit is on: training is made of compiled programs; turn it off for"
+                " sicjax.train (losses, rollouts and maps do without compiling)"
+            )
         mapped = on_devices(function, self.devices, donate=donate)
         return mapped.lower(*jax.tree.map(self._local, rows)).compile()
 

@@ -3,7 +3,10 @@
 Letters: N units, T steps, W walks. Lengths in metres; maps [N, y, x] as in `analysis.ratemaps`.
 """
 
+import base64
 import dataclasses
+import html
+import io
 import itertools
 import operator
 import os
@@ -56,6 +59,7 @@ TOLERANCE = 1e-5  # of W in evaluation rollouts, relative; a step of the state i
 ROUNDING = 1e-5  # of velocities that are differences of positions, relative to the largest
 BOX = Rule(float, lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN_M} m")
 INDEX = Rule(operator.index, lambda value: True, "an integer")
+SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # in a notebook's picture of a run
 GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
 
 
@@ -92,6 +96,36 @@ class Run:
             population.config_of(network, step), state.parameters, network, step,
             failure_of(state, network, method), population.members[network].variant, method,
         )  # fmt: skip
+
+    def __repr__(self) -> str:
+        """What it is, in two lines, and what went wrong in a third."""
+        model, own = self.config.model, sorted(self.method.describe())
+        width = f"H {model.hidden_width}" if "transition" not in own else "a transition of its own"
+        lines = [
+            f"Run: network {self.network}, seed {self.seed}, step {self.step},"
+            f" variant {self.variant!r}",
+            f"  N {model.num_units}, {width}" + (f"; method: {', '.join(own)}" if own else ""),
+        ]
+        return "\n".join([*lines, *([f"  {self.failure}"] if self.failure else [])])
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, above the maps of some units that are active."""
+        text = f"<pre>{html.escape(repr(self))}</pre>"
+        if self.failure:
+            return text
+        from sicjax import plots  # Matplotlib is loaded by those who see the picture
+
+        found = self.ratemaps(box_m=SHOWN_BOX_M, walk_steps=SHORT_WALK_STEPS)
+        peaks = np.nan_to_num(found.ratemaps).max(axis=(1, 2))
+        active = np.sort(np.argsort(-peaks, kind="stable")[:SHOWN_UNITS])
+        figure = plots.ratemap_sheet(
+            found.ratemaps, found.box_m, order=active, titles=[f"{n}" for n in range(len(peaks))],
+            fig=plots.blank_figure(),
+        )  # fmt: skip
+        with io.BytesIO() as file:
+            figure.savefig(file, dpi=70)
+            picture = base64.b64encode(file.getvalue()).decode()
+        return f'{text}<img alt="rate maps" src="data:image/png;base64,{picture}">'
 
     @property
     def seed(self) -> int:

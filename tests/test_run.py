@@ -1,11 +1,17 @@
 """A network is rolled out and mapped as the slow, obvious way does it."""
 
+import base64
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import sicjax
 from sicjax import run as run_module
+from sicjax.config import ConfigError
 from sicjax.method import Method, make_hypernetwork
 from sicjax.model import Hypernetwork, factorise
 from sicjax.run import Run, num_bins
@@ -163,3 +169,43 @@ def test_bad_maps_are_refused(tiny_config, arguments, message):
 def test_bad_velocities_are_refused(tiny_config, steps):
     with pytest.raises(ValueError, match="velocities"):
         make_run(tiny_config).rollout(steps)
+
+
+def test_a_run_says_what_it_is(tiny_config):
+    run = make_run(tiny_config)
+    own = dataclasses.replace(run, network=0, step=7, variant="<b>", failure=None)
+    assert repr(own).splitlines() == [
+        f"Run: network 0, seed {own.seed}, step 7, variant '<b>'",
+        f"  N {own.config.model.num_units}, H {own.config.model.hidden_width}",
+    ]
+    page = own._repr_html_()
+    assert "&lt;b&gt;" in page
+    png = base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])
+    assert png.startswith(b"\x89PNG")
+    assert 2_000 < len(png) < 100_000
+    failed = dataclasses.replace(own, failure="network 0: gradient is not finite at step 3")
+    assert repr(failed).splitlines()[-1] == "  network 0: gradient is not finite at step 3"
+    assert "<img" not in failed._repr_html_()
+
+
+@pytest.mark.parametrize("context", [lambda: jax.enable_x64(True), jax.disable_jit])
+def test_networks_are_loaded_and_run_in_double_precision_and_uncompiled(tmp_path, context):
+    config = sicjax.load_config("quick")
+    config.num_steps, config.report = 1, False
+    config.data.num_trajectories = config.data.trajectory_length = 3
+    config.model.num_units = config.model.hidden_width = 4
+    trained = sicjax.train(config, tmp_path)
+    walk = np.full((3, 2), 0.1)
+    with context():
+        for found in (sicjax.load_run(tmp_path), sicjax.load_pretrained("quick")):
+            states = found.rollout(walk)
+            assert states.shape == (3, found.config.model.num_units)
+            np.testing.assert_allclose(
+                found.rollout(walk[None], exact=False)[0], states, atol=1e-4
+            )  # two ways to write W, to 1e-5 of it at every step
+        np.testing.assert_allclose(
+            sicjax.load_run(tmp_path).rollout(walk), trained.rollout(walk), atol=1e-6
+        )
+        if jax.config.jax_disable_jit:
+            with pytest.raises(ConfigError, match=r"^jax_disable_jit is on: "):
+                sicjax.train(config)
