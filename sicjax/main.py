@@ -15,9 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from sicjax import signals
+
+if __name__ == "__main__":  # Ctrl-C is listened to while the rest is imported
+    _WATCH = signals.watched(for_good=True)
+    _WATCH.__enter__()
+
 from ml_collections import ConfigDict
 
-from sicjax import __version__, recipes, signals
+from sicjax import __version__, recipes
 from sicjax import config as config_module
 from sicjax.config import ConfigError
 

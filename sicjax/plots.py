@@ -939,7 +939,9 @@ def module_relation(
             x, y, size, color=COLOURS[k % len(COLOURS)], lw=0,
             label=f"{names[k]}: {cells[k]} in the cell",
         )  # fmt: skip
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ common
+    one, two = common
+    sides = np.stack([one, -two if one @ two > 0 else two])  # the cell that reaches less far
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ sides
     ax.plot(*corners.T, color=INK, lw=1, zorder=0)
     ax.set_aspect("equal")
     ax.set(xlim=(-half, half), ylim=(-half, half))
