@@ -1,5 +1,6 @@
 """Settings for all tests: two fake CPU devices, and no surprises from JAX."""
 
+import gc
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -14,6 +15,14 @@ def compilation_cache(tmp_path_factory):
     """Programs that several tests share are compiled once."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_let_go():
+    """Each compiled program maps memory, and a process has so many maps: 65,530 on Linux."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

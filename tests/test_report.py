@@ -121,8 +121,12 @@ def test_counts_are_those_of_the_known_maps(written):
     assert [module["units"] for module in summary["modules"]] == [MODULE]
     assert summary["modules"][0]["period_m"] == pytest.approx(0.5, rel=0.03)
     assert summary["modules"][0]["is_torus"] is None  # no null was asked for
-    assert -1 <= summary["recorded_path_correlation"] <= 1
-    assert summary["path_integration"]["neural_distance_after_100"] >= 0
+    # The path drives an untrained network, whose maps have nothing to do with the known lattices.
+    assert abs(summary["recorded_path_correlation"]) < 0.3
+    found = summary["path_integration"]
+    assert (
+        0 < found["neural_distance_after_100"] < 2**0.5
+    )  # of unit vectors without negative entries
 
 
 def test_boxes_and_speeds_are_compared(written):
