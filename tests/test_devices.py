@@ -175,6 +175,7 @@ def test_out_of_memory_names_the_number_that_would_fit(tiny_config, tmp_path, mo
     assert not (tmp_path / "run" / "config.json").exists()
     (named,) = re.findall(r"; (\d+) would fit", str(error.value))
     assert 6 <= int(named) <= 8
+    tiny_config.num_networks = 1
     monkeypatch.setattr(parallel, "device_limit", lambda layout: 7000)  # more than its arrays
     with pytest.raises(ConfigError, match=r"a network takes .* kB, so 0 would fit"):
         train(tiny_config, tmp_path / "run")

@@ -36,9 +36,9 @@ def test_batch_without_permutations():
         ("max_velocity", -0.15, "finite and at least 0"),
         ("max_velocity", np.inf, "finite and at least 0"),
         ("max_velocity", np.nan, "finite and at least 0"),
-        ("num_trajectories", -1, "an integer from 0"),
-        ("trajectory_length", -1, "an integer from 0"),
-        ("trajectory_length", 4.5, "an integer from 0"),
+        ("num_trajectories", -1, r"an integer from 0, and below 2\*\*31"),
+        ("trajectory_length", -1, r"an integer from 0, and below 2\*\*31"),
+        ("trajectory_length", 4.5, r"an integer from 0, and below 2\*\*31"),
     ],
 )
 def test_a_batch_that_cannot_be_is_refused(name, value, message):

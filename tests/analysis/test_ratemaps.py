@@ -106,10 +106,10 @@ def test_positions_that_cannot_be_metres_from_the_centre_are_said(scale, shift):
         ({"positions": np.zeros((4, 3))}, r"positions \(4, 3\)"),
         ({"activity": np.full((4, 1), np.nan)}, "activity holds 4 non-finite"),
         ({"positions": np.full((4, 2), np.inf)}, "positions holds 8 non-finite"),
-        ({"min_visits": 0}, "min_visits is 0"),
+        ({"min_visits": 0}, "min_visits=0: must be"),
         ({"box_m": np.nan}, "box_m is nan"),
         ({"box_m": [2.0, 1.0]}, "the box is square"),
-        ({"bins": 0}, "bins is 0"),
+        ({"bins": 0}, "bins=0: must be"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
