@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sicjax import parallel
@@ -80,11 +81,11 @@ def test_one_network_on_all_devices_trains_as_on_one(tiny_config):
     assert_trees_equal(*(jax.tree.map(lambda leaf, d=d: leaf[d], rows) for d in (0, 1)))
     alone = make_layout(2, devices=1)
     other, _ = Dispatch(tiny_config, alone)(*begin(tiny_config, alone), 5)
-    for a, b in zip(
-        *map(jax.tree.leaves, (layout.to_host(rows), alone.to_host(other))), strict=True
-    ):
-        # Five Adam steps at a rate of 1e-3 from gradients that are equal to rounding.
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    # Gradients are equal to rounding; Adam divides by them, the smallest too.
+    first = alone.to_host(begin(tiny_config, alone)[0].parameters)
+    found, wanted = (layout.to_host(rows).parameters, alone.to_host(other).parameters)
+    apart = optax.tree.norm(jax.tree.map(np.subtract, found, wanted))
+    assert apart < 1e-2 * optax.tree.norm(jax.tree.map(np.subtract, wanted, first))
 
 
 def test_networks_do_not_talk_and_masked_ones_change_nothing(tiny_config):
