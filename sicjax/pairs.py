@@ -103,7 +103,7 @@ def _near_and_far(
     In a pair of a tile with itself (not `distinct`) each pair of states is counted once.
     """
     dx, dy = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
-    elsewhere = np.tril(np.full(dx.shape, np.nan, dx.dtype))  # NaN is neither near nor far
+    elsewhere = jnp.tril(jnp.full_like(dx, jnp.nan))  # NaN is neither near nor far
     square = dx * dx + dy * dy + jnp.where(distinct, 0, elsewhere)
     return square < sigma_x * sigma_x, square > sigma_x * sigma_x
 
