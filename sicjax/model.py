@@ -4,6 +4,7 @@ Letters: B trajectories, W walks, T steps, N units, H hidden width. Velocities i
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,6 +18,9 @@ from sicjax.arguments import real
 
 # Float32 products of states run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
 PRECISION = lax.Precision.HIGHEST
+
+# From this number of units on, a CPU multiplies one matrix after another (measured).
+IN_TURN = 64
 
 # Below this largest entry a vector counts as zero: its inverse still fits in float32.
 SMALLEST_ENTRY = 1e-19
@@ -239,9 +243,24 @@ def rollout_permuted(transitions: Array, order: Array, initial_state: Array) -> 
     return _rollout_permuted_fwd(transitions, order, initial_state)[0]
 
 
+def _apply_each(matrices: Array, index: Array, vectors: Array) -> Array:
+    """Matrix index[b] of [T, N, N] times row b of [B, N].
+
+    Gathered, they are one product. A CPU, for which the copies cost more than it, takes one matrix
+    after another where it lies, unless they are so small that the loop costs more yet.
+    """
+
+    def apply(one):
+        matrix = lax.dynamic_index_in_dim(matrices, one[0], keepdims=False)
+        return jnp.dot(matrix, one[1], precision=PRECISION)
+
+    in_turn = partial(lax.map, apply) if vectors.shape[-1] >= IN_TURN else jax.vmap(apply)
+    return lax.platform_dependent((index, vectors), cpu=in_turn, default=jax.vmap(apply))
+
+
 def _rollout_permuted_fwd(transitions: Array, order: Array, initial_state: Array):
     def advance(states: Array, index: Array):
-        pushed = jnp.einsum("bij,bj->bi", transitions[index], states, precision=PRECISION)
+        pushed = _apply_each(transitions, index, states)
         states, inverse_norm = _rectify(pushed)
         return states, (states, inverse_norm)
 
@@ -252,13 +271,14 @@ def _rollout_permuted_fwd(transitions: Array, order: Array, initial_state: Array
 
 def _rollout_permuted_bwd(residuals, cotangents: Array):
     transitions, order, initial_state, states, inverse_norms = residuals
+    transposed = jnp.swapaxes(transitions, 1, 2)
 
     def retreat(carried: Array, step):
         cotangent, state, inverse_norm, index = step
         total = cotangent + carried
         along = jnp.sum(total * state, axis=-1, keepdims=True)
         pushed = jnp.where(state > 0, (total - along * state) * inverse_norm, 0)
-        carried = jnp.einsum("bij,bi->bj", transitions[index], pushed, precision=PRECISION)
+        carried = _apply_each(transposed, index, pushed)
         return carried, pushed
 
     steps = (jnp.moveaxis(cotangents, 1, 0), states, inverse_norms, order.T)

@@ -9,15 +9,19 @@ weighted, the gradient is the graph Laplacian of A applied to the states:
     A_ij = -w_sep e_ij / sigma_g^2 for a far pair, 2 w_inv for a near one
 
 One pass over tiles of pairs yields loss and gradient together; no M x M array exists. A is
-symmetric, so each unordered pair of tiles is visited once. The states are first sorted along x:
-tiles that lie further apart in x than sigma_x hold far pairs alone and need no positions.
+symmetric, so each unordered pair of tiles is visited once. Row sums of A cost no pass of their own:
+they are the product of A with a unit that is 1 in every state, and of e with it is the loss itself.
+The states are first sorted along x: tiles that lie further apart in x than sigma_x hold far pairs
+alone and need no positions. In the others, which touch, the pairs are counted first, since A holds
+the weights of the means.
 
 Several devices may share one network's pairs (`Split`): each has all states, takes every D-th
 pair of tiles, and returns its share of the total and of the gradient.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,77 +44,108 @@ class PairTerms(NamedTuple):
 class _Tiles(NamedTuple):
     """Centred states sorted along x. Missing ones stand at NaN, which is neither near nor far."""
 
-    states: Array  # [K, S, N]
+    states: Array  # [K, S, N], divided by sigma_g
+    halves: Array  # [K, S], minus half their squares
     positions: Array  # [K, 2, S]
-    pairs: (
-        np.ndarray | Array
-    )  # [K (K + 1) / 2, 2] int32: each unordered pair of tiles, or a share of them
-    apart: Array  # [len(pairs)] bool: all pairs of states in this pair of tiles are far
+    pairs: Array  # [K (K + 1) / 2, 2] int32: unordered pairs of tiles, or a share; touching first
+    touching: Array | int  # scalar: how many touch; in the others all pairs of states are far
 
 
-def _tile_size(num_states: int) -> int:
-    """Wide enough for efficient products, narrow enough that few tiles touch in space."""
-    return int(np.clip(2 ** round(np.log2(max(num_states, 1) / 16)), 8, 256))
+def _tile_size(num_states: int, branch: bool) -> int:
+    """Wide enough for efficient products, narrow enough that few tiles touch and little is padding.
+
+    A CPU's caches hold up to 256 x 256 pairs, and a pair of tiles costs it as much as 50 x 50 pairs
+    of states on top (measured). An accelerator, for which nothing branches, waits for each pair of
+    tiles in turn: there are at most 36 of them up to M = 8,192, an estimate, not measured.
+    """
+    if num_states < 512:
+        return int(np.clip(2 ** round(np.log2(max(num_states, 1) / 16)), 8, 32))
+    if not branch:
+        number = -(-num_states // 1024)
+        return -(-num_states // (128 * number)) * 128
+
+    def work(size: int) -> int:
+        number = -(-num_states // size)
+        return number * (number + 1) * (size**2 + 50**2)
+
+    return min(range(128, 257, 32), key=work)
 
 
-def _make_tiles(states: Array, positions: Array, sigma_x: Array, split: Split) -> _Tiles:
-    size = _tile_size(states.shape[0])
+def _make_tiles(
+    states: Array, positions: Array, sigma_x: Array, split: Split, branch: bool
+) -> _Tiles:
+    size = _tile_size(states.shape[0], branch)
     number = -(-states.shape[0] // size)
     pairs = np.stack(np.triu_indices(number), axis=1).astype(np.int32)
     if missing := -len(pairs) % split.count:  # a tile of missing states fills the shares up
         pairs = np.concatenate([pairs, np.full((missing, 2), number, np.int32)])
         number += 1
-    mine = split.every(pairs)
+    mine = jnp.asarray(split.every(pairs))
     padding = ((0, number * size - states.shape[0]), (0, 0))
     states = jnp.pad(states, padding).reshape(-1, size, states.shape[1])
     positions = jnp.pad(positions, padding, constant_values=jnp.nan).reshape(-1, size, 2)
     positions = jnp.swapaxes(positions, 1, 2)
-    left, right = mine.T
-    x = positions[:, 0]
-    complete = ~jnp.isnan(x[:, -1])  # NaN sorts last
-    apart = (x[right, 0] - x[left, -1] > sigma_x) & complete[left] & complete[right]
-    return _Tiles(states, positions, mine, apart)
+    touching: Array | int = len(mine)
+    if branch:
+        left, right = mine.T
+        x = positions[:, 0]
+        complete = ~jnp.isnan(x[:, -1])  # NaN sorts last
+        apart = (x[right, 0] - x[left, -1] > sigma_x) & complete[left] & complete[right]
+        mine, touching = mine[jnp.argsort(apart)], jnp.sum(~apart)
+    return _Tiles(states, -jnp.sum(states**2, axis=-1) / 2, positions, mine, touching)
 
 
-def _near_and_far(a: Array, b: Array, distinct: Array, sigma_x: Array) -> tuple[Array, Array]:
+def _near_and_far(
+    distinct: Array | bool, a: Array, b: Array, sigma_x: Array
+) -> tuple[Array, Array]:
     """Masks [S, S] of near and far pairs from positions [2, S] of two tiles.
 
     In a pair of a tile with itself (not `distinct`) each pair of states is counted once.
     """
     dx, dy = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
-    elsewhere = np.tril(np.full(dx.shape, np.nan, dx.dtype))  # NaN is neither near nor far
+    elsewhere = jnp.tril(jnp.full_like(dx, jnp.nan))  # NaN is neither near nor far
     square = dx * dx + dy * dy + jnp.where(distinct, 0, elsewhere)
     return square < sigma_x * sigma_x, square > sigma_x * sigma_x
 
 
-def _choose(branch: bool, apart: Array, when_apart, otherwise, *operands: Array):
-    """`when_apart` or `otherwise` of the operands; only the second without `branch`.
+def _visit(
+    tiles: _Tiles, start: Array | int, stop: Array | int, visit: Callable, carry: Any
+) -> Any:
+    """`visit(carry, left, right)` for the pairs of tiles from `start` to `stop`."""
+    return lax.fori_loop(start, stop, lambda k, carry: visit(carry, *tiles.pairs[k]), carry)
 
-    Tiles are cut out before the branch: in it, each loop would look its tile up for every entry.
+
+def _choose(branch: bool, distinct: Array, function: Callable, *operands: Array) -> Any:
+    """`function(distinct, *operands)`, in a branch if there are any.
+
+    Tiles are cut out before it: else a CPU's loops would look them up for every pair of states.
     """
     if branch:
-        return lax.cond(apart, when_apart, otherwise, *operands)
-    return otherwise(*operands)
+        return lax.cond(distinct, partial(function, True), partial(function, False), *operands)
+    return function(distinct, *operands)
 
 
-def _count_pairs(tiles: _Tiles, sigma_x: Array, *, branch: bool) -> tuple[Array, Array]:
-    """Numbers of far and near pairs: exact within a tile, added as floats (M^2 outgrows int32)."""
+def _count_pairs(tiles: _Tiles, sigma_x: Array, branch: bool) -> Array:
+    """Numbers [2] of far and near pairs, added as floats (M^2 outgrows int32)."""
     dtype, size = tiles.states.dtype, tiles.states.shape[1]
+    one = jnp.ones((), dtype)
 
-    def when_apart(a, b, distinct):
-        return jnp.full((), size**2, dtype), jnp.zeros((), dtype)
+    def count(distinct, a, b):
+        near, far = _near_and_far(distinct, a, b, sigma_x)
+        return _partial_sums(jnp.where(far, one, 0)), _partial_sums(jnp.where(near, one, 0))
 
-    def otherwise(a, b, distinct):
-        near, far = _near_and_far(a, b, distinct, sigma_x)
-        return jnp.sum(far, dtype=dtype), jnp.sum(near, dtype=dtype)
-
-    def visit(_, pair):
-        left, right, apart = pair
+    def visit(counts, left, right):
         a, b = tiles.positions[left], tiles.positions[right]
-        return None, _choose(branch, apart, when_apart, otherwise, a, b, left < right)
+        return counts + jnp.stack(_choose(branch, left < right, count, a, b))
 
-    far, near = lax.scan(visit, None, (*tiles.pairs.T, tiles.apart))[1]
-    return jnp.sum(far), jnp.sum(near)
+    counts = _visit(tiles, 0, tiles.touching, visit, jnp.zeros((2, size), dtype))
+    apart = jnp.asarray(len(tiles.pairs) - tiles.touching, dtype)
+    return jnp.sum(counts, axis=1).at[0].add(apart * size**2)
+
+
+def _partial_sums(block: Array) -> Array:
+    """[S, S] -> [S], over the axis along which a CPU adds whole rows."""
+    return jnp.sum(block, axis=0)
 
 
 def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
@@ -120,71 +155,76 @@ def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
 def _one_pass(
     states, positions, sigma_x, sigma_g, weights, *, reduction, branch, split, with_gradient
 ):
-    """Total, terms, separation and invariance, and the total's gradient [M, N] (zero unless asked).
+    """Total, terms, separation and invariance, and the total's gradient [M, N] (None unless asked).
 
     The terms are whole, all else is this device's share.
     """
     positions = jnp.where(jnp.isnan(positions).any(axis=1, keepdims=True), jnp.nan, positions)
     order = jnp.argsort(positions[:, 0])
     # Distances don't change when the mean is subtracted, and their rounding errors shrink.
-    centred = (states - jnp.mean(states, axis=0))[order]
-    tiles = _make_tiles(centred, positions[order], sigma_x, split)
-    variance = sigma_g * sigma_g
-    log_half = -jnp.sum(tiles.states**2, axis=-1) / (2 * variance)  # log e_ij = two of these + ...
+    centred = (states - jnp.mean(states, axis=0))[order] / sigma_g
+    tiles = _make_tiles(centred, positions[order], sigma_x, split, branch)
 
-    num_far, num_near = split.total(_count_pairs(tiles, sigma_x, branch=branch))
+    num_far, num_near = split.total(_count_pairs(tiles, sigma_x, branch))
     one = jnp.ones((), states.dtype)
     per_far = 1 / jnp.maximum(num_far, 1) if reduction == "mean" else one
     per_near = 1 / jnp.maximum(num_near, 1) if reduction == "mean" else one
+    variance = sigma_g * sigma_g
     far_slope = -weights[0] * per_far / variance
     near_slope = 2 * weights[1] * per_near
 
-    # log e_ij of two tiles, from the inner products of their states.
+    # What A is multiplied with: the states, and a unit that is 1 in all of them.
+    unit = jnp.ones((*tiles.states.shape[:2], 1), states.dtype)
+    columns = jnp.concatenate([tiles.states, unit], axis=2) if with_gradient else unit
+    columns = jnp.swapaxes(columns, 1, 2)  # [K, N + 1, S]
+
+    def look_up(left, right):
+        inner = _product(tiles.states[left], tiles.states[right], (1, 1))
+        return inner, tiles.halves[left], tiles.halves[right]
+
     def log_similarity(inner, left_half, right_half):
-        return left_half[:, None] + right_half[None, :] + inner / variance
+        return left_half[:, None] + right_half[None, :] + inner
 
-    # Each gives the slopes A_ij up to a factor, that factor, and its sums of e and of |g - g'|^2.
-    def when_apart(inner, left_half, right_half, a, b, distinct):
-        similarity = jnp.exp(log_similarity(inner, left_half, right_half))
-        return similarity, far_slope, jnp.sum(similarity), jnp.zeros_like(one)
+    def add(products, slopes, left, right):
+        products = products.at[left].add(_product(columns[right], slopes, (1, 1)))
+        return products.at[right].add(_product(columns[left], slopes, (1, 0)))
 
-    def otherwise(inner, left_half, right_half, a, b, distinct):
-        near, far = _near_and_far(a, b, distinct, sigma_x)
+    def visit_apart(products, left, right):
+        return add(products, jnp.exp(log_similarity(*look_up(left, right))), left, right)
+
+    # Slopes A_ij, and partial sums of e and of |g - g'|^2.
+    def touch(distinct, inner, left_half, right_half, a, b):
+        near, far = _near_and_far(distinct, a, b, sigma_x)
         log_e = log_similarity(inner, left_half, right_half)
         similarity = jnp.where(far, jnp.exp(log_e), 0)
         square = jnp.where(near, jnp.maximum(-2 * variance * log_e, 0), 0)
         slopes = far_slope * similarity + jnp.where(near, near_slope, 0)
-        return slopes, one, jnp.sum(similarity), jnp.sum(square)
+        return slopes, _partial_sums(similarity), _partial_sums(square)
 
-    def visit(gradient, pair):
-        left, right, apart = pair
-        slopes, factor, far_sum, near_sum = _choose(
-            branch, apart, when_apart, otherwise,
-            _product(tiles.states[left], tiles.states[right], (1, 1)),
-            log_half[left], log_half[right],
-            tiles.positions[left], tiles.positions[right], left < right,
+    def visit_touching(carry, left, right):
+        products, far_sums, near_sums = carry
+        slopes, far, near = _choose(
+            branch, left < right, touch, *look_up(left, right),
+            tiles.positions[left], tiles.positions[right],
         )  # fmt: skip
-        if with_gradient:  # outside the branch, where it is updated in place
-            to_left = jnp.sum(slopes, axis=1)[:, None] * tiles.states[left]
-            to_left -= _product(slopes, tiles.states[right], (1, 0))
-            to_right = jnp.sum(slopes, axis=0)[None, :] * transposed[right]
-            to_right -= _product(transposed[left], slopes, (1, 0))
-            gradient = (
-                gradient[0].at[left].add(factor * to_left),
-                gradient[1].at[right].add(factor * to_right),
-            )
-        return gradient, (far_sum, near_sum)
+        if with_gradient:
+            products = add(products, slopes, left, right)
+        return products, far_sums + far, near_sums + near
 
-    # The right tile's share is held transposed, as [N, S]: its product then needs no transpose.
-    transposed = jnp.swapaxes(tiles.states, 1, 2)
-    start = jnp.zeros_like(tiles.states), jnp.zeros_like(transposed)
-    parts, (far_sums, near_sums) = lax.scan(visit, start, (*tiles.pairs.T, tiles.apart))
+    products = _visit(tiles, tiles.touching, len(tiles.pairs), visit_apart, jnp.zeros_like(columns))
+    far_sums = jnp.sum(products[:, -1], axis=0) / 2  # each pair is in two row sums
+    start = far_slope * products, far_sums, jnp.zeros_like(far_sums)
+    products, far_sums, near_sums = _visit(tiles, 0, tiles.touching, visit_touching, start)
+
     shares = jnp.stack([jnp.sum(far_sums) * per_far, jnp.sum(near_sums) * per_near])
     separation, invariance = split.total(shares)
     terms = PairTerms(separation, invariance, num_far, num_near)
-    gradient = (parts[0] + jnp.swapaxes(parts[1], 1, 2)).reshape(-1, states.shape[1])
-    gradient = gradient[jnp.argsort(order)]
-    return weights[0] * shares[0] + weights[1] * shares[1], terms, shares, gradient
+    total = weights[0] * shares[0] + weights[1] * shares[1]
+    if not with_gradient:
+        return total, terms, shares, None
+    gradient = sigma_g * (products[:, -1:] * columns[:, :-1] - products[:, :-1])
+    gradient = jnp.swapaxes(gradient, 1, 2).reshape(-1, states.shape[1])[: len(order)]
+    return total, terms, shares, jnp.zeros_like(states).at[order].set(gradient)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
@@ -209,7 +249,8 @@ def pair_losses(
         weights: [2], of separation and of invariance.
         reduction: "mean" over such pairs, or "sum" over unordered pairs.
         branch: skip the position test for tiles that lie apart. False under `vmap`, where a
-            branch costs both its sides.
+            branch costs both its sides, and to differentiate the gradient in reverse once more
+            (forward over it works either way).
         split: over the devices that share the pairs; all hold the same arguments.
 
     Returns:

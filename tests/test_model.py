@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 import sicjax
-from sicjax.model import Hypernetwork, initial_direction, rollout, rollout_permuted
+from sicjax.model import IN_TURN, Hypernetwork, initial_direction, rollout, rollout_permuted
 from sicjax.trajectories import sample_batch
 from tests import reference
 
@@ -76,8 +76,9 @@ def make(num_units=6, trajectory_length=8, num_trajectories=5, dtype=jnp.float64
     return transitions, batch.order, sicjax.norm_relu(jnp.arange(1.0, num_units + 1, dtype=dtype))
 
 
-def test_rollout_permuted_equals_reference(x64):
-    transitions, order, start = make()
+@pytest.mark.parametrize("num_units", [6, IN_TURN])
+def test_rollout_permuted_equals_reference(x64, num_units):
+    transitions, order, start = make(num_units)
     states = rollout_permuted(transitions, order, start)
     np.testing.assert_allclose(states, reference.rollout(transitions, order, start), rtol=1e-10)
 
@@ -93,12 +94,12 @@ def naive(transitions, order, start):
     return jnp.moveaxis(jax.lax.scan(advance, first, order.T)[1], 0, 1)
 
 
-@pytest.mark.parametrize("dead", [False, True])
-def test_rollout_permuted_gradient_equals_autodiff(x64, dead):
-    transitions, order, start = make()
+@pytest.mark.parametrize(("num_units", "dead"), [(6, False), (6, True), (IN_TURN, False)])
+def test_rollout_permuted_gradient_equals_autodiff(x64, num_units, dead):
+    transitions, order, start = make(num_units)
     if dead:  # one velocity silences every unit; the others wake none of them up again
-        transitions = transitions.at[3].set(-jnp.eye(6))
-    weights = jax.random.normal(jax.random.key(2), (5, 8, 6))
+        transitions = transitions.at[3].set(-jnp.eye(num_units))
+    weights = jax.random.normal(jax.random.key(2), (5, 8, num_units))
 
     def loss(run):
         return lambda W, g: jnp.sum(weights * run(W, order, g))
