@@ -69,7 +69,8 @@ def _pair_losses(states, positions, sigma_x, sigma_g, weights, reduction):
     if not len(states):
         return jnp.zeros((), states.dtype)
     scalars = (jnp.asarray(value, states.dtype) for value in (sigma_x, sigma_g, weights))
-    return pair_losses(states, positions, *scalars, reduction, True)[0]
+    # Without branches: they cost both sides under `vmap`, and bar a second derivative in reverse.
+    return pair_losses(states, positions, *scalars, reduction, False)[0]
 
 
 @checked(sigma_x=NOT_NEGATIVE, sigma_g=POSITIVE)

@@ -62,6 +62,10 @@ def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
     ]
     # Sums of up to 8e4 terms in double precision.
     np.testing.assert_allclose(ours, slow, rtol=1e-10, atol=1e-12)
+    # As training on a CPU takes them, with tiles that lie apart in a loop of their own.
+    flat, scales = (states.reshape(-1, N), positions.reshape(-1, 2)), (0.05, 0.4, jnp.ones(2))
+    terms = pairs.pair_losses(*flat, *scales, reduction, True)[1]
+    np.testing.assert_allclose(terms[:2], slow[:2], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -144,6 +148,18 @@ def test_gradients_equal_finite_differences(x64):
     check(lambda g: sicjax.invariance_loss(g, still, sigma_x=0.05), (states,))
     check(sicjax.capacity_loss, (states,))
     check(lambda g, s: sicjax.conformal_isometry_loss(g, s, steps, max_step=0.2), (states, start))
+
+
+def test_second_derivatives(x64):
+    """Reverse over reverse, as in a penalty on gradients, equals finite differences."""
+    states, batch, _ = make(num_trajectories=3, trajectory_length=12, dtype=jnp.float64)
+    positions = batch.positions.astype(jnp.float64)
+
+    def loss(g):
+        separation = sicjax.separation_loss(g, positions, **SCALES)
+        return separation + sicjax.invariance_loss(g, positions, sigma_x=0.2)
+
+    check_grads(jax.grad(loss), (states,), order=1, modes=["rev"], atol=1e-7, rtol=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
