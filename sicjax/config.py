@@ -185,6 +185,12 @@ FIELDS: Mapping[str, Field] = {
     "optimizer.weight_decay": Field(0.01, "AdamW's (PyTorch's default)", "inferred", NOT_NEGATIVE),
     "optimizer.b1": Field(0.9, "Adam's first moment", "inferred", FRACTION),
     "optimizer.b2": Field(0.999, "Adam's second moment", "inferred", FRACTION),
+    "evaluation.verdict_box": Field(
+        3.0,
+        "side in metres of the box whose maps decide what is a grid cell, a module and a torus;"
+        " several of the coarsest periods must fit in. Maps of 2, 3 and 4 m are made besides",
+        rule=Rule(lambda side: 1 <= side <= 10, "from 1 to 10"), changes_numbers=False,
+    ),
     "evaluation.recorded_path": Field(
         "sargolini",
         "rat path that drives the network in the report: sargolini (comes with the package"

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import jax
@@ -18,7 +18,7 @@ from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
-from sicjax.config import default
+from sicjax.config import changed, default
 from sicjax.report import dynamics, evaluate
 from sicjax.report.figures import display_order, examples, relation_figures
 from sicjax.report.folder import replacing, write_report
@@ -180,6 +180,24 @@ def test_page_holds_its_pictures_and_nothing_from_outside(written):
     assert len(page) < 4e6
 
 
+def test_another_box_may_decide(run, tmp_path):
+    """Coarse lattices need a larger box: verdicts come from its maps, which are listed too."""
+    wide = replace(run, config=changed(run.config, {"evaluation.verdict_box": 3.6}))
+    folder = tmp_path / "network_000"
+    page = " ".join(write_report(wide, folder, metrics=[]).read_text().split())
+    assert f"in one module: {MODULE} cells of period 0.50 m (3.6 m box)." in page
+    assert "Period within 5 % of that in the 3.6 m box." in page
+    sheet = base64.b64encode((folder / "ratemaps_3.6m.png").read_bytes()).decode()
+    assert page.index("grid cells among") < page.index(sheet) < page.index("<table")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["verdict_box_m"] == 3.6
+    assert summary["grid_cells_of_same_period"].keys() == {"2m", "3m", "4m"}
+    with np.load(folder / "ratemaps_3.6m.npz") as maps:
+        assert maps["ratemaps"].shape == (UNITS, 90, 90)
+    with (folder / "units.csv").open() as file:
+        assert {"grid_score_3m", "grid_score_3.6m", "spacing_m_3.6m"} < {*next(csv.reader(file))}
+
+
 def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
     class DeadRun(KnownRun):
         def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, key=None):
@@ -295,7 +313,8 @@ def test_a_run_of_a_few_steps_is_told_as_one():
         "steps_position_holds": 0.0,
     }  # fmt: skip
     edges = SimpleNamespace(drift=SimpleNamespace(edges=np.array([10, 10_000])))
-    words = " ".join(headline(summary, SimpleNamespace(path_integration=edges)))
+    found = SimpleNamespace(path_integration=edges, verdict_box_m=3.0)
+    words = " ".join(headline(summary, found))
     assert words == (
         "No grid cells: none of 9 active units passes in the 3 m box. The network has had 20"
         " updates; lattices form in thousands. There is no path integration: position never"

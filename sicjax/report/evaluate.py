@@ -2,7 +2,7 @@
 
 Letters: N units, W walks, K times, S samples. Lengths in metres. What is active and what carries a
 lattice is counted on the long-walk maps of the 2 m box; what is a grid cell, a module or a torus
-is decided on those of the 3 m box.
+is decided on those of the box that `evaluation.verdict_box` of the config names, 3 m by default.
 """
 
 import contextlib
@@ -40,9 +40,8 @@ from sicjax.run import (
 )
 from sicjax.trajectories import Walk
 
-BOXES_M = (2.0, 3.0, 4.0)  # of the long walks
+BOXES_M = (2.0, 3.0, 4.0)  # of the long walks, besides that of the verdict
 SHORT_BOXES_M = (2.0, 3.0)
-VERDICT_BOX_M = 3.0
 SPEEDS = {"slow": 0.15, "fast": 0.8}  # mean of other walks in the 2 m box, as `run.MEAN_SPEED`
 SHUFFLES = 100  # of every unit's fields
 LANDMARKS = 250  # of the persistence diagrams
@@ -109,13 +108,14 @@ class Evaluation:
     lattice: np.ndarray  # [N] "hexagonal", "square" or "" (none)
     constant: np.ndarray  # [N] bool
     constant_share: float  # of |mean g|^2
-    units: UnitAnalysis  # of the 3 m box
+    units: UnitAnalysis  # of the box of the verdict
     modules: Modules
     tori: tuple[TorusTest, ...]  # one for each module
     path_integration: PathIntegration
     dynamics: Dynamics
     path: PathMapped | None
     training_range_m: float  # 99 % of the training positions are nearer to the start
+    verdict_box_m: float
 
     @property
     def mapped(self) -> list[Mapped]:
@@ -130,7 +130,7 @@ class Evaluation:
     @property
     def verdict(self) -> Mapped:
         """The maps that verdicts on grid cells, modules and tori come from."""
-        return self.long[VERDICT_BOX_M]
+        return self.long[self.verdict_box_m]
 
 
 def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 0) -> Evaluation:
@@ -141,12 +141,12 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         recorded_path: a walk with leaves [T, 2], or none.
         torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict.
     """
+    verdict_box = run.config.evaluation.verdict_box
+    boxes = sorted({*BOXES_M, verdict_box})
     with _second_thread() as submit:  # scores maps while this one draws the next
-        verdict = _map(run, submit, VERDICT_BOX_M)
+        verdict = _map(run, submit, verdict_box)
         judged = submit(_judge, verdict[0], torus_rolls)
-        drawn = {
-            box: verdict if box == VERDICT_BOX_M else _map(run, submit, box) for box in BOXES_M
-        }
+        drawn = {box: verdict if box == verdict_box else _map(run, submit, box) for box in boxes}
         brief = {box: _map(run, submit, box, steps=SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
         other = {name: _map(run, submit, BOXES_M[0], speed=SPEEDS[name]) for name in SPEEDS}
         # As many walks as `Run.ratemaps` runs at once, for which programs are compiled.
@@ -155,7 +155,7 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         path_integration = _path_integration(run, near_start, wide)
         largest = run.config.data.max_velocity
         usual = MEAN_SPEED * largest
-        long = {box: Mapped(*_scored(drawn[box]), WALK_STEPS, usual) for box in BOXES_M}
+        long = {box: Mapped(*_scored(drawn[box]), WALK_STEPS, usual) for box in boxes}
         short = {
             box: Mapped(*_scored(pair), SHORT_WALK_STEPS, usual, "short")
             for box, pair in brief.items()
@@ -188,6 +188,7 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         dynamics=dynamics,
         path=path,
         training_range_m=_training_range(run),
+        verdict_box_m=verdict_box,
     )
 
 
@@ -245,7 +246,7 @@ def _along(run: Run, walk: Walk, smooth: Mapping[float, Mapped], lattice: np.nda
     """Map a path in one go and in pieces, and compare both with the smooth walks' maps."""
     steps, positions = np.asarray(walk.steps), np.asarray(walk.positions)
     reach = np.abs(positions).max()
-    box_m = next((box for box in BOXES_M if reach <= box / 2), BOXES_M[-1])
+    box_m = next((box for box in smooth if reach <= box / 2), max(smooth))
     length = min(SHORT_WALK_STEPS, len(steps))
     starts = np.unique(np.linspace(0, len(steps) - length, PATH_PIECES, dtype=int))
     pieces = run.map_walks([_walk(steps[starts[:, None] + np.arange(length)])], box_m)

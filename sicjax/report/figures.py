@@ -39,14 +39,14 @@ def draw(
     count = max(int(evaluation.active.sum()), 1)
     best = examples(evaluation, min(SHOWN, count))
     short = evaluation.short[SHORT_BOXES_M[0]]
-    by_module = module_order(evaluation)[:count]
+    by_module, verdict = module_order(evaluation)[:count], evaluation.verdict
     figures = {
         "ratemaps_2m": _rate_sheet(evaluation.first, evaluation, order),
         "ratemaps_2m_short": _rate_sheet(short, evaluation, order[:count]),
-        "ratemaps_3m": _rate_sheet(
-            evaluation.verdict, evaluation, by_module, _module_groups(evaluation, by_module)
+        f"ratemaps_{verdict.name}": _rate_sheet(
+            verdict, evaluation, by_module, _module_groups(evaluation, by_module)
         ),
-        "autocorrelograms_3m": _correlogram_sheet(evaluation, by_module),
+        f"autocorrelograms_{verdict.name}": _correlogram_sheet(evaluation, by_module),
         **_score_figures(evaluation),
         **_module_figures(evaluation),
         "generalisation": plots.generalisation(

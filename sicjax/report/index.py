@@ -47,7 +47,7 @@ def _index_row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         "active units": summary["active_units"],
         "hexagonal, 2 m": summary["hexagonal_units"],
         "square, 2 m": summary["square_units"],
-        "grid cells, 3 m": summary["kinds"]["grid"],
+        "grid cells": summary["kinds"]["grid"],
         "modules": len(modules),
         "periods (m)": ", ".join(f"{module['period_m']:.2f}" for module in modules),
         "60° score": summary["by_map"]["3m"]["median_grid_score"],

@@ -20,12 +20,9 @@ WIDE = (
     *SHEETS, "torus", "recorded_path", "conformality", "losses", "attractor_return",
     "module_drift", "module_coupling",
 )  # fmt: skip
-LEAD = "ratemaps_3m"  # the picture at the top: of the box that decides
 SECTIONS = (
     ("Rate maps in the 2 m box", ("ratemaps_2m", "ratemaps_2m_short")),
-    ("Grid cells and modules", (
-        "autocorrelograms_3m", "scores", "scores_null", "periods", "period_orientation",
-    )),
+    ("Grid cells and modules", ("scores", "scores_null", "periods", "period_orientation")),
     ("Other boxes and speeds", ("generalisation", "compared_periods", "compared_scores")),
     ("Path integration", (
         "explained", "drift", "neural_distance", "distance_map", "conformality", "decoding",
@@ -47,6 +44,7 @@ def render(
 ) -> str:
     """Return the page: one HTML text with its pictures inside, no script, nothing from outside."""
     captions = _captions(evaluation, recorded_note)
+    lead = f"ratemaps_{evaluation.verdict.name}"  # the sheet of the box that decides
     sections = [
         (title, [(name, captions[name], _data_uri(pictures[name])) for name in names])
         for title, given in _sections(evaluation)
@@ -55,7 +53,7 @@ def render(
     return template("report.html.j2").render(
         summary=summary,
         headline=headline(summary, evaluation),
-        lead=(LEAD, captions[LEAD], _data_uri(pictures[LEAD])),
+        lead=(lead, captions[lead], _data_uri(pictures[lead])),
         tables=tables(summary, evaluation, recorded_note),
         sections=sections,
         wide=WIDE,
@@ -84,7 +82,9 @@ def _sections(evaluation: Evaluation) -> list[tuple[str, tuple[str, ...]]]:
         (f"Module {k}", (f"fourier_{k}", f"phases_{k}", f"torus_{k}"))
         for k in range(len(evaluation.modules.members))
     ]
-    return [*SECTIONS[:2], *modules, *SECTIONS[2:]]
+    others, (title, cells), *rest = SECTIONS
+    correlograms = f"autocorrelograms_{evaluation.verdict.name}"
+    return [others, (title, (correlograms, *cells)), *modules, *rest]
 
 
 def _captions(evaluation: Evaluation, recorded_note: str | None) -> dict[str, str]:
@@ -106,6 +106,7 @@ def _captions(evaluation: Evaluation, recorded_note: str | None) -> dict[str, st
 
 def _map_captions(evaluation: Evaluation) -> dict[str, str]:
     first, verdict = evaluation.first.title, evaluation.verdict.title
+    box = evaluation.verdict.name
     usual = evaluation.first.mean_speed
     speeds = " and ".join(f"{m.mean_speed:.3g} m" for m in evaluation.speeds.values()) + " a step"
     sheet = "Mean activity by place, each unit on its own scale from 0 to its peak; grey where no"
@@ -116,21 +117,21 @@ def _map_captions(evaluation: Evaluation) -> dict[str, str]:
         "ratemaps_2m": f"{sheet}{ranked} and inactive ones; by score within each.{letters}",
         "ratemaps_2m_short": f"{sheet}The same order, active units only. Short walks show the code"
         f" before it drifts.{letters}",
-        "ratemaps_3m": f"{sheet}Active units, by module and phase within it; look for the same"
-        " lattice, shifted, all over a module." + letters,
-        "autocorrelograms_3m": "Correlation of each map with itself, shifted by up to half the box."
-        " Lines are the three axes of the lattice as measured, dots the six nearest fields, the"
-        " dotted ring their mean distance.",
+        f"ratemaps_{box}": f"{sheet}Active units, by module and phase within it; look for the"
+        " same lattice, shifted, all over a module." + letters,
+        f"autocorrelograms_{box}": "Correlation of each map with itself, shifted by up to half the"
+        " box. Lines are the three axes of the lattice as measured, dots the six nearest fields,"
+        " the dotted ring their mean distance.",
         "scores": f"Scores of the active units ({first}); dashed, from where the quick look at the"
         " 2 m box calls a unit hexagonal or square. Verdicts are made otherwise: next figure.",
         "scores_null": "Each unit's 60° score against the 99th percentile of its own shuffled"
         f" fields ({verdict}). Units without enough fields have no null.",
         "periods": f"Period, the distance between neighbouring fields ({verdict}).",
         "period_orientation": f"Period and orientation of the same units ({verdict}).",
-        "generalisation": "The best units of each module (of all, if there is none) in three"
-        f" boxes, to one scale; scores: {verdict}. In training, 99 % of the positions are nearer to"
-        f" the start than the dashed circle ({evaluation.training_range_m:.2f} m); beyond is"
-        " outside the training range.",
+        "generalisation": "The best units of each module (of all, if there is none) in boxes of"
+        f" several sizes, to one scale; scores: {verdict}. In training, 99 % of the positions are"
+        f" nearer to the start than the dashed circle ({evaluation.training_range_m:.2f} m); beyond"
+        " is outside the training range.",
         "compared_periods": "Period of each unit that carries a lattice, in other boxes and on"
         f" slower and faster walks in the 2 m box ({speeds}; usually {usual:.3g} m), against that"
         " on the long walks in the 2 m box.",

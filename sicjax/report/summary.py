@@ -66,6 +66,7 @@ def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
         "recorded_path_correlation": np.nan if path is None else path.correlation,
         "recorded_path_pieces_correlation": np.nan if path is None else path.pieces_correlation,
         "training_range_m": evaluation.training_range_m,
+        "verdict_box_m": evaluation.verdict_box_m,
         "by_map": {
             mapped.name: _summary_of_maps(mapped, evaluation) for mapped in evaluation.mapped
         },
@@ -205,7 +206,7 @@ def bin_middles(edges: np.ndarray) -> np.ndarray:
 
 
 def unit_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Return the rows of units.csv; kind, module and lattice come from the 3 m box."""
+    """Return the rows of units.csv; kind, module and lattice come from the box of the verdict."""
     units = evaluation.units
     columns: dict[str, np.ndarray] = {
         "unit": np.arange(len(evaluation.active)),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sicjax.report.evaluate import SHORT_BOXES_M, VERDICT_BOX_M, Evaluation
+from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation
 
 FEW_UPDATES = 1000  # in fewer, no network has grown a lattice
 ROLLS = "python -m experiments.evaluate --workdir=DIR --torus_rolls=20"
@@ -24,7 +24,7 @@ class Row(NamedTuple):
 def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
     """Return the sentences at the top: which cells, which boxes, how long, tori."""
     grids, active = summary["kinds"]["grid"], summary["active_units"]
-    box, longest = f"{VERDICT_BOX_M:g} m box", _longest(evaluation)
+    box, longest = _box(evaluation), _longest(evaluation)
     if not active:
         return [f"No grid cells: none of the {summary['num_units']} units fires by place at all."]
     if not grids:
@@ -38,6 +38,10 @@ def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
         _modules_sentence(summary, box), _boxes_sentence(summary),
         _position_sentence(summary, longest), _torus_sentence(summary),
     ]  # fmt: skip
+
+
+def _box(evaluation: Evaluation) -> str:
+    return f"{evaluation.verdict_box_m:g} m box"
 
 
 def _modules_sentence(summary: Mapping[str, Any], box: str) -> str:
@@ -102,7 +106,7 @@ def tables(
     summary: Mapping[str, Any], evaluation: Evaluation, recorded_note: str | None
 ) -> list[tuple[str, list[Row]]]:
     """Return the tables of the page: a title and rows each."""
-    moving = [*_attractor_rows(summary), *_relation_rows(summary)]
+    moving = [*_attractor_rows(summary), *_relation_rows(summary, evaluation)]
     return [
         ("Grid cells and modules", _cell_rows(summary, evaluation)),
         ("Path integration", _path_rows(summary, evaluation, recorded_note)),
@@ -136,7 +140,7 @@ def _cell_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]:
         Row("Grid cells of the same period in other boxes", ", ".join(
             f"{name.replace('m', ' m')}: {_percent(share)}"
             for name, share in summary["grid_cells_of_same_period"].items()),
-            "Period within 5 % of that in the 3 m box. Usual: above 90 %.",
+            f"Period within 5 % of that in the {_box(evaluation)}. Usual: above 90 %.",
             "long walks in each box"),
     ]  # fmt: skip
 
@@ -228,7 +232,7 @@ def _attractor_rows(summary: Mapping[str, Any]) -> list[Row]:
     ]  # fmt: skip
 
 
-def _relation_rows(summary: Mapping[str, Any]) -> list[Row]:
+def _relation_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]:
     found = summary["module_relation"]
     if found is None:
         return []
@@ -239,7 +243,7 @@ def _relation_rows(summary: Mapping[str, Any]) -> list[Row]:
         Row("How the modules' lattices are related", f"{found['verdict']}: cells {ratio}",
             f"Nested: every field of the coarser lattice is one of the finer. Off by"
             f" {100 * found['error']:.1f} %; by chance in p = {found['p']:.2g}.",
-            f"{VERDICT_BOX_M:g} m box"),
+            _box(evaluation)),
         Row("Modules drift together: correlation", f"{together} (p = {chance})",
             f"Of their phases' drifts after {found['drift_steps']:,} steps, pair by pair. 1 if they"
             " are one torus, 0 if independent.", "walks in the 2 m box"),
