@@ -661,6 +661,31 @@ def tails(
     return dress(ax, x=x, y=y)
 
 
+def periods_against_range(
+    networks: Sequence[tuple[float, Sequence[float]]], slopes: Mapping[str, float] | None = None, *,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw the periods of each network's modules above the range of its training.
+
+    Args:
+        networks: the range in metres and the periods in metres, finest first, of each.
+        slopes: of lines through the origin, by label.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    longest = max((reach for reach, _ in networks), default=1.0)
+    for k, (label, slope) in enumerate((slopes or {}).items()):
+        ax.plot([0, longest], [0, slope * longest], color=COLOURS[k], lw=1, ls="--",
+                label=f"{label}: {slope:.2f} times the range")  # fmt: skip
+    for reach, periods in networks:
+        for k, period in enumerate(reversed(periods)):
+            ax.plot(reach, period, "o", color=COLOURS[k % len(COLOURS)], ms=5, mec="white", mew=0.5)
+    if slopes:
+        ax.legend(frameon=False, fontsize=8, loc="upper left")
+    ax.set(xlim=(0, 1.05 * longest), ylim=0)
+    return dress(ax, x="range of the training (m)", y="period of a module (m)")
+
+
 def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     """Give a panel the look that all panels share."""
     ax.spines[["top", "right"]].set_visible(False)

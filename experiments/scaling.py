@@ -1,0 +1,238 @@
+"""What sets the periods? Networks trained over different ranges, and their lattices.
+
+    python -m experiments.scaling [--config=quick] [--workdir=runs/scaling] [--only="NAME;NAME;..."]
+        [--config.FIELD=VALUE ...]
+
+Trains one network for each row of `NETWORKS` by the recipe of the config, with the number of steps
+of a trajectory, the largest velocity, the radius sigma_x, the number of units or the length of the
+training changed, B*T held, and looks at each in a box of 2.7 times its range. The range of a
+training is the radius that 90 % of its positions stay within. Writes scaling.md, scaling.json and
+scaling.png into the workdir: the periods of the modules against the range, with the lines through
+the origin that fit best, and how many units lie on which sublattice of the coarsest module's
+lattice. Can be stopped and started again. Exit codes: those of sicjax.main.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+import sicjax
+from experiments import benchmark
+from experiments.sweep import usage
+from sicjax import plots
+from sicjax.analysis.kinds import active_units
+from sicjax.analysis.modules import Modules
+from sicjax.analysis.units import UnitAnalysis
+from sicjax.config import ConfigError, changed, set_field, validate
+from sicjax.main import guarded, leave, read_flags
+from sicjax.recipes import load_config
+from sicjax.run import Run
+
+Row = dict[str, Any]
+STATES = 1920  # B*T of every network
+BOX_PER_RANGE = 2.7
+INDICES = (1, 2, 3, 4)  # sublattices that are told apart: cells of the coarsest lattice per field
+NEAR = 0.12  # relative error of an index
+SHUFFLES = 100
+DRAWS = 4000  # trajectories that the range is measured on
+
+
+def _ranges(steps: Sequence[int], speeds: Sequence[float]) -> dict[str, dict[str, Any]]:
+    return {
+        f"T {T}, v {v:g}": {"data.trajectory_length": T, "data.max_velocity": v}
+        for T in steps
+        for v in speeds
+    }
+
+
+# Name -> what differs from the recipe.
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    **_ranges((20, 30, 60, 120), (0.1, 0.15, 0.25)),
+    "T 60, v 0.15, N 128": {"model.num_units": 128},
+    "T 120, v 0.15, N 128": {"data.trajectory_length": 120, "model.num_units": 128},
+    "T 60, v 0.15, sigma_x 0.03": {"loss.sigma_x": 0.03},
+    "T 60, v 0.15, sigma_x 0.08": {"loss.sigma_x": 0.08},
+    "2,500 steps": {"num_steps": 2500},
+    "5,000 steps": {"num_steps": 5000},
+    "20,000 steps": {"num_steps": 20_000},
+    "30,000 steps at 3e-4": {"num_steps": 30_000, "optimizer.learning_rate": 3e-4},
+}
+
+
+def recipe(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
+    """The config of one network, B*T held."""
+    own = changed(config, {**fields, "report": False, "num_networks": 1})
+    own.data.num_trajectories = STATES // own.data.trajectory_length
+    validate(own)
+    return own
+
+
+def training_range(config: ConfigDict) -> float:
+    """Radius in metres that 90 % of the training positions stay within."""
+    data = config.data
+    batch = sicjax.sample_batch(
+        jax.random.key(0), num_trajectories=1, trajectory_length=DRAWS * data.trajectory_length,
+        max_velocity=data.max_velocity,
+    )  # fmt: skip
+    steps = np.asarray(batch.velocities).reshape(DRAWS, data.trajectory_length, 2)
+    return float(np.percentile(np.linalg.norm(steps.cumsum(axis=1), axis=2), 90))
+
+
+def measure(run: Run) -> Row:
+    """A network's row: range_m, box_m, active, grid; modules, sublattices, explained.
+
+    modules: each with units, period_m, score (corrected, median); finest first. sublattices: units
+    by index of `INDICES`, of those with an orderly lattice; explained: share of an active unit's
+    variance that position explains after walks of 2,000 steps, median.
+    """
+    reach = training_range(run.config)
+    box = round(max(1.2, BOX_PER_RANGE * reach) / 0.2) * 0.2
+    maps = run.ratemaps(box)
+    units = sicjax.analyze_ratemaps(
+        maps.ratemaps, box, num_shuffles=SHUFFLES, key=jax.random.key(0)
+    )
+    modules, active = sicjax.find_modules(units), active_units(maps.ratemaps)
+    explained = maps.variance_explained[active]
+    return {
+        "trajectory_length": run.config.data.trajectory_length,
+        "max_velocity": run.config.data.max_velocity,
+        "num_units": run.config.model.num_units,
+        "sigma_x": run.config.loss.sigma_x,
+        "num_steps": run.step,
+        "range_m": reach,
+        "box_m": box,
+        "active": int(active.sum()),
+        "grid": int(units.is_grid.sum()),
+        "modules": [
+            {
+                "units": len(members),
+                "period_m": float(period),
+                "score": float(np.median(units.grid_score_corrected[members])),
+            }
+            for members, period in zip(modules.members, modules.period_m, strict=True)
+        ],
+        "sublattices": sublattices(units, modules, active),
+        "explained": float(np.median(explained)) if active.any() else None,
+    }
+
+
+def sublattices(units: UnitAnalysis, modules: Modules, active: np.ndarray) -> dict[str, int]:
+    """Active units by how many of their fields there are in a cell of the coarsest module.
+
+    Returns:
+        Counts by index, and "other" for units with no lattice or with one between.
+    """
+    counts = {str(index): 0 for index in INDICES} | {"other": 0}
+    if not modules.members:
+        return counts | {"other": int(active.sum())}
+    first, second = units.lattice[:, 0], units.lattice[:, 1]
+    cells = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+    index = np.median(cells[modules.members[-1]]) / cells
+    for found in index[active]:
+        near = [k for k in INDICES if abs(found / k - 1) < NEAR]
+        counts[str(near[0]) if near else "other"] += 1
+    return counts
+
+
+def fits(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, int]]:
+    """Slope through the origin, relative spread about it and number, of period against range.
+
+    Of the networks that differ in T and in v alone; "coarse" of all that have a module, "fine" of
+    those with two.
+    """
+    groups: dict[str, list[tuple[float, float]]] = {"coarse": [], "fine": []}
+    for name in _ranges((20, 30, 60, 120), (0.1, 0.15, 0.25)):
+        modules = rows[name]["modules"] if name in rows else []
+        if modules:
+            groups["coarse"].append((rows[name]["range_m"], modules[-1]["period_m"]))
+        if len(modules) > 1:
+            groups["fine"].append((rows[name]["range_m"], modules[0]["period_m"]))
+    found = {}
+    for label, pairs in groups.items():
+        if len(pairs) < 3:
+            continue
+        x, y = np.array(pairs).T
+        slope = float(x @ y / (x @ x))
+        found[label] = slope, float(np.std(y / (slope * x))), len(pairs)
+    return found
+
+
+def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
+    """The table and the fits."""
+    names = [f"{index}" for index in INDICES]
+    lines = [provenance, ""]
+    lines.append(
+        "| network | range (m) | box (m) | active | modules: units at period (corrected score) |"
+        f" units of index {', '.join(names)}; other | explained, 2,000 steps |"
+    )
+    lines.append("|---" * 7 + "|")
+    for name, row in rows.items():
+        modules = "; ".join(
+            f"{m['units']} at {m['period_m']:.2f} m ({m['score']:.2f})" for m in row["modules"]
+        )
+        counts = ", ".join(str(row["sublattices"][index]) for index in names)
+        explained = "–" if row["explained"] is None else f"{row['explained']:.2f}"
+        lines.append(
+            f"| {name} | {row['range_m']:.2f} | {row['box_m']:.1f} | {row['active']} of"
+            f" {row['num_units']} | {modules or 'none'} | {counts};"
+            f" {row['sublattices']['other']} | {explained} |"
+        )
+    lines.append("")
+    for label, (slope, spread, number) in fits(rows).items():
+        lines.append(
+            f"The {label} period is {slope:.2f} times the range, give or take {spread:.0%}"
+            f" (standard deviation; {number} networks that differ in T and v)."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: Mapping[str, Row]) -> Figure:
+    """Periods of all modules against the range, with the fits."""
+    figure = plots.blank_figure()
+    points = [
+        (row["range_m"], [module["period_m"] for module in row["modules"]]) for row in rows.values()
+    ]
+    lines = {label: slope for label, (slope, _, _) in fits(rows).items()}
+    plots.periods_against_range(points, lines, ax=figure.subplots())
+    return figure
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train what is missing, measure, and write the table and the figure.
+
+    Raises:
+        ConfigError: an unknown flag, field or network.
+    """
+    says = usage(__doc__)
+    flags = read_flags(arguments, says)
+    config = load_config(flags.pop("config", "quick"))
+    workdir = Path(flags.pop("workdir", "runs/scaling"))
+    wanted = flags.pop("only", "")
+    names = [name.strip() for name in wanted.split(";")] if wanted else list(NETWORKS)
+    for name, text in flags.items():
+        if not name.startswith("config."):
+            raise ConfigError(f"--{name}: no such flag; {says}")
+        set_field(config, name.removeprefix("config."), text)
+    for name in names:
+        if name not in NETWORKS:
+            raise ConfigError(f"--only={name}: must be among {'; '.join(NETWORKS)}")
+    rows: dict[str, Row] = {}
+    for name in names:
+        folder = workdir / name.replace(", ", "_").replace(" ", "")
+        rows[name] = measure(sicjax.train(recipe(config, NETWORKS[name]), folder))
+        made = f"`{' '.join(['python -m experiments.scaling', *arguments])}`, {benchmark.device()}."
+        (workdir / "scaling.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
+        (workdir / "scaling.md").write_text(as_markdown(rows, made))
+    draw(rows).savefig(workdir / "scaling.png", dpi=150)
+    print((workdir / "scaling.md").read_text(), end="")
+
+
+if __name__ == "__main__":
+    leave(guarded(main, sys.argv[1:]))

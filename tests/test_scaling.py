@@ -1,0 +1,58 @@
+"""The law of the periods: ranges, sublattices and fits on cases with known truth."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from experiments import scaling
+from sicjax.analysis.synthetic import hexagonal_basis
+from sicjax.recipes import load_config
+
+
+def rows_of(coarse, fine):
+    return {
+        name: {
+            "range_m": k + 1.0,
+            "modules": [{"period_m": fine * (k + 1)}, {"period_m": coarse * (k + 1)}],
+        }
+        for k, name in enumerate(list(scaling.NETWORKS)[:12])
+    }
+
+
+def test_range_is_that_of_a_random_walk():
+    """Sixty steps of a variance of 0.15^2 / 3 on each axis: positions at all times, mixed."""
+    config = load_config("quick")
+    variances = 0.15**2 / 3 * np.arange(1, 61)
+    radii = np.random.default_rng(0).rayleigh(np.sqrt(variances), (20_000, 60))
+    # 4,000 walks of one draw against 20,000 of the other; neighbours of one walk are alike.
+    assert scaling.training_range(config) == pytest.approx(np.percentile(radii, 90), rel=0.02)
+
+
+def test_batches_keep_their_number_of_states():
+    config = load_config("quick")
+    for fields in scaling.NETWORKS.values():
+        own = scaling.recipe(config, fields)
+        assert own.data.num_trajectories * own.data.trajectory_length == scaling.STATES
+
+
+def test_sublattices_are_counted_by_the_area_of_their_cells():
+    coarse = hexagonal_basis(1.2, 0)
+    turned = hexagonal_basis(1.2 / np.sqrt(3), 30)
+    halved = hexagonal_basis(0.6, 0)
+    between = hexagonal_basis(0.95, 0)
+    lattice = np.stack([coarse, coarse, turned, halved, between, np.full_like(coarse, np.nan)])
+    units = SimpleNamespace(lattice=lattice)
+    modules = SimpleNamespace(members=[np.array([2]), np.array([0, 1])])
+    found = scaling.sublattices(units, modules, np.ones(6, dtype=bool))
+    assert found == {"1": 2, "2": 0, "3": 1, "4": 1, "other": 2}
+    nothing = SimpleNamespace(members=[])
+    assert scaling.sublattices(units, nothing, np.ones(6, dtype=bool))["other"] == 6
+
+
+def test_fits_are_lines_through_the_origin():
+    found = scaling.fits(rows_of(1.1, 0.6))
+    assert found["coarse"] == (pytest.approx(1.1), pytest.approx(0, abs=1e-9), 12)
+    assert found["fine"][0] == pytest.approx(0.6)
+    axes = scaling.draw(rows_of(1.1, 0.6)).axes[0]
+    assert "coarse: 1.10 times the range" in [t.get_text() for t in axes.get_legend().get_texts()]
