@@ -27,6 +27,7 @@ _HOMES = {
     "load_runs": "run",
     "norm_relu": "model",
     "plots": "",
+    "report_activity": "report.activity",
     "sample_batch": "trajectories",
     "score_recording": "analysis.recordings",
     "separation_loss": "losses",
@@ -49,6 +50,7 @@ __all__ = [
     "load_runs",
     "norm_relu",
     "plots",
+    "report_activity",
     "sample_batch",
     "score_recording",
     "separation_loss",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax.method import Method
     from sicjax.model import norm_relu
     from sicjax.recipes import load_config
+    from sicjax.report.activity import report_activity
     from sicjax.run import Run, load_run, load_runs
     from sicjax.trajectories import sample_batch
     from sicjax.weights import load_pretrained

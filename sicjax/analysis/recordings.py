@@ -159,6 +159,17 @@ def score_recording(
     return _verdicts(session, path, candidates, null, null_information)
 
 
+def count_bins(box_m: float, bin_m: float) -> int:
+    """Return the bins along a side of a map; ValueError for fewer than 10 or more than 400."""
+    bins = round(box_m / bin_m)
+    if not BINS[0] <= bins <= BINS[1]:
+        raise ValueError(
+            f"bin_m is {bin_m:g}: {bins} bins along the {box_m:g} m of the arena, and there must be"
+            f" {BINS[0]} to {BINS[1]} (are units or box_m right?)"
+        )
+    return bins
+
+
 class _Path(NamedTuple):
     """A path in bins, and what turns spikes along it into maps."""
 
@@ -172,12 +183,7 @@ class _Path(NamedTuple):
 def _bin_path(session: Session, bin_m: float, smoothing_m: float, min_occupancy_s: float) -> _Path:
     """Put the path into bins of the square around the arena; what lies in it unseen stays NaN."""
     box_m = max(session.sides_m)
-    bins = round(box_m / bin_m)
-    if not BINS[0] <= bins <= BINS[1]:
-        raise ValueError(
-            f"bin_m is {bin_m:g}: {bins} bins along the {box_m:g} m of the arena, and there must be"
-            f" {BINS[0]} to {BINS[1]} (are units or box_m right?)"
-        )
+    bins = count_bins(box_m, bin_m)
     offset = np.abs(bin_positions(box_m, bins))
     within = (offset <= np.divide(session.sides_m, 2)).all(axis=-1)
     if session.arena == "circle":

@@ -56,15 +56,15 @@ def read_session(
     Raises:
         TypeError, ValueError: as in `score_recording`.
     """
-    _check_choice("units", units, tuple(METRES))
-    _check_choice("arena", arena, ARENAS)
+    check_choice("units", units, tuple(METRES))
+    check_choice("arena", arena, ARENAS)
     check_number("min_speed", min_speed, "metres per second", least=0.0)
     check_number("max_gap_s", max_gap_s, "seconds", above=0.0)
     clock, places = _path(times, positions)
     names, trains = _trains(spike_times)
-    places, assumed = _in_metres(_without_strays(places), units)
+    places, assumed = in_metres(_without_strays(places), units)
     tracked = np.isfinite(places).all(axis=1)
-    middle_m, sides, shape, located = _arena(places[tracked], arena, box_m, centre_m)
+    middle_m, sides, shape, located = find_arena(places[tracked], arena, box_m, centre_m)
     if assumed := [*assumed, *located]:
         warnings.warn(f"positions: {'; '.join(assumed)}", stacklevel=3)
     grid = clock[0] + STEP_S * np.arange(int((clock[-1] - clock[0]) / STEP_S + 1e-6) + 1)
@@ -108,7 +108,8 @@ def check_number(
         raise ValueError(f"{name} is {value!r}; it must be a number of {unit}, {bound}")
 
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise a ValueError unless a value is one of several, or None."""
     if value is not None and value not in choices:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}, or None")
 
@@ -216,7 +217,7 @@ def _without_strays(places: np.ndarray) -> np.ndarray:
     return np.where(stray[:, None], np.nan, places)
 
 
-def _in_metres(places: np.ndarray, units: str | None) -> tuple[np.ndarray, list[str]]:
+def in_metres(places: np.ndarray, units: str | None) -> tuple[np.ndarray, list[str]]:
     """Return positions in metres, and in words what was assumed about their unit."""
     span = np.nanmax(places, axis=0) - np.nanmin(places, axis=0)
     if units is not None:
@@ -232,7 +233,7 @@ def _in_metres(places: np.ndarray, units: str | None) -> tuple[np.ndarray, list[
     return places * METRES["cm"], [words]
 
 
-def _arena(
+def find_arena(
     places: np.ndarray, arena: str | None, box_m: ArrayLike | None, centre_m: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, str, list[str]]:
     """Return the arena's centre [2], sides [2] and shape, and in words what was assumed."""

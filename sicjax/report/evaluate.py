@@ -1,14 +1,18 @@
 """Everything that is measured on a trained network: Run in, plain results out.
 
+What its maps alone say is a `Judged`, which other activity can be too (see `activity`).
+
 Letters: N units, W walks, K times, S samples. Lengths in metres. What is active and what carries a
 lattice is counted on the long-walk maps of the 2 m box; what is a grid cell, a module or a torus
 is decided on those of the box that `evaluation.verdict_box` of the config names, 3 m by default.
 """
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,19 +102,40 @@ class PathIntegration:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Judged(ABC):
+    """What maps alone say of N units, whatever made their activity."""
+
+    active: np.ndarray  # [N] bool
+    lattice: np.ndarray  # [N] "hexagonal", "square" or "" (none)
+    constant: np.ndarray  # [N] bool
+    constant_share: float  # of |mean g|^2
+    units: UnitAnalysis  # of the maps that verdicts come from
+    modules: Modules
+    tori: tuple[TorusTest, ...]  # one for each module
+
+    @property
+    @abstractmethod
+    def mapped(self) -> list[Mapped]:
+        """Every set of maps."""
+
+    @property
+    @abstractmethod
+    def first(self) -> Mapped:
+        """The maps that decide what is active and a lattice."""
+
+    @property
+    @abstractmethod
+    def verdict(self) -> Mapped:
+        """The maps that verdicts on grid cells, modules and tori come from."""
+
+
+@dataclass(frozen=True)
+class Evaluation(Judged):
     """All that the report says, before it is written."""
 
     long: Mapping[float, Mapped]  # by side of the box
     short: Mapping[float, Mapped]
     speeds: Mapping[str, Mapped]  # slow and fast walks in the 2 m box
-    active: np.ndarray  # [N] bool
-    lattice: np.ndarray  # [N] "hexagonal", "square" or "" (none)
-    constant: np.ndarray  # [N] bool
-    constant_share: float  # of |mean g|^2
-    units: UnitAnalysis  # of the box of the verdict
-    modules: Modules
-    tori: tuple[TorusTest, ...]  # one for each module
     path_integration: PathIntegration
     dynamics: Dynamics
     path: PathMapped | None
@@ -145,7 +170,7 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
     boxes = sorted({*BOXES_M, verdict_box})
     with _second_thread() as submit:  # scores maps while this one draws the next
         verdict = _map(run, submit, verdict_box)
-        judged = submit(_judge, verdict[0], torus_rolls)
+        judged = submit(judge, verdict[0], torus_rolls)
         drawn = {box: verdict if box == verdict_box else _map(run, submit, box) for box in boxes}
         brief = {box: _map(run, submit, box, steps=SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
         other = {name: _map(run, submit, BOXES_M[0], speed=SPEEDS[name]) for name in SPEEDS}
@@ -164,23 +189,17 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
             name: Mapped(*_scored(pair), WALK_STEPS, SPEEDS[name] * largest, name)
             for name, pair in other.items()
         }
-        first = long[BOXES_M[0]]
-        active = active_units(first.maps.ratemaps)
-        lattice = lattices_at_a_glance(first.scores, active)
+        glanced = glance(long[BOXES_M[0]])
         path = None
         if recorded_path is not None:
-            path = _along(run, recorded_path, long, lattice != "")
+            path = _along(run, recorded_path, long, glanced["lattice"] != "")
         units, modules, tori = judged.result()
         dynamics = measure_dynamics(run, wide, modules, near_start)
-    constant = constant_units(first.maps.ratemaps) & active
     return Evaluation(
+        **glanced,
         long=long,
         short=short,
         speeds=speeds,
-        active=active,
-        lattice=lattice,
-        constant=constant,
-        constant_share=_share_of_mean(first.maps.ratemaps, constant),
         units=units,
         modules=modules,
         tori=tori,
@@ -190,6 +209,33 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         training_range_m=_training_range(run),
         verdict_box_m=verdict_box,
     )
+
+
+def glance(first: Mapped) -> dict[str, Any]:
+    """Say which units of some maps are active, constant and seem to carry a lattice.
+
+    Returns:
+        `active`, `lattice`, `constant` and `constant_share` of a `Judged`.
+    """
+    maps = first.maps.ratemaps
+    active = active_units(maps)
+    constant = constant_units(maps) & active
+    return {
+        "active": active,
+        "lattice": lattices_at_a_glance(first.scores, active),
+        "constant": constant,
+        "constant_share": _share_of_mean(maps, constant),
+    }
+
+
+def judge(maps: RateMaps, rolls: int) -> tuple[UnitAnalysis, Modules, tuple[TorusTest, ...]]:
+    """Say what units are, which modules they form, and whether those are tori."""
+    units = analyze_ratemaps(
+        maps.ratemaps, maps.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
+    )
+    modules = find_modules(units)
+    tori = (_torus(maps.ratemaps[members], rolls) for members in modules.members)
+    return units, modules, tuple(tori)
 
 
 def median(values: np.ndarray) -> float:
@@ -222,16 +268,6 @@ def _scored(pair: tuple[RateMaps, Future]) -> tuple[RateMaps, Scores]:
     return maps, scores.result()
 
 
-def _judge(maps: RateMaps, rolls: int) -> tuple[UnitAnalysis, Modules, tuple[TorusTest, ...]]:
-    """Say what units are, which modules they form, and whether those are tori."""
-    units = analyze_ratemaps(
-        maps.ratemaps, maps.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
-    )
-    modules = find_modules(units)
-    tori = (_torus(maps.ratemaps[members], rolls) for members in modules.members)
-    return units, modules, tuple(tori)
-
-
 def _torus(ratemaps: np.ndarray, rolls: int) -> TorusTest:
     return torus_test(ratemaps, num_shuffles=rolls, key=jax.random.key(0), num_landmarks=LANDMARKS)
 
@@ -256,8 +292,8 @@ def _along(run: Run, walk: Walk, smooth: Mapping[float, Mapped], lattice: np.nda
         positions,
         whole,
         pieces,
-        _median_correlation(whole.ratemaps[lattice], compared),
-        _median_correlation(pieces.ratemaps[lattice], compared),
+        median_correlation(whole.ratemaps[lattice], compared),
+        median_correlation(pieces.ratemaps[lattice], compared),
     )
 
 
@@ -266,7 +302,7 @@ def _walk(steps: np.ndarray) -> Walk:
     return Walk(jnp.asarray(steps), jnp.asarray(np.cumsum(steps, axis=1, dtype=np.float64)))
 
 
-def _median_correlation(first: np.ndarray, second: np.ndarray) -> float:
+def median_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Return Pearson r between maps [N, y, x] over their common bins, median over the units."""
     both = np.isfinite(first).all(axis=0) & np.isfinite(second).all(axis=0)
     if both.sum() < 2:

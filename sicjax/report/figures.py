@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.kinds import GLANCE_HEXAGONAL, GLANCE_SQUARE, SILENT_PEAK
+from sicjax.analysis.relations import ModuleDrifts, ModuleRelations
 from sicjax.analysis.waves import mean_power
 from sicjax.method import draw_batch, make_settings
 from sicjax.report import snapshots
 from sicjax.report.dynamics import Dynamics
-from sicjax.report.evaluate import BOXES_M, SHORT_BOXES_M, Evaluation, Mapped, PathMapped
+from sicjax.report.evaluate import BOXES_M, SHORT_BOXES_M, Evaluation, Judged, Mapped, PathMapped
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import bin_middles, explained
-from sicjax.run import BIN_M, SHORT_WALK_STEPS, WALK_STEPS, Run
+from sicjax.run import SHORT_WALK_STEPS, WALK_STEPS, Run
 
 SHOWN = 8  # units in the figures that compare maps
 FRAMES = 8  # of the film strip, at most
@@ -41,14 +42,14 @@ def draw(
     short = evaluation.short[SHORT_BOXES_M[0]]
     by_module, verdict = module_order(evaluation)[:count], evaluation.verdict
     figures = {
-        "ratemaps_2m": _rate_sheet(evaluation.first, evaluation, order),
-        "ratemaps_2m_short": _rate_sheet(short, evaluation, order[:count]),
-        f"ratemaps_{verdict.name}": _rate_sheet(
-            verdict, evaluation, by_module, _module_groups(evaluation, by_module)
+        "ratemaps_2m": rate_sheet(evaluation.first, evaluation, order),
+        "ratemaps_2m_short": rate_sheet(short, evaluation, order[:count]),
+        f"ratemaps_{verdict.name}": rate_sheet(
+            verdict, evaluation, by_module, module_groups(evaluation, by_module)
         ),
-        f"autocorrelograms_{verdict.name}": _correlogram_sheet(evaluation, by_module),
-        **_score_figures(evaluation),
-        **_module_figures(evaluation),
+        f"autocorrelograms_{verdict.name}": correlogram_sheet(evaluation, by_module),
+        **score_figures(evaluation),
+        **module_figures(evaluation),
         "generalisation": plots.generalisation(
             [(box, mapped.maps.ratemaps[best]) for box, mapped in evaluation.long.items()],
             titles=[_titles(evaluation.verdict, evaluation)[n] for n in best],
@@ -76,7 +77,7 @@ def draw(
     return figures
 
 
-def display_order(evaluation: Evaluation) -> np.ndarray:
+def display_order(evaluation: Judged) -> np.ndarray:
     """Order units [N]: hexagonal, square, other active, inactive; by falling score within each."""
     scores, kinds = evaluation.first.scores, evaluation.lattice
     group = np.select([kinds == "hexagonal", kinds == "square", evaluation.active], [0, 1, 2], 3)
@@ -84,7 +85,7 @@ def display_order(evaluation: Evaluation) -> np.ndarray:
     return np.lexsort((-np.nan_to_num(score, nan=-9), group))
 
 
-def examples(evaluation: Evaluation, count: int) -> np.ndarray:
+def examples(evaluation: Judged, count: int) -> np.ndarray:
     """Return units to stand for the rest: the best of each module, as many of each.
 
     The best by the box that modules come from: in a smaller one a coarse lattice has few fields.
@@ -108,7 +109,7 @@ def in_turn(order: np.ndarray, module: np.ndarray, count: int) -> np.ndarray:
     return chosen[np.lexsort((module[chosen], module[chosen] < 0))]
 
 
-def module_order(evaluation: Evaluation) -> np.ndarray:
+def module_order(evaluation: Judged) -> np.ndarray:
     """Order units [N] by module, then phase; other grid cells, active and inactive units follow."""
     units = evaluation.units
     group = np.select(
@@ -118,7 +119,7 @@ def module_order(evaluation: Evaluation) -> np.ndarray:
     return np.lexsort((phase[:, 1], np.floor(6 * phase[:, 0]), ~evaluation.active, group))
 
 
-def _module_groups(evaluation: Evaluation, order: np.ndarray) -> list[tuple[str, int]]:
+def module_groups(evaluation: Judged, order: np.ndarray) -> list[tuple[str, int]]:
     """Return the headings of units sorted by `module_order`, and how many come under each."""
     units, modules = evaluation.units, evaluation.modules
     groups = [
@@ -131,10 +132,11 @@ def _module_groups(evaluation: Evaluation, order: np.ndarray) -> list[tuple[str,
     return [(name, count) for name, count in [*groups, *named] if count > 0]
 
 
-def _rate_sheet(
-    mapped: Mapped, evaluation: Evaluation, order: np.ndarray,
+def rate_sheet(
+    mapped: Mapped, evaluation: Judged, order: np.ndarray,
     groups: Sequence[tuple[str, int]] | None = None,
 ) -> Figure:  # fmt: skip
+    """Draw the maps of units, in an order and under headings."""
     peaks = np.nanmax(mapped.maps.ratemaps, axis=(1, 2))
     return plots.ratemap_sheet(
         mapped.maps.ratemaps,
@@ -148,14 +150,14 @@ def _rate_sheet(
     )
 
 
-def _correlogram_sheet(evaluation: Evaluation, units: np.ndarray) -> Figure:
+def correlogram_sheet(evaluation: Judged, units: np.ndarray) -> Figure:
     """Draw autocorrelograms up to lags of half the box: further out few bins overlap."""
     mapped = evaluation.verdict
     correlograms = autocorrelogram(mapped.maps.ratemaps[units].astype(np.float32))
     quarter = correlograms.shape[-1] // 4
     return plots.autocorrelogram_sheet(
         correlograms[:, quarter:-quarter, quarter:-quarter],
-        BIN_M,
+        mapped.maps.box_m / mapped.maps.ratemaps.shape[-1],
         titles=[_titles(mapped, evaluation)[n] for n in units],
         axes_m=mapped.scores.axes_m[units],
         title=f"Autocorrelograms: {mapped.title}",
@@ -163,7 +165,7 @@ def _correlogram_sheet(evaluation: Evaluation, units: np.ndarray) -> Figure:
     )
 
 
-def _titles(mapped: Mapped, evaluation: Evaluation) -> list[str]:
+def _titles(mapped: Mapped, evaluation: Judged) -> list[str]:
     """Return the unit and its score: s, the 90-degree score, of a square unit; g of any other."""
     square = evaluation.lattice == "square"
     scores = np.where(square, mapped.scores.square_score, mapped.scores.grid_score)
@@ -174,7 +176,8 @@ def _titles(mapped: Mapped, evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _score_figures(evaluation: Evaluation) -> dict[str, Figure]:
+def score_figures(evaluation: Judged) -> dict[str, Figure]:
+    """Draw scores, their null, and the periods of the units that pass."""
     scores, active, units = evaluation.first.scores, evaluation.active, evaluation.units
     names = ("scores", "scores_null", "periods", "period_orientation")
     figures = {name: plots.blank_figure() for name in names}
@@ -197,7 +200,7 @@ def _score_figures(evaluation: Evaluation) -> dict[str, Figure]:
     return figures
 
 
-def _module_labels(evaluation: Evaluation) -> np.ndarray:
+def _module_labels(evaluation: Judged) -> np.ndarray:
     """Return the group [N] of each unit in figures of periods; ratios are to the module before."""
     modules, units = evaluation.modules, evaluation.units
     labels = np.where(units.is_grid, "no module", units.kind).astype("<U40")
@@ -207,7 +210,8 @@ def _module_labels(evaluation: Evaluation) -> np.ndarray:
     return labels
 
 
-def _module_figures(evaluation: Evaluation) -> dict[str, Figure]:
+def module_figures(evaluation: Judged) -> dict[str, Figure]:
+    """Draw the spectrum, the phases and the torus of each module."""
     maps, units, figures = evaluation.verdict.maps, evaluation.units, {}
     for k, (members, torus) in enumerate(
         zip(evaluation.modules.members, evaluation.tori, strict=True)
@@ -322,24 +326,38 @@ def relation_figures(evaluation: Evaluation) -> dict[str, Figure]:
     found, periods = evaluation.dynamics, evaluation.modules.period_m
     if found.relations is None or found.drifts is None or found.coupling is None:
         return {}
-    whole, drifts = found.relations.whole, found.drifts
-    assert whole is not None  # there are two modules
-    names = [f"module {k}, {period:.2f} m" for k, period in enumerate(periods)]
-    relation = plots.blank_figure(5.2, 4.6)
-    plots.module_relation(
-        whole.bases_m, whole.basis_m, index=whole.index, error=whole.error, p=whole.p, names=names,
-        ax=relation.subplots(),
-    )  # fmt: skip
+    steps, shift_m = found.coupling.steps, found.coupling.shift_m
     return {
-        "module_relation": relation,
-        "module_drift": plots.module_drift(
+        **lattice_and_drift_figures(found.relations, found.drifts, periods),
+        "module_coupling": plots.module_coupling(
+            steps, shift_m, names=_module_names(periods), fig=plots.blank_figure()
+        ),
+    }
+
+
+def lattice_and_drift_figures(
+    relations: ModuleRelations | None, drifts: ModuleDrifts | None, periods_m: np.ndarray
+) -> dict[str, Figure]:
+    """Draw the lattice that modules have in common and how they drift, as far as it is known."""
+    names, figures = _module_names(periods_m), {}
+    if relations is not None:
+        whole = relations.whole
+        assert whole is not None  # there are two modules
+        figures["module_relation"] = figure = plots.blank_figure(5.2, 4.6)
+        plots.module_relation(
+            whole.bases_m, whole.basis_m, index=whole.index, error=whole.error, p=whole.p,
+            names=names, ax=figure.subplots(),
+        )  # fmt: skip
+    if drifts is not None:
+        figures["module_drift"] = plots.module_drift(
             drifts.steps, drifts.rms_m, drifts.pairs, drifts.difference_m, drifts.correlation,
             drifts.null, names=names, fig=plots.blank_figure(),
-        ),
-        "module_coupling": plots.module_coupling(
-            found.coupling.steps, found.coupling.shift_m, names=names, fig=plots.blank_figure()
-        ),
-    }  # fmt: skip
+        )  # fmt: skip
+    return figures
+
+
+def _module_names(periods_m: np.ndarray) -> list[str]:
+    return [f"module {k}, {period:.2f} m" for k, period in enumerate(periods_m)]
 
 
 def _path_figure(evaluation: Evaluation, path: PathMapped, units: np.ndarray) -> Figure:

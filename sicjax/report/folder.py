@@ -7,7 +7,7 @@ import contextlib
 import io
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.report.evaluate import evaluate
+from sicjax.report.evaluate import Judged, evaluate
 from sicjax.report.figures import SHEETS, draw
 from sicjax.report.page import render
 from sicjax.report.snapshots import Snapshot
@@ -71,17 +71,38 @@ def write_report(
     evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls)
     summary = summarise(run, evaluation, variant)
     figures = draw(run, evaluation, metrics, frames)
+    write_folder(
+        folder, evaluation, summary, figures,
+        lambda pictures: render(run, summary, evaluation, pictures, recorded_note),
+    )  # fmt: skip
+    return folder / "report.html"
+
+
+def write_folder(
+    folder: Path,
+    judged: Judged,
+    summary: Mapping[str, Any],
+    figures: Mapping[str, Figure],
+    page: Callable[[Mapping[str, bytes]], str],
+) -> None:
+    """Write maps, numbers, figures and the page made of them beside a folder; they replace it.
+
+    Args:
+        folder: of the report.
+        judged: what its maps say.
+        summary: its numbers.
+        figures: by the names of their files.
+        page: pictures, by the same names, to the text of report.html.
+    """
     with replacing(folder) as place:
-        for mapped in evaluation.mapped:
+        for mapped in judged.mapped:
             _write_maps(place / f"ratemaps_{mapped.name}.npz", mapped.maps)
         (place / "summary.json").write_text(as_json(summary))
-        rows = unit_rows(evaluation)
+        rows = unit_rows(judged)
         write_csv(place / "units.csv", list(rows[0]), rows)
-        write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(evaluation))
+        write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(judged))
         pictures = {name: _save(figure, place / f"{name}.png") for name, figure in figures.items()}
-        page = render(run, summary, evaluation, pictures, recorded_note)
-        (place / "report.html").write_text(page, encoding="utf-8")
-    return folder / "report.html"
+        (place / "report.html").write_text(page(pictures), encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import base64
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +45,41 @@ def render(
     """Return the page: one HTML text with its pictures inside, no script, nothing from outside."""
     captions = _captions(evaluation, recorded_note)
     lead = f"ratemaps_{evaluation.verdict.name}"  # the sheet of the box that decides
-    sections = [
-        (title, [(name, captions[name], _data_uri(pictures[name])) for name in names])
-        for title, given in _sections(evaluation)
-        if (names := [name for name in given if name in pictures])
-    ]
     return template("report.html.j2").render(
         summary=summary,
         headline=headline(summary, evaluation),
-        lead=(lead, captions[lead], _data_uri(pictures[lead])),
         tables=tables(summary, evaluation, recorded_note),
-        sections=sections,
-        wide=WIDE,
         rolls=ROLLS,
         config=str(run.config).strip(),
-        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
-        date=f"{datetime.datetime.now(datetime.UTC):%d %B %Y}",
+        **contents(lead, _sections(evaluation), captions, pictures),
     )
+
+
+def contents(
+    lead: str,
+    sections: Sequence[tuple[str, Sequence[str]]],
+    captions: Mapping[str, str],
+    pictures: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """Return what every page shows: its pictures in their sections, and what it was made with.
+
+    Args:
+        lead: name of the picture at the top.
+        sections: titles and names of pictures; those that there are not are left out.
+        captions: by the names of the pictures.
+        pictures: PNG files by their names.
+    """
+    return {
+        "lead": (lead, captions[lead], _data_uri(pictures[lead])),
+        "sections": [
+            (title, [(name, captions[name], _data_uri(pictures[name])) for name in names])
+            for title, given in sections
+            if (names := [name for name in given if name in pictures])
+        ],
+        "wide": WIDE,
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        "date": f"{datetime.datetime.now(datetime.UTC):%d %B %Y}",
+    }
 
 
 def template(name: str) -> jinja2.Template:
@@ -91,7 +109,13 @@ def _captions(evaluation: Evaluation, recorded_note: str | None) -> dict[str, st
     """Return what stands under each figure."""
     captions = _map_captions(evaluation) | _path_captions(evaluation, recorded_note)
     captions |= _dynamics_captions(evaluation)
-    for k in range(len(evaluation.modules.members)):
+    return captions | module_captions(len(evaluation.modules.members))
+
+
+def module_captions(count: int) -> dict[str, str]:
+    """Return what stands under the figures of each of so many modules."""
+    captions: dict[str, str] = {}
+    for k in range(count):
         captions |= {
             f"fourier_{k}": f"Mean power spectrum of the units of module {k} (root of the power),"
             " with the three wave vectors of their lattice.",

@@ -15,8 +15,9 @@ from sicjax.analysis.ambiguity import DistanceMap
 from sicjax.analysis.attractor import QUANTILES, Attractor
 from sicjax.analysis.kinds import KINDS, active_units, lattices_at_a_glance
 from sicjax.analysis.lattice import orientation_deg
+from sicjax.analysis.relations import ModuleDrifts, ModuleRelations
 from sicjax.report.dynamics import Dynamics
-from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation, Mapped, median
+from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation, Judged, Mapped, median
 from sicjax.run import Run
 
 SAME_PERIOD = 0.05  # relative difference between boxes
@@ -28,38 +29,22 @@ MODULE_COLUMNS = (
 
 def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
     """Return the numbers of summary.json; NaN where there is nothing to measure."""
-    active, kinds, first = evaluation.active, evaluation.lattice, evaluation.first
-    hexagonal, square = kinds == "hexagonal", kinds == "square"
-    path = evaluation.path
+    active, first, path = evaluation.active, evaluation.first, evaluation.path
+    short = evaluation.short[SHORT_BOXES_M[0]]
     return {
         "seed": run.seed,
         "variant": variant,
         "network": run.network,
         "step": run.step,
         "failure": run.failure,
-        "num_units": len(active),
-        "active_units": active.sum(),
-        "hexagonal_units": hexagonal.sum(),
-        "square_units": square.sum(),
-        "lattice_fraction": (hexagonal | square).sum() / active.sum() if active.any() else np.nan,
-        "constant_units": np.flatnonzero(evaluation.constant),
-        "constant_units_with_lattice": (evaluation.constant & (kinds != "")).sum(),
-        "constant_share": evaluation.constant_share,
-        "median_period_hexagonal_m": median(first.scores.spacing_m[hexagonal]),
-        "median_period_square_m": median(first.scores.spacing_m[square]),
-        "median_grid_score_hexagonal": median(first.scores.grid_score[hexagonal]),
-        "median_square_score_square": median(first.scores.square_score[square]),
+        **units_summary(evaluation),
         "variance_explained_long": median(first.maps.variance_explained[active]),
-        "variance_explained_short": median(
-            evaluation.short[SHORT_BOXES_M[0]].maps.variance_explained[active]
-        ),
-        "kinds": {kind: np.sum(evaluation.units.kind == kind) for kind in KINDS},
-        "modules": module_rows(evaluation),
-        "evidence_against_one_module_bic": evaluation.modules.bic_gain,
+        "variance_explained_short": median(short.maps.variance_explained[active]),
+        **modules_summary(evaluation),
         "path_integration": _path_integration_summary(evaluation),
         "steps_position_holds": steps_position_holds(evaluation),
         "grid_cells_of_same_period": _same_period(evaluation),
-        "place": _place_summary(evaluation.dynamics.places),
+        "place": place_summary(evaluation.dynamics.places),
         "attractor": attractor_summary(evaluation.dynamics.attractor),
         "attractor_untrained": attractor_summary(evaluation.dynamics.untrained),
         "module_relation": relation_summary(evaluation.dynamics),
@@ -68,12 +53,42 @@ def summarise(run: Run, evaluation: Evaluation, variant: str) -> dict[str, Any]:
         "training_range_m": evaluation.training_range_m,
         "verdict_box_m": evaluation.verdict_box_m,
         "by_map": {
-            mapped.name: _summary_of_maps(mapped, evaluation) for mapped in evaluation.mapped
+            mapped.name: summary_of_maps(mapped, evaluation) for mapped in evaluation.mapped
         },
     }
 
 
-def _summary_of_maps(mapped: Mapped, evaluation: Evaluation) -> dict[str, Any]:
+def units_summary(judged: Judged) -> dict[str, Any]:
+    """Return how many units are active, seem to carry a lattice or are constant."""
+    active, kinds, scores = judged.active, judged.lattice, judged.first.scores
+    hexagonal, square = kinds == "hexagonal", kinds == "square"
+    return {
+        "num_units": len(active),
+        "active_units": active.sum(),
+        "hexagonal_units": hexagonal.sum(),
+        "square_units": square.sum(),
+        "lattice_fraction": (hexagonal | square).sum() / active.sum() if active.any() else np.nan,
+        "constant_units": np.flatnonzero(judged.constant),
+        "constant_units_with_lattice": (judged.constant & (kinds != "")).sum(),
+        "constant_share": judged.constant_share,
+        "median_period_hexagonal_m": median(scores.spacing_m[hexagonal]),
+        "median_period_square_m": median(scores.spacing_m[square]),
+        "median_grid_score_hexagonal": median(scores.grid_score[hexagonal]),
+        "median_square_score_square": median(scores.square_score[square]),
+    }
+
+
+def modules_summary(judged: Judged) -> dict[str, Any]:
+    """Return the verdicts on units, and the modules that grid cells form."""
+    return {
+        "kinds": {kind: np.sum(judged.units.kind == kind) for kind in KINDS},
+        "modules": module_rows(judged),
+        "evidence_against_one_module_bic": judged.modules.bic_gain,
+    }
+
+
+def summary_of_maps(mapped: Mapped, evaluation: Judged) -> dict[str, Any]:
+    """Return the numbers of one set of maps."""
     active, lattice = evaluation.active, evaluation.lattice != ""
     kinds = lattices_at_a_glance(mapped.scores, active_units(mapped.maps.ratemaps))
     change = mapped.scores.spacing_m / evaluation.first.scores.spacing_m - 1
@@ -148,7 +163,8 @@ def _same_period(evaluation: Evaluation) -> dict[str, float]:
     }
 
 
-def _place_summary(found: DistanceMap) -> dict[str, Any]:
+def place_summary(found: DistanceMap) -> dict[str, Any]:
+    """Return which places are told apart."""
     deepest = found.depths.argmax() if found.depths.size else None
     return {
         "distance_same_place": found.floor,
@@ -180,7 +196,19 @@ def relation_summary(found: Dynamics) -> dict[str, Any] | None:
     """Return how modules are related; None for fewer than two."""
     if found.relations is None or found.drifts is None or found.coupling is None:
         return None
-    whole, drifts, coupling = found.relations.whole, found.drifts, found.coupling
+    coupling = found.coupling
+    return {
+        **lattice_summary(found.relations),
+        **drift_summary(found.drifts),
+        "displacement_m": coupling.displacement_m,
+        "coupling_steps": coupling.steps[-1],
+        "shift_after_displacement_m": coupling.shift_m[:, :, -1],
+    }
+
+
+def lattice_summary(relations: ModuleRelations) -> dict[str, Any]:
+    """Return how the lattices of two modules or more are related."""
+    whole = relations.whole
     assert whole is not None  # there are two modules
     return {
         "verdict": whole.verdict,
@@ -188,15 +216,18 @@ def relation_summary(found: Dynamics) -> dict[str, Any] | None:
         "error": whole.error,
         "p": whole.p,
         "turn_deg": whole.turn_deg,
+    }
+
+
+def drift_summary(drifts: ModuleDrifts) -> dict[str, Any]:
+    """Return how modules have drifted at the end of walks."""
+    return {
         "drift_steps": drifts.steps[-1],
         "drift_m": drifts.rms_m[:, -1],
         "drift_pairs": drifts.pairs,
         "drift_difference_m": drifts.difference_m[:, -1],
         "drift_correlation": drifts.correlation[:, -1],
         "drift_p": drifts.p[:, -1],
-        "displacement_m": coupling.displacement_m,
-        "coupling_steps": coupling.steps[-1],
-        "shift_after_displacement_m": coupling.shift_m[:, :, -1],
     }
 
 
@@ -205,8 +236,8 @@ def bin_middles(edges: np.ndarray) -> np.ndarray:
     return np.sqrt(edges[:-1] * edges[1:])
 
 
-def unit_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Return the rows of units.csv; kind, module and lattice come from the box of the verdict."""
+def unit_rows(evaluation: Judged) -> list[dict[str, Any]]:
+    """Return the rows of units.csv; kind and module come from the maps of the verdict."""
     units = evaluation.units
     columns: dict[str, np.ndarray] = {
         "unit": np.arange(len(evaluation.active)),
@@ -237,7 +268,7 @@ def unit_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def module_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+def module_rows(evaluation: Judged) -> list[dict[str, Any]]:
     """Return the rows of modules.csv."""
     modules, rows = evaluation.modules, []
     for k, (members, torus) in enumerate(zip(modules.members, evaluation.tori, strict=True)):

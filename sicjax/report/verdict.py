@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation
+from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation, Judged
 
 FEW_UPDATES = 1000  # in fewer, no network has grown a lattice
 ROLLS = "python -m experiments.evaluate --workdir=DIR --torus_rolls=20"
@@ -35,8 +35,8 @@ def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
             )
         return [*words, _position_sentence(summary, longest)]
     return [
-        _modules_sentence(summary, box), _boxes_sentence(summary),
-        _position_sentence(summary, longest), _torus_sentence(summary),
+        modules_sentence(summary, box), _boxes_sentence(summary),
+        _position_sentence(summary, longest), torus_sentence(summary, ROLLS),
     ]  # fmt: skip
 
 
@@ -44,7 +44,8 @@ def _box(evaluation: Evaluation) -> str:
     return f"{evaluation.verdict_box_m:g} m box"
 
 
-def _modules_sentence(summary: Mapping[str, Any], box: str) -> str:
+def modules_sentence(summary: Mapping[str, Any], box: str) -> str:
+    """Say how many grid cells there are, and which modules they form."""
     modules, grids = summary["modules"], summary["kinds"]["grid"]
     cells = (
         f"{grids} grid cell{'' if grids == 1 else 's'} among {summary['active_units']} active units"
@@ -82,12 +83,13 @@ def _position_sentence(summary: Mapping[str, Any], longest: int) -> str:
     )
 
 
-def _torus_sentence(summary: Mapping[str, Any]) -> str:
+def torus_sentence(summary: Mapping[str, Any], rolls: str) -> str:
+    """Say how many modules are tori, or what (`rolls`) would tell."""
     verdicts = [module["is_torus"] for module in summary["modules"]]
     if not verdicts:
         return ""
     if None in verdicts:
-        return f"Whether modules are tori has not been tested; {ROLLS} does, in minutes."
+        return f"Whether modules are tori has not been tested; {rolls} does, in minutes."
     yes = sum(verdicts)
     if len(verdicts) == 1:
         return "The module is a torus." if yes else "The module was not found to be a torus."
@@ -108,14 +110,16 @@ def tables(
     """Return the tables of the page: a title and rows each."""
     moving = [*_attractor_rows(summary), *_relation_rows(summary, evaluation)]
     return [
-        ("Grid cells and modules", _cell_rows(summary, evaluation)),
+        ("Grid cells and modules",
+         [*cell_rows(summary, evaluation, ROLLS), _same_period_row(summary, evaluation)]),
         ("Path integration", _path_rows(summary, evaluation, recorded_note)),
         *([("Attractor", moving)] if moving else []),
-        ("Also counted", _other_rows(summary, evaluation)),
-    ]
+        ("Also counted", other_rows(summary, evaluation)),
+    ]  # fmt: skip
 
 
-def _cell_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]:
+def cell_rows(summary: Mapping[str, Any], evaluation: Judged, rolls: str) -> list[Row]:
+    """Return the rows on units, modules and tori; `rolls` is what would test for a torus."""
     box, units = evaluation.verdict.title, evaluation.units
     kinds = ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items() if count)
     scores = [np.median(s[units.is_grid]) if units.is_grid.any() else np.nan
@@ -136,17 +140,22 @@ def _cell_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]:
             " a small one at 0.7 m, ratio 1.7.", box),
         Row("Torus: Betti numbers by module", betti_texts(summary["modules"]) or "–",
             "(1, 2, 1) is a torus. Usual for modules above ten cells." if tested else
-            f"(1, 2, 1) is a torus. Not tested: the null takes minutes. {ROLLS}", box),
-        Row("Grid cells of the same period in other boxes", ", ".join(
-            f"{name.replace('m', ' m')}: {_percent(share)}"
-            for name, share in summary["grid_cells_of_same_period"].items()),
-            f"Period within 5 % of that in the {_box(evaluation)}. Usual: above 90 %.",
-            "long walks in each box"),
+            f"(1, 2, 1) is a torus. Not tested: the null takes minutes. {rolls}", box),
     ]  # fmt: skip
 
 
+def _same_period_row(summary: Mapping[str, Any], evaluation: Evaluation) -> Row:
+    shares = summary["grid_cells_of_same_period"].items()
+    return Row(
+        "Grid cells of the same period in other boxes",
+        ", ".join(f"{name.replace('m', ' m')}: {percent(share)}" for name, share in shares),
+        f"Period within 5 % of that in the {_box(evaluation)}. Usual: above 90 %.",
+        "long walks in each box",
+    )
+
+
 def _pair(one: float, two: float) -> str:
-    return f"{_number(one)}, {_number(two)}"
+    return f"{number(one)}, {number(two)}"
 
 
 def _modules_text(modules: Sequence[Mapping[str, Any]]) -> str:
@@ -165,7 +174,7 @@ def _path_rows(
     longest = _longest(evaluation)
     walks = f"2 m box, walks of {longest:,} steps"
     chance = found["chance_neural_distance"]
-    drifts = [_percent(found[f"neural_distance_after_{n}"] / chance) if chance else "–"
+    drifts = [percent(found[f"neural_distance_after_{n}"] / chance) if chance else "–"
               for n in (100, 1000, 10_000)]  # fmt: skip
     floor, far = (
         place["distance_same_place"] / max(place["distance_plateau"], 1e-12),
@@ -178,19 +187,19 @@ def _path_rows(
             "Of a grid cell's variance (an active unit's, where there is none), by its short-walk"
             " map; the code is lost then. Usual: some 800; untrained, 0.", walks),
         Row("Variance that position explains, 120 and 2,000 steps",
-            f"{_number(summary['variance_explained_short'])},"
-            f" {_number(summary['variance_explained_long'])}",
+            f"{number(summary['variance_explained_short'])},"
+            f" {number(summary['variance_explained_long'])}",
             "Between places against within one, median of active units. Usual: 0.93 and 0.5.",
             f"{short}; {first}"),
         Row("Distance from the map's state after 100 / 1,000 / 10,000 steps", " / ".join(drifts),
             "Of that between two random places (100 %). Usual: 20, 55 and 100 %.", walks),
         Row("Range over which places are told apart",
-            f"{reach} (at one place, states differ by {_percent(floor)} of what they do elsewhere)",
+            f"{reach} (at one place, states differ by {percent(floor)} of what they do elsewhere)",
             "Nearest displacement that the code takes for none. Usual: a little less than the"
             " coarsest period, and 20 %; above 50 % no place is told from another.",
             "4 m box, walks of 120 steps"),
         Row("Speed of the code: spread over places and directions",
-            _percent(found["neural_speed_variation"]),
+            percent(found["neural_speed_variation"]),
             "Relative to its mean. A conformal code moves equally fast everywhere; usual: 3 %.",
             "4 m box, walks of 120 steps"),
     ]  # fmt: skip
@@ -236,21 +245,34 @@ def _relation_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[R
     found = summary["module_relation"]
     if found is None:
         return []
-    ratio = " : ".join(str(count) for count in found["index"])
-    together = ", ".join(_number(r) for r in found["drift_correlation"])
-    chance = ", ".join(f"{p:.2g}" for p in found["drift_p"])
     return [
-        Row("How the modules' lattices are related", f"{found['verdict']}: cells {ratio}",
-            f"Nested: every field of the coarser lattice is one of the finer. Off by"
-            f" {100 * found['error']:.1f} %; by chance in p = {found['p']:.2g}.",
-            _box(evaluation)),
-        Row("Modules drift together: correlation", f"{together} (p = {chance})",
-            f"Of their phases' drifts after {found['drift_steps']:,} steps, pair by pair. 1 if they"
-            " are one torus, 0 if independent.", "walks in the 2 m box"),
+        lattices_row(found, _box(evaluation)), drifts_row(found, "walks in the 2 m box"),
     ]  # fmt: skip
 
 
-def _other_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]:
+def lattices_row(found: Mapping[str, Any], source: str) -> Row:
+    """Return the row on the lattices of two modules or more."""
+    ratio = " : ".join(str(count) for count in found["index"])
+    return Row(
+        "How the modules' lattices are related", f"{found['verdict']}: cells {ratio}",
+        f"Nested: every field of the coarser lattice is one of the finer. Off by"
+        f" {100 * found['error']:.1f} %; by chance in p = {found['p']:.2g}.", source,
+    )  # fmt: skip
+
+
+def drifts_row(found: Mapping[str, Any], source: str) -> Row:
+    """Return the row on the drifts of modules."""
+    together = ", ".join(number(r) for r in found["drift_correlation"])
+    chance = ", ".join(f"{p:.2g}" for p in found["drift_p"])
+    return Row(
+        "Modules drift together: correlation", f"{together} (p = {chance})",
+        f"Of their phases' drifts after {found['drift_steps']:,} steps, pair by pair. 1 if they"
+        " are one torus, 0 if independent.", source,
+    )  # fmt: skip
+
+
+def other_rows(summary: Mapping[str, Any], evaluation: Judged) -> list[Row]:
+    """Return the rows on what is counted without a null, and on constant units."""
     first = evaluation.first.title
     constants = ", ".join(f"u{n}" for n in summary["constant_units"]) or "none"
     ripples = summary["constant_units_with_lattice"]
@@ -258,12 +280,12 @@ def _other_rows(summary: Mapping[str, Any], evaluation: Evaluation) -> list[Row]
     return [
         Row("At a glance: hexagonal, square",
             f"{summary['hexagonal_units']}, {summary['square_units']}"
-            f" ({_percent(summary['lattice_fraction'])} of the active)",
+            f" ({percent(summary['lattice_fraction'])} of the active)",
             "By fixed scores (60° above 0.5, else 90° above 0.7), without a null: quick, and no"
             " verdict.", first),
         Row("Constant units", constants + counted, "Active alike everywhere. Usual: none to three.",
             first),
-        Row("… their share of |mean g|²", _percent(summary["constant_share"]),
+        Row("… their share of |mean g|²", percent(summary["constant_share"]),
             "How much of the capacity term they satisfy alone.", first),
     ]  # fmt: skip
 
@@ -279,9 +301,11 @@ def _steps(count: float, longest: float = np.inf) -> str:
     return f"{count:,.0f}" + (" or more" if count >= longest else "")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Write a number with two decimals; a dash where there is none."""
     return f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Write a share in percent; a dash where there is none."""
     return f"{share:.0%}" if np.isfinite(share) else "–"

@@ -1,0 +1,140 @@
+"""A report on any activity: states and positions in, from whatever network or animal.
+
+Letters: W walks, T steps, N units. Lengths in metres.
+"""
+
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sicjax.analysis.ratemaps import as_numbers
+from sicjax.analysis.recordings import count_bins
+from sicjax.analysis.sessions import METRES, check_choice, check_number, find_arena, in_metres
+from sicjax.arguments import at_least, check, path
+from sicjax.report.given import measure
+from sicjax.report.given_page import write_given
+
+
+def report_activity(
+    states: ArrayLike,
+    positions: ArrayLike,
+    folder: str | os.PathLike,
+    *,
+    name: str = "Activity",
+    units: str | None = None,
+    box_m: float | None = None,
+    centre_m: ArrayLike | None = None,
+    bin_m: float = 0.04,
+    min_visits: int = 1,
+    torus_rolls: int = 20,
+) -> Path:
+    """Write the report of a run on any other activity: another network's, or a simulation's.
+
+    The same scorers, figures and page: rate maps, kinds of units, modules, tori, how modules are
+    related, which places are told apart. What a network must be run for (other boxes, drift from
+    short walks, return after a push) is named as missing. Recorded spikes have a null of their own:
+    `score_recording`.
+
+    Args:
+        states: [W, T, N] on W walks of T steps in order, or [T, N] on one; in any unit.
+        positions: [W, T, 2] or [T, 2], x and y of the same samples.
+        folder: of the report; what it holds is replaced.
+        name: of the network, for the page.
+        units: of the positions, "m", "cm" or "mm"; a span above 10 is taken as centimetres.
+        box_m: side of the square box, metres; the extent of the positions when not given.
+        centre_m: (x, y) of the box, metres; 0 when only `box_m` is given and the positions lie
+            around it, their middle otherwise.
+        bin_m: side of a bin, metres.
+        min_visits: a bin with fewer samples counts as unvisited.
+        torus_rolls: size of the null of each module's torus test, minutes for 20; 0 for none, and
+            so no verdict.
+
+    Returns:
+        Path of report.html; beside it summary.json, units.csv, modules.csv, the maps and figures.
+
+    Raises:
+        TypeError: states or positions that are no numbers, a name or a folder that is none.
+        ValueError: shapes that don't match, values that aren't finite, or anything else that can't
+            be right, in one line that names the argument. What was assumed (unit, place of the
+            box) or left out (samples outside it) is said in a warning.
+        OSError: the folder can't be written.
+
+    Source: ours; scores as in `analyze_ratemaps`, `find_modules` and `torus_test`.
+
+    Example:
+        >>> import numpy as np, sicjax
+        >>> rng = np.random.default_rng(0)
+        >>> positions = rng.uniform(-0.6, 0.6, (20, 500, 2))  # x, y in metres
+        >>> turns = np.deg2rad([0, 60, 120])
+        >>> waves = 2 * np.pi / 0.3 * np.stack([np.cos(turns), np.sin(turns)])
+        >>> shifted = positions[:, :, None] - rng.uniform(0, 0.6, (12, 2))  # a field for each unit
+        >>> states = np.cos(shifted @ waves).sum(axis=-1) + 1.5  # [W, T, N], one module
+        >>> page = sicjax.report_activity(
+        ...     states, positions, "report", name="Three waves", box_m=1.2, torus_rolls=0)
+        >>> page.name, len(sorted(page.parent.glob("*.csv")))
+        ('report.html', 2)
+    """
+    where = path("folder", folder)
+    if not isinstance(name, str) or not name.strip():
+        raise TypeError(f"name is {name!r}; it must be text")
+    check_choice("units", units, tuple(METRES))
+    check_number("bin_m", bin_m, "metres", above=0.0)
+    check("min_visits", min_visits, at_least(1))
+    check("torus_rolls", torus_rolls, at_least(0))
+    codes, places = _check_walks(states, positions)
+    middle, side, places = _place_box(places, units, box_m, centre_m)
+    bins = count_bins(side, bin_m)
+    found = measure(codes, places, middle, side, bins, int(min_visits), int(torus_rolls))
+    return write_given(found, where, name.strip())
+
+
+def _check_walks(states: ArrayLike, positions: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return states [W, T, N] in single precision and positions [W, T, 2], both finite."""
+    codes, places = as_numbers("states", states), as_numbers("positions", positions)
+    if codes.ndim not in (2, 3) or 0 in codes.shape:
+        raise ValueError(f"states has shape {codes.shape}; it must be [W, T, N] or [T, N]")
+    if places.shape != (*codes.shape[:-1], 2):
+        raise ValueError(
+            f"positions has shape {places.shape} for states {codes.shape}; it must be"
+            f" {(*codes.shape[:-1], 2)}: x and y of every sample"
+        )
+    for name, values in (("states", codes), ("positions", places)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds {np.sum(~np.isfinite(values))} non-finite values")
+    if codes.ndim == 2:
+        codes, places = codes[None], places[None]
+    return codes.astype(np.float32), places
+
+
+def _place_box(
+    places: np.ndarray, units: str | None, box_m: Any, centre_m: Any
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Return the box's centre [2] and side, and positions [W, T, 2] in metres from the centre."""
+    if box_m is not None:
+        check_number("box_m", box_m, "metres", above=0.0)
+    flat, assumed = in_metres(places.reshape(-1, 2), units)
+    middle, sides, _, located = find_arena(flat, "square", box_m, centre_m)
+    side = float(sides[0])
+    if box_m is None:
+        side = math.ceil(100 * side) / 100
+        located = [
+            f"the box was put at {side:g} m around ({middle[0]:.3g}, {middle[1]:.3g}) m, by their"
+            " extent (say box_m= and centre_m=)"
+        ]
+    elif centre_m is None and np.abs(middle).max() <= 0.05 * side:
+        middle = np.zeros(2)  # where the box of a simulation lies
+    if assumed := [*assumed, *located]:
+        warnings.warn(f"positions: {'; '.join(assumed)}", stacklevel=3)
+    centred = flat - middle
+    if (outside := np.mean(np.abs(centred).max(axis=1) > side / 2)) > 0.01:
+        warnings.warn(
+            f"positions: {outside:.0%} lie outside the box of {side:g} m around ({middle[0]:g},"
+            f" {middle[1]:g}) m and are left out",
+            stacklevel=3,
+        )
+    return middle, side, centred.reshape(places.shape)
