@@ -3,13 +3,13 @@
     python -m experiments.scaling [--config=quick] [--workdir=runs/scaling] [--only="NAME;NAME;..."]
         [--config.FIELD=VALUE ...]
 
-Trains one network for each row of `NETWORKS` by the recipe of the config, with the number of steps
-of a trajectory, the largest velocity, the radius sigma_x, the number of units or the length of the
-training changed, B*T held, and looks at each in a box of 2.7 times its range. The range of a
-training is the radius that 90 % of its positions stay within. Writes scaling.md, scaling.json and
-scaling.png into the workdir: the periods of the modules against the range, with the lines through
-the origin that fit best, and how many units lie on which sublattice of the coarsest module's
-lattice. Can be stopped and started again. Exit codes: those of sicjax.main.
+Trains one network for each row of `NETWORKS` by the recipe of the config, in one stage of 10,000
+steps, with the number of steps of a trajectory, the largest velocity, the radius sigma_x, the
+number of units or the length of the training changed, and B*T held. Looks at each in a box of 2.7
+times its range, the radius that 90 % of the training positions stay within. Writes scaling.md,
+scaling.json and scaling.png into the workdir: the periods of the modules against the range, with
+the lines through the origin that fit best, and how many units lie on which sublattice of the
+coarsest module's lattice. Can be stopped and started again. Exit codes: those of sicjax.main.
 """
 
 import json
@@ -37,6 +37,7 @@ from sicjax.run import Run
 
 Row = dict[str, Any]
 STATES = 1920  # B*T of every network
+NUM_STEPS = 10_000
 BOX_PER_RANGE = 2.7
 INDICES = (1, 2, 3, 4)  # sublattices that are told apart: cells of the coarsest lattice per field
 NEAR = 0.12  # relative error of an index
@@ -67,8 +68,10 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
 
 
 def recipe(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """The config of one network, B*T held."""
-    own = changed(config, {**fields, "report": False, "num_networks": 1})
+    """The config of one network: in one stage, B*T held."""
+    plain = {"stages": {}, "num_steps": NUM_STEPS, "report": False, "num_networks": 1,
+             "evaluation.snapshot_every": 0}  # fmt: skip
+    own = changed(config, {**plain, **fields})
     own.data.num_trajectories = STATES // own.data.trajectory_length
     validate(own)
     return own
