@@ -3,10 +3,12 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
 from experiments import claims, sweep
+from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.recipes import load_config
 
 
@@ -22,10 +24,15 @@ def report(tmp_path):
     """Three grid cells, of which one is inactive, and a place cell."""
     summary = {
         "seed": 7, "failure": None, "active_units": 3, "recorded_path_correlation": 0.8,
+        "num_units": 4, "verdict_box_m": 3.0,
+        "attractor": {"steps_to_return_walking": 9, "steps_to_return_at_rest": None},
         "modules": [module(12, 0.75), module(20, 1.3, True, (1, 2, 1))],
         "path_integration": {"neural_distance_after_10000": 0.6, "chance_neural_distance": 0.8},
     }  # fmt: skip
     (tmp_path / "summary.json").write_text(json.dumps(summary))
+    phases = np.random.default_rng(0).random((12, 2))
+    maps = [lattice_map(hexagonal_basis(0.8, 10), phase=p, box_m=4.0, bins=100) for p in phases]
+    np.savez(tmp_path / "ratemaps_4m.npz", ratemaps=np.stack(maps))
     units = [
         {"active": 1, "is_grid": 1, "module": 0, "2m": 0.70, "3m": 0.75, "4m": 0.75, "score": 0.8},
         {"active": 1, "is_grid": 1, "module": 1, "2m": 1.30, "3m": 1.30, "4m": 1.56, "score": 1.0},
@@ -59,6 +66,15 @@ def test_measure_takes_active_grid_units(report):
     assert row["drift_10000_of_chance"] == pytest.approx(0.75)
     assert row["largest_is_torus"] is True
     assert row["spacings_m"] == [[0.75, 0], [1.3, 1]]
+    assert row["num_modules_4m"] == 1  # of other maps
+    assert (row["steps_to_return"], row["steps_to_return_at_rest"]) == (9, None)
+
+
+def test_boxes_too_small_for_the_coarsest_period_are_not_compared(report):
+    summary = json.loads((report / "summary.json").read_text())
+    summary["modules"][1]["period_m"] = 1.3 * 2  # 1.6 of them are longer than 4 m
+    (report / "summary.json").write_text(json.dumps(summary))
+    assert claims.measure(report)["period_change"] is None
 
 
 @pytest.mark.parametrize(
@@ -81,6 +97,7 @@ def test_modules_count_when_large_and_in_ratio(modules, number):
 def network(**changes):
     row = {
         "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
+        "num_units": 44, "num_modules_4m": 2, "explained_far": 0.5, "steps_to_return": 8,
         "num_modules": 2, "grid_score": 0.7, "grid_score_corrected": 1.1, "period_change": 0.01,
         "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
         "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
@@ -90,8 +107,11 @@ def network(**changes):
 
 NOTHING = dict.fromkeys(
     ("grid_score", "grid_score_corrected", "period_change", "explained", "explained_short",
-     "explained_4m", "largest_is_torus"),
-) | {"num_modules": 0, "grid_units": 0, "spacings_m": [], "failure": "separation"}  # fmt: skip
+     "explained_4m", "explained_far", "largest_is_torus", "steps_to_return"),
+) | {
+    "num_modules": 0, "active_units": 20, "grid_units": 0, "spacings_m": [],
+    "failure": "separation",
+}  # fmt: skip
 
 
 def test_claims_are_judged_over_all_seeds():
@@ -106,10 +126,13 @@ def test_claims_are_judged_over_all_seeds():
     worse = claims.claims([network(period_change=0.06, explained=0.4, grid_score=0.5)])
     reached = [name for name, (_, met) in worse.items() if met]
     assert reached == [
-        "two modules or more", "corrected 60° score, median of grid units",
-        "largest module is a torus",
+        "two modules or more", "as many modules in the 4 m box", "active units, median",
+        "corrected 60° score, median of grid units",
+        "explained by position after 10,000 steps, median of grid units",
+        "largest module is a torus", "pushed off the torus by 20 %, back within 2 %",
     ]  # fmt: skip
     assert not any(met for _, met in claims.claims([network(**NOTHING)]).values())
+    assert worse["active units, median"] == ("91%", True)
 
 
 def test_the_table_and_the_figure_name_every_network():
@@ -120,8 +143,10 @@ def test_the_table_and_the_figure_name_every_network():
     lines = claims.as_markdown(rows, "made so").splitlines()
     assert lines[0] == "made so"
     assert "| two modules or more | 80 % of seeds | 1 of 2 | no |" in lines
-    assert lines[-2].startswith("| 3 | 30 of 40 | 12 at 0.75; 20 at 1.30 (1, 2, 1) torus | 0.70 |")
-    assert lines[-1].startswith("| 4 | 0 of 40 | separation | – |")
+    assert lines[-2].startswith(
+        "| 3 | 30 of 40 | 12 at 0.75; 20 at 1.30 (1, 2, 1) torus | 2 | 0.70 |"
+    )
+    assert lines[-1].startswith("| 4 | 0 of 20 | separation | 2 | – |")
     figure = claims.draw(rows)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["seed 3", "seed 4"]
     assert len(figure.axes[0].lines) == 1
