@@ -133,7 +133,7 @@ def _save(animation: FuncAnimation, frame_ms: int) -> Motion:
     every = max(len(pictures) // 6, 1)
     sample = np.concatenate([frame[::2, ::2] for frame in writer.frames[::-every]])
     palette = _palette(Image.fromarray(sample))
-    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    frames = [_quantised(picture, palette) for picture in pictures]
     gif, png = io.BytesIO(), io.BytesIO()
     frames[0].save(
         gif, "GIF", save_all=True, append_images=frames[1:], loop=0, optimize=True,
@@ -148,12 +148,20 @@ def _palette(sample: Image.Image) -> Image.Image:
     found = sample.quantize(COLOURS, dither=Image.Dither.NONE).getpalette() or []
     marks = [
         int(name[k : k + 2], 16)
-        for name in (plots.INK, plots.FAINT, plots.UNVISITED, *plots.COLOURS, "#ffffff")
+        for name in ("#ffffff", plots.INK, plots.FAINT, plots.UNVISITED, *plots.COLOURS)
         for k in (1, 3, 5)
     ]
     palette = Image.new("P", (1, 1))
     palette.putpalette([*marks, *found[: 3 * COLOURS]])
     return palette
+
+
+def _quantised(picture: Image.Image, palette: Image.Image) -> Image.Image:
+    """Return a picture in the colours of a palette; white, its first, stays white."""
+    frame = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    white = (np.asarray(picture) == 255).all(axis=-1)
+    frame.paste(0, mask=Image.fromarray(white))
+    return frame
 
 
 class _Frames(AbstractMovieWriter):
