@@ -26,7 +26,13 @@ FLOORS = {
 ROOMS = {
     "orbax": {"checkpoint"},
     "tensorstore": {"checkpoint"},
-    "matplotlib": {"plots", "report.folder", "report.figures"},
+    "matplotlib": {
+        "plots",
+        "report.folder",
+        "report.figures",
+        "report.animations",
+        "report.given_page",
+    },
     "tensorboardX": {"monitor"},
     "tqdm": {"monitor"},
     "ripser": {"analysis.torus"},

@@ -24,6 +24,7 @@ import pytest
 import sicjax
 from sicjax import config as C
 from sicjax.main import PROCESS_FLAGS, parse
+from sicjax.report import evaluate
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -76,13 +77,25 @@ def run_code(path):
 @pytest.mark.parametrize(
     "path", [path for path in PAGES if blocks(path, "python")], ids=lambda path: path.stem
 )
-def test_code_of_a_page_runs(path, clone, capsys):
+def test_code_of_a_page_runs(path, clone, capsys, monkeypatch):
+    if path.stem == "other_networks":  # its modules' diagrams take most of a minute
+        monkeypatch.setattr(evaluate, "LANDMARKS", 60)
+        monkeypatch.setattr(evaluate, "SHUFFLES", 20)
     names = run_code(path)
     printed = capsys.readouterr().out
     if path.stem == "weights":
         walk = 0.15 * np.random.default_rng(0).uniform(-1, 1, (60, 2))
         # Both are float32; 60 steps of rounding.
         np.testing.assert_allclose(names["rollout"](walk), names["run"].rollout(walk), atol=1e-4)
+    if path.stem == "other_networks":
+        found = [
+            json.loads((clone / "runs" / name / "summary.json").read_text())
+            for name in ("three_tori", "twisted")
+        ]
+        periods = [[module["period_m"] for module in summary["modules"]] for summary in found]
+        assert periods[0] == pytest.approx([0.4, 0.56, 0.8], rel=0.02)
+        assert periods[1] == pytest.approx([0.4], rel=0.05)
+        assert found[1]["variance_explained"] > 0.7  # it has integrated its path
     if path.stem == "extending":
         assert "must be (60, 2)" in printed
         rows = (clone / "runs" / "even_load" / "metrics.jsonl").read_text().splitlines()

@@ -15,8 +15,8 @@ README = Path(__file__).parent.parent / "README.md"
 
 MODULES = (
     "analysis.modules", "analysis.ratemaps", "analysis.recordings", "analysis.torus",
-    "analysis.units", "config", "loop", "losses", "method", "model", "plots", "recipes", "run",
-    "trajectories", "weights",
+    "analysis.units", "config", "loop", "losses", "method", "model", "plots", "recipes",
+    "report.activity", "run", "trajectories", "weights",
 )  # fmt: skip
 
 

@@ -19,13 +19,14 @@ from PIL import Image
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import changed, default
-from sicjax.report import dynamics, evaluate
+from sicjax.report import animations, dynamics, evaluate
+from sicjax.report import folder as folder_room
 from sicjax.report.figures import display_order, examples, relation_figures
 from sicjax.report.folder import replacing, write_report
 from sicjax.report.index import write_index
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import relation_summary, steps_position_holds
-from sicjax.report.verdict import headline
+from sicjax.report.verdict import headline, modules_sentence, reach_text
 from sicjax.run import Run, num_bins
 from sicjax.training import make_init
 from sicjax.trajectories import smooth_walks
@@ -77,6 +78,8 @@ def small():
         patch.setattr(dynamics, "PAIRED", 500)
         patch.setattr(dynamics, "PERTURBED", 8)
         patch.setattr(dynamics, "REFERENCES", 500)
+        patch.setattr(animations, "STEPS", 24)
+        patch.setattr(animations, "EVERY", 8)
         yield
 
 
@@ -96,8 +99,9 @@ def written(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "report" / "network_002"
     frames = [Snapshot(step, known_maps(2.0), 0.5, 1) for step in (100, 200)]
     page = write_report(
-        run, folder, metrics=METRICS, frames=frames, recorded_path=path, recorded_note=NOTE
-    )
+        run, folder, metrics=METRICS, frames=frames, recorded_path=path, recorded_note=NOTE,
+        animations=True,
+    )  # fmt: skip
     assert page == folder / "report.html"
     return folder
 
@@ -198,6 +202,56 @@ def test_another_box_may_decide(run, tmp_path):
         assert {"grid_score_3m", "grid_score_3.6m", "spacing_m_3.6m"} < {*next(csv.reader(file))}
 
 
+def test_what_moves_is_small_has_a_still_and_moves_only_where_that_is_wanted(written):
+    page = (written / "report.html").read_text()
+    sources = re.findall(r'<source media="([^"]+)"\s+srcset="data:image/gif;base64,([^"]+)"', page)
+    assert {media for media, _ in sources} == {"(prefers-reduced-motion: no-preference)"}
+    moving = {base64.b64decode(picture) for _, picture in sources}
+    files = {path.stem: path for path in written.glob("*.gif")}
+    assert files.keys() == {"formation", "walk", "torus"}
+    assert moving == {path.read_bytes() for path in files.values()}
+    for name, path in files.items():
+        assert path.stat().st_size < 2e6
+        with Image.open(path) as gif, Image.open(path.with_suffix(".png")) as still:
+            assert gif.n_frames == (2 if name == "formation" else 3)
+            assert gif.size == still.size
+            shown = []
+            for frame in range(gif.n_frames):
+                gif.seek(frame)
+                shown.append(np.asarray(gif.convert("RGB")).astype(int))
+            assert gif.info["duration"] == animations.HELD_MS  # of the last
+            assert (shown[0][0, 0] == 255).all()
+            assert np.abs(shown[0] - shown[-1]).max() > 50
+            # Its last frame is the still, but for the palette.
+            assert np.abs(shown[-1] - np.asarray(still.convert("RGB"))).mean() < 2
+
+
+def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(run, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    maps = evaluate.Mapped(run.ratemaps(), None, 2000, 0.06)
+    judged = SimpleNamespace(mapped=[maps], active=np.zeros(1))
+    monkeypatch.setattr(folder_room, "evaluate", lambda *_, **__: judged)
+    monkeypatch.setattr(folder_room, "summarise", lambda *_: {"seed": 1})
+    monkeypatch.setattr(folder_room, "unit_rows", lambda _: [{"unit": 0}])
+    monkeypatch.setattr(folder_room, "module_rows", lambda _: [])
+    monkeypatch.setattr(folder_room, "draw", lambda *_: {})
+    monkeypatch.setattr(folder_room, "render", lambda *given: f"{len(given[4])} move")
+    monkeypatch.setattr(folder_room, "animate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(run, tmp_path / "network_000", metrics=[], animations=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["network_000"]
+    assert (tmp_path / "network_000" / "report.html").read_text() == "0 move"
+    moving = {"walk": animations.Motion(b"gif", b"png")}
+    monkeypatch.setattr(folder_room, "animate", lambda *_: moving)
+    write_report(run, tmp_path / "network_000", metrics=[], animations=True)
+    assert (tmp_path / "network_000" / "report.html").read_text() == "1 move"
+    names = {entry.name for entry in (tmp_path / "network_000").iterdir()}
+    assert names >= {"walk.gif", "walk.png"}
+    assert not [name for name in names if name.endswith(".tmp")]
+
+
 def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
     class DeadRun(KnownRun):
         def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, key=None):
@@ -237,7 +291,8 @@ def test_page_says_first_what_came_out(written):
     sheet = base64.b64encode((written / "ratemaps_3m.png").read_bytes()).decode()
     assert page.index("grid cells among") < page.index(sheet) < page.index("<table")
     assert "grey where no walk came" in page
-    assert "swipe sideways" in page
+    assert page.index("swipe sideways") < page.index(sheet)  # said before it is met
+    assert page.index("triangular lattice of places") < page.index(sheet)
     assert "arXiv 2311.02316" in page
     assert "num_units: 17" in page  # the config
     assert f"jax {jax.__version__}" in page
@@ -319,6 +374,25 @@ def test_a_run_of_a_few_steps_is_told_as_one():
         "No grid cells: none of 9 active units passes in the 3 m box. The network has had 20"
         " updates; lattices form in thousands. There is no path integration: position never"
         " explains half of a unit's variance."
+    )
+
+
+@pytest.mark.parametrize(
+    ("range_m", "floor", "text"),
+    [(0.5, 0.2, "0.50 m"), (np.inf, 0.2, "beyond 2 m"), (0.5, 0.6, "none found"),
+     (np.nan, 0.2, "none found")],
+)  # fmt: skip
+def test_a_code_that_confuses_nothing_in_reach_is_not_told_as_one_that_knows_no_place(
+    range_m, floor, text
+):
+    assert reach_text(range_m, floor, 2.0) == text
+
+
+def test_three_modules_are_listed_as_one_writes():
+    modules = [{"units": n, "period_m": n / 10} for n in (3, 4, 5)]
+    summary = {"modules": modules, "kinds": {"grid": 12}, "active_units": 20}
+    assert "3 cells of period 0.30 m, 4 cells of period 0.40 m and 5" in modules_sentence(
+        summary, "3 m box"
     )
 
 

@@ -1,5 +1,6 @@
 """Wrong calls of the public functions: each is one line that names the argument."""
 
+import warnings
 from types import SimpleNamespace
 
 import jax
@@ -17,10 +18,15 @@ TIMES, PATH = np.arange(100) * 0.02, np.random.default_rng(0).random((100, 2))
 SCALES = {"sigma_x": 0.05, "sigma_g": 0.4}
 QUICK = sicjax.__path__[0] + "/pretrained/quick"  # a config.json, as a run has one
 WALK = np.zeros((5, 2))
+STATES_2D = np.ones((100, 3))
 
 
 def run():
     return sicjax.load_pretrained("quick")
+
+
+def report(states, positions, **options):
+    return sicjax.report_activity(states, positions, "nowhere", **options)
 
 
 def with_field(name, value):
@@ -186,6 +192,27 @@ CALLS = {
     "score: arena": (lambda: sicjax.score_recording(TIMES, PATH, [TIMES], arena="L"), "arena"),
     "score: bin": (lambda: sicjax.score_recording(TIMES, PATH, [TIMES], bin_m="2"), "bin_m"),
     "score: key": (lambda: sicjax.score_recording(TIMES, PATH, [TIMES], key=3), "key"),
+    "report: text": (lambda: report("states", WALK), "states"),
+    "report: nothing": (lambda: report(None, WALK), "states"),
+    "report: no units": (lambda: report(np.zeros((5, 0)), WALK), "states"),
+    "report: one unit's": (lambda: report(np.zeros(5), WALK), "states"),
+    "report: NaN": (lambda: report(np.full((5, 3), np.nan), WALK), "states"),
+    "report: positions": (lambda: report(np.ones((5, 3)), WALK[:4]), "positions"),
+    "report: axes swapped": (lambda: report(np.ones((5, 3)), WALK.T), "positions"),
+    "report: position NaN": (lambda: report(np.ones((5, 3)), WALK + np.nan), "positions"),
+    "report: text positions": (lambda: report(np.ones((5, 3)), "path"), "positions"),
+    "report: one place": (lambda: report(np.ones((5, 3)), WALK), "positions"),
+    "report: too few bins": (lambda: report(STATES_2D, PATH, box_m=4.0), "positions"),
+    "report: folder": (lambda: sicjax.report_activity(STATES_2D, PATH, 3), "folder"),
+    "report: name": (lambda: report(STATES_2D, PATH, name=3), "name"),
+    "report: units": (lambda: report(STATES_2D, PATH, units="feet"), "units"),
+    "report: box": (lambda: report(STATES_2D, PATH, box_m=(1, 2)), "box_m"),
+    "report: text box": (lambda: report(STATES_2D, PATH, box_m="1"), "box_m"),
+    "report: centre": (lambda: report(STATES_2D, PATH, box_m=1.0, centre_m=3), "centre_m"),
+    "report: bin": (lambda: report(STATES_2D, PATH, box_m=1.0, bin_m=0), "bin_m"),
+    "report: few bins": (lambda: report(STATES_2D, PATH, box_m=1.0, bin_m=0.5), "bin_m"),
+    "report: visits": (lambda: report(STATES_2D, PATH, min_visits=0), "min_visits"),
+    "report: rolls": (lambda: report(STATES_2D, PATH, torus_rolls=-1), "torus_rolls"),
     "ratemap_sheet: one map": (lambda: plots.ratemap_sheet(MAPS[0], 2.0), "ratemaps"),
     "ratemap_sheet: a RateMaps": (lambda: plots.ratemap_sheet(run(), 2.0), "ratemaps"),
     "ratemap_sheet: box": (lambda: plots.ratemap_sheet(MAPS, (2, 3)), "box_m"),
@@ -201,6 +228,12 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_a_wrong_call_is_one_line_that_names_the_argument(name):
     call, argument = CALLS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is assumed before a call is found wrong
+        check(call, argument)
+
+
+def check(call, argument):
     with pytest.raises((ValueError, TypeError)) as error:
         call()
     assert argument in str(error.value)

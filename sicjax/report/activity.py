@@ -72,8 +72,8 @@ def report_activity(
         >>> positions = rng.uniform(-0.6, 0.6, (20, 500, 2))  # x, y in metres
         >>> turns = np.deg2rad([0, 60, 120])
         >>> waves = 2 * np.pi / 0.3 * np.stack([np.cos(turns), np.sin(turns)])
-        >>> shifted = positions[:, :, None] - rng.uniform(0, 0.6, (12, 2))  # a field for each unit
-        >>> states = np.cos(shifted @ waves).sum(axis=-1) + 1.5  # [W, T, N], one module
+        >>> shifted = positions[:, :, None] - rng.uniform(0, 0.6, (6, 2))  # of 6 units
+        >>> states = np.cos(shifted @ waves).sum(axis=-1) + 1.5  # [W, T, N]
         >>> page = sicjax.report_activity(
         ...     states, positions, "report", name="Three waves", box_m=1.2, torus_rolls=0)
         >>> page.name, len(sorted(page.parent.glob("*.csv")))

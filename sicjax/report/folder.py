@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
+from sicjax.report.animations import animate
 from sicjax.report.evaluate import Judged, evaluate
 from sicjax.report.figures import SHEETS, draw
 from sicjax.report.page import render
@@ -44,11 +45,12 @@ def write_report(
     recorded_note: str | None = None,
     variant: str = "default",
     torus_rolls: int = 0,
+    animations: bool = False,
 ) -> Path:
     """Evaluate a network and write its report.
 
     Everything is written beside `folder` first and then takes its place, so that a kill leaves
-    the old report or none, never half of one.
+    the old report or none, never half of one. Animations come last, into a report that is whole.
 
     Args:
         run: the network.
@@ -60,6 +62,7 @@ def write_report(
         variant: name of the settings that the network was trained with.
         torus_rolls: size of the null of each module's torus test, minutes for 20; 0 for none, and
             so no verdict.
+        animations: draw what moves, too, which takes a few seconds.
 
     Returns:
         Path of report.html.
@@ -71,10 +74,18 @@ def write_report(
     evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls)
     summary = summarise(run, evaluation, variant)
     figures = draw(run, evaluation, metrics, frames)
-    write_folder(
-        folder, evaluation, summary, figures,
-        lambda pictures: render(run, summary, evaluation, pictures, recorded_note),
-    )  # fmt: skip
+
+    def page(pictures: Mapping[str, bytes], motions: Mapping[str, bytes]) -> str:
+        return render(run, summary, evaluation, pictures, motions, recorded_note)
+
+    pictures = write_folder(folder, evaluation, summary, figures, lambda found: page(found, {}))
+    if animations and (motions := animate(run, evaluation, frames)):
+        for name, motion in motions.items():
+            _write_whole(folder / f"{name}.gif", motion.gif)
+            _write_whole(folder / f"{name}.png", motion.png)
+        pictures |= {name: motion.png for name, motion in motions.items()}
+        text = page(pictures, {name: motion.gif for name, motion in motions.items()})
+        _write_whole(folder / "report.html", text.encode())
     return folder / "report.html"
 
 
@@ -84,7 +95,7 @@ def write_folder(
     summary: Mapping[str, Any],
     figures: Mapping[str, Figure],
     page: Callable[[Mapping[str, bytes]], str],
-) -> None:
+) -> dict[str, bytes]:
     """Write maps, numbers, figures and the page made of them beside a folder; they replace it.
 
     Args:
@@ -93,6 +104,9 @@ def write_folder(
         summary: its numbers.
         figures: by the names of their files.
         page: pictures, by the same names, to the text of report.html.
+
+    Returns:
+        The figures' files.
     """
     with replacing(folder) as place:
         for mapped in judged.mapped:
@@ -103,6 +117,7 @@ def write_folder(
         write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(judged))
         pictures = {name: _save(figure, place / f"{name}.png") for name, figure in figures.items()}
         (place / "report.html").write_text(page(pictures), encoding="utf-8")
+    return pictures
 
 
 @contextlib.contextmanager
@@ -117,6 +132,13 @@ def replacing(folder: Path) -> Iterator[Path]:
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place, which it then takes: it is whole, or as it was."""
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
 
 
 def _write_maps(path: Path, maps: RateMaps) -> None:

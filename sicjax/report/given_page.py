@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from sicjax import plots
@@ -39,6 +38,7 @@ from sicjax.report.verdict import (
     number,
     other_rows,
     percent,
+    reach_text,
     torus_sentence,
 )
 
@@ -128,7 +128,11 @@ def headline(summary: Mapping[str, Any], found: Activity) -> list[str]:
     known = f"Position explains {percent(explained)} of an active unit's variance."
     if not summary["kinds"]["grid"]:
         return [f"No grid cells: none of {active} active units passes in the {box}.", known]
-    return [modules_sentence(summary, box), known, torus_sentence(summary, ROLLS)]
+    return [
+        modules_sentence(summary, box),
+        known,
+        torus_sentence(summary, f"{ROLLS} does, in minutes"),
+    ]
 
 
 def _tables(summary: Mapping[str, Any], found: Activity) -> list[tuple[str, list[Row]]]:
@@ -156,8 +160,7 @@ def _tables(summary: Mapping[str, Any], found: Activity) -> list[tuple[str, list
 def _place_rows(summary: Mapping[str, Any], source: str) -> list[Row]:
     place = summary["place"]
     floor = place["distance_same_place"] / max(place["distance_plateau"], 1e-12)
-    far = place["range_m"]
-    reach = f"{far:.2f} m" if np.isfinite(far) and floor < 0.5 else "none found"
+    reach = reach_text(place["range_m"], floor, summary["box_m"] / 2)
     return [
         Row("Variance that position explains", number(summary["variance_explained"]),
             "Between places against within one, median of active units. 1: place says all.",
@@ -218,5 +221,6 @@ def _captions(found: Activity, sheet: str, lags: str) -> dict[str, str]:
         "module_relation": "The modules' lattices over each other, and the cell that they have in"
         " common. p is the chance of that for lattices at random periods and orientations.",
         "module_drift": "How far each module's phase is from the true place. Modules that drift as"
-        " one correlate far above chance (dashed).",
+        " one correlate far above chance (dashed). Few units with narrow fields read a phase badly:"
+        " then it slips by whole periods, and this is no drift.",
     }

@@ -50,7 +50,7 @@ def _index_row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         "grid cells": summary["kinds"]["grid"],
         "modules": len(modules),
         "periods (m)": ", ".join(f"{module['period_m']:.2f}" for module in modules),
-        "60° score": summary["by_map"]["3m"]["median_grid_score"],
+        "60° score": summary["by_map"][f"{summary['verdict_box_m']:g}m"]["median_grid_score"],
         "Betti": betti_texts(modules),
         "place explains, long": summary["variance_explained_long"],
         "place explains, short": summary["variance_explained_short"],

@@ -4,6 +4,7 @@ import base64
 import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -18,9 +19,10 @@ from sicjax.run import SHORT_WALK_STEPS, Run
 
 WIDE = (
     *SHEETS, "torus", "recorded_path", "conformality", "losses", "attractor_return",
-    "module_drift", "module_coupling",
+    "module_drift", "module_coupling", "formation", "walk",
 )  # fmt: skip
 SECTIONS = (
+    ("In motion", ("walk", "torus", "formation")),
     ("Rate maps in the 2 m box", ("ratemaps_2m", "ratemaps_2m_short")),
     ("Grid cells and modules", ("scores", "scores_null", "periods", "period_orientation")),
     ("Other boxes and speeds", ("generalisation", "compared_periods", "compared_scores")),
@@ -40,6 +42,7 @@ def render(
     summary: Mapping[str, Any],
     evaluation: Evaluation,
     pictures: Mapping[str, bytes],
+    motions: Mapping[str, bytes],
     recorded_note: str | None,
 ) -> str:
     """Return the page: one HTML text with its pictures inside, no script, nothing from outside."""
@@ -51,7 +54,7 @@ def render(
         tables=tables(summary, evaluation, recorded_note),
         rolls=ROLLS,
         config=str(run.config).strip(),
-        **contents(lead, _sections(evaluation), captions, pictures),
+        **contents(lead, _sections(evaluation), captions, pictures, motions),
     )
 
 
@@ -60,6 +63,7 @@ def contents(
     sections: Sequence[tuple[str, Sequence[str]]],
     captions: Mapping[str, str],
     pictures: Mapping[str, bytes],
+    motions: Mapping[str, bytes] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return what every page shows: its pictures in their sections, and what it was made with.
 
@@ -68,11 +72,17 @@ def contents(
         sections: titles and names of pictures; those that there are not are left out.
         captions: by the names of the pictures.
         pictures: PNG files by their names.
+        motions: GIF files by the names of the pictures that stand for them where nothing may move.
     """
+
+    def shown(name: str) -> tuple[str, str, str, str | None]:
+        motion = _data_uri(motions[name], "gif") if name in motions else None
+        return name, captions[name], _data_uri(pictures[name], "png"), motion
+
     return {
-        "lead": (lead, captions[lead], _data_uri(pictures[lead])),
+        "lead": shown(lead),
         "sections": [
-            (title, [(name, captions[name], _data_uri(pictures[name])) for name in names])
+            (title, [shown(name) for name in names])
             for title, given in sections
             if (names := [name for name in given if name in pictures])
         ],
@@ -100,15 +110,15 @@ def _sections(evaluation: Evaluation) -> list[tuple[str, tuple[str, ...]]]:
         (f"Module {k}", (f"fourier_{k}", f"phases_{k}", f"torus_{k}"))
         for k in range(len(evaluation.modules.members))
     ]
-    others, (title, cells), *rest = SECTIONS
+    motion, others, (title, cells), *rest = SECTIONS
     correlograms = f"autocorrelograms_{evaluation.verdict.name}"
-    return [others, (title, (correlograms, *cells)), *modules, *rest]
+    return [motion, others, (title, (correlograms, *cells)), *modules, *rest]
 
 
 def _captions(evaluation: Evaluation, recorded_note: str | None) -> dict[str, str]:
     """Return what stands under each figure."""
     captions = _map_captions(evaluation) | _path_captions(evaluation, recorded_note)
-    captions |= _dynamics_captions(evaluation)
+    captions |= _dynamics_captions(evaluation) | _motion_captions()
     return captions | module_captions(len(evaluation.modules.members))
 
 
@@ -202,6 +212,19 @@ def _dynamics_captions(evaluation: Evaluation) -> dict[str, str]:
     }
 
 
+def _motion_captions() -> dict[str, str]:
+    return {
+        "walk": "The network walks in the 2 m box. Each dot at the right is a unit, at the place"
+        " where it fires within the cell of its module's lattice, brighter the more active it is:"
+        " the activity is a bump that moves with the walk, and comes in again on the other side."
+        " Coloured dots on the path are where the ringed unit of that colour fires.",
+        "torus": "The same walk, and the state of each module on its torus: the phases that its"
+        " activity reads, once round and once through the hole. Faint where it is on the far side.",
+        "formation": "The same units' maps in the course of the training, each on its own scale"
+        f" (2 m box, quick maps from {snapshots.WALKS} walks of {snapshots.STEPS} steps).",
+    }
+
+
 def _path_captions(evaluation: Evaluation, recorded_note: str | None) -> dict[str, str]:
     reach = f"{evaluation.training_range_m:.2f} m"
     return {
@@ -227,5 +250,5 @@ def _path_captions(evaluation: Evaluation, recorded_note: str | None) -> dict[st
     }
 
 
-def _data_uri(picture: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+def _data_uri(picture: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode("ascii")

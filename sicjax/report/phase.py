@@ -89,6 +89,7 @@ def _write_report(run: Run, workdir: Path) -> Path:
         recorded_note=note,
         variant=run.variant,
         torus_rolls=run.config.evaluation.torus_rolls,
+        animations=run.config.evaluation.animations,
     )
 
 

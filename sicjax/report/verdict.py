@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sicjax.report.dynamics import FARTHEST_M
 from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation, Judged
 
 FEW_UPDATES = 1000  # in fewer, no network has grown a lattice
@@ -36,7 +37,8 @@ def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
         return [*words, _position_sentence(summary, longest)]
     return [
         modules_sentence(summary, box), _boxes_sentence(summary),
-        _position_sentence(summary, longest), torus_sentence(summary, ROLLS),
+        _position_sentence(summary, longest),
+        torus_sentence(summary, "the foot of this page says how to"),
     ]  # fmt: skip
 
 
@@ -53,9 +55,8 @@ def modules_sentence(summary: Mapping[str, Any], box: str) -> str:
     if not modules:
         return f"{cells}, too few alike for a module ({box})."
     count = _NUMBERS[len(modules)] if len(modules) < len(_NUMBERS) else str(len(modules))
-    listed = " and ".join(
-        f"{module['units']} cells of period {module['period_m']:.2f} m" for module in modules
-    )
+    each = [f"{module['units']} cells of period {module['period_m']:.2f} m" for module in modules]
+    listed = " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)
     return f"{cells}, in {count} module{'' if len(modules) == 1 else 's'}: {listed} ({box})."
 
 
@@ -83,13 +84,13 @@ def _position_sentence(summary: Mapping[str, Any], longest: int) -> str:
     )
 
 
-def torus_sentence(summary: Mapping[str, Any], rolls: str) -> str:
-    """Say how many modules are tori, or what (`rolls`) would tell."""
+def torus_sentence(summary: Mapping[str, Any], untested: str) -> str:
+    """Say how many modules are tori; where there was no null, `untested` says what to do."""
     verdicts = [module["is_torus"] for module in summary["modules"]]
     if not verdicts:
         return ""
     if None in verdicts:
-        return f"Whether modules are tori has not been tested; {rolls} does, in minutes."
+        return f"Whether modules are tori has not been tested; {untested}."
     yes = sum(verdicts)
     if len(verdicts) == 1:
         return "The module is a torus." if yes else "The module was not found to be a torus."
@@ -180,7 +181,7 @@ def _path_rows(
         place["distance_same_place"] / max(place["distance_plateau"], 1e-12),
         place["range_m"],
     )
-    reach = f"{far:.2f} m" if np.isfinite(far) and floor < 0.5 else "none found"
+    reach = reach_text(far, floor, FARTHEST_M)
     rows = [
         Row("Steps until position explains less than half",
             _steps(summary["steps_position_holds"], longest),
@@ -204,6 +205,19 @@ def _path_rows(
             "4 m box, walks of 120 steps"),
     ]  # fmt: skip
     return [*rows, *_recorded_rows(summary, evaluation, recorded_note)]
+
+
+def reach_text(range_m: float, floor: float, farthest_m: float) -> str:
+    """Say up to which displacement places are told apart.
+
+    Args:
+        range_m: the nearest displacement taken for none; inf where there is none in reach.
+        floor: distance of states at one place, of that elsewhere; above half, no place is told.
+        farthest_m: how far displacements were looked at.
+    """
+    if np.isnan(range_m) or not floor < 0.5:
+        return "none found"
+    return f"{range_m:.2f} m" if np.isfinite(range_m) else f"beyond {farthest_m:.2g} m"
 
 
 def _recorded_rows(
@@ -285,7 +299,7 @@ def other_rows(summary: Mapping[str, Any], evaluation: Judged) -> list[Row]:
             " verdict.", first),
         Row("Constant units", constants + counted, "Active alike everywhere. Usual: none to three.",
             first),
-        Row("… their share of |mean g|²", percent(summary["constant_share"]),
+        Row("… their share of |mean g|\u2060²", percent(summary["constant_share"]),
             "How much of the capacity term they satisfy alone.", first),
     ]  # fmt: skip
 
