@@ -6,8 +6,9 @@
 Trains a tiny population again and again as a user would, does each harm to it, starts the same
 command again, and compares the end with an uninterrupted run. Prints a table. The harms stand with
 the tests, in tests/fault_storm.py (signals, disks), storm_io.py (every I/O call: --io_scale times
-as many as it says) and storm_damage.py (damaged files); NAMEs are those of the functions there, of
-`FAULTS`, and `damages`. Half an hour of one core in all.
+as many as it says), storm_damage.py (damaged files) and storm_api.py (strange arguments of public
+functions); NAMEs are those of the functions there and of `FAULTS`, `damages` and `strange_calls`.
+Half an hour of one core in all.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from sicjax.main import guarded, leave, read_flags
 from tests import fault_storm as storm
-from tests import storm_damage, storm_io
+from tests import storm_api, storm_damage, storm_io
 
 COUNTED = {
     "kills": (storm.kills, 50),
@@ -59,6 +60,15 @@ def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, str]) -> Iter
             " junk, removed, replaced by a folder, or gets a strange neighbour",
             storm_damage.tried(cases),
         ]
+    if "strange_calls" in chosen:
+        calls = storm_api.calls()
+        wrong = [f"{call}: {said}" for call in calls if (said := storm_api.problem(*call))]
+        yield [
+            "One argument of a public function is of a strange kind, size, type or layout",
+            f"FAILED: {len(wrong)} of {len(calls)}: {wrong[0]}" if wrong else
+            f"{len(calls)} calls of {len(storm_api.sound())} functions: a result, the same where"
+            " the numbers are, or a refusal in one line; 0 failed",
+        ]  # fmt: skip
 
 
 def _about(fault: object) -> str:
@@ -68,7 +78,7 @@ def _about(fault: object) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Print the table, line by line."""
     flags = read_flags(arguments, (__doc__ or "").split("\n")[2].strip())
-    everything = [*ONCE, *COUNTED, *storm_io.FAULTS, "damages"]
+    everything = [*ONCE, *COUNTED, *storm_io.FAULTS, "damages", "strange_calls"]
     chosen = flags["only"].split(",") if "only" in flags else everything
     began, failed = os.times(), False
     with tempfile.TemporaryDirectory() as scratch:

@@ -20,6 +20,7 @@ import os
 import platform
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -103,6 +104,8 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
+        # Writes that Orbax has given up are told of when they are collected.
+        warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
         return CheckpointError(f"the checkpoint of step {self._saving} failed: {one_line(error)}")
 
     def __enter__(self) -> "Checkpoints":
