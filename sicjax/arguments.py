@@ -26,9 +26,16 @@ class Rule(NamedTuple):
     says: str
 
 
-POSITIVE = Rule(float, lambda value: 0 < value < math.inf, "positive and finite")
-NOT_NEGATIVE = Rule(float, lambda value: value >= 0, "at least 0")
-BOUNDED = Rule(float, lambda value: 0 <= value < math.inf, "finite and at least 0")
+def number(value: Any) -> float:
+    """A float; TypeError of text, which Python would read as one and JAX would not."""
+    if isinstance(value, str | bytes):
+        raise TypeError(value)
+    return float(value)
+
+
+POSITIVE = Rule(number, lambda value: 0 < value < math.inf, "positive and finite")
+NOT_NEGATIVE = Rule(number, lambda value: value >= 0, "at least 0")
+BOUNDED = Rule(number, lambda value: 0 <= value < math.inf, "finite and at least 0")
 
 
 def at_least(smallest: int) -> Rule:
@@ -50,7 +57,7 @@ def check(name: str, value: Any, rule: Rule) -> None:
         return
     try:
         right = np.ndim(value) == 0 and rule.holds(rule.kind(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         right = False
     if not right:
         raise ValueError(f"{name}={_brief(value)}: must be {rule.says}")
@@ -59,26 +66,51 @@ def check(name: str, value: Any, rule: Rule) -> None:
 def checked(**rules: Rule) -> Callable[[F], F]:
     """Check keyword scalars before a jitted function is called: inside it, none has a value.
 
-    And see that none of the other arguments is missing, or text.
+    And see that the others are arrays, or text where that is meant: JAX speaks of it at length.
     """
 
     def decorate(jitted: F) -> F:
-        names = list(inspect.signature(jitted).parameters)
+        parameters = inspect.signature(jitted).parameters
+
+        def right(name: str, value: Any) -> Any:
+            if name in rules:
+                check(name, value, rules[name])
+                # Beyond 64 bits JAX takes no int.
+                return float(value) if type(value) is int and rules[name].kind is number else value
+            if name in parameters and not isinstance(parameters[name].default, str):
+                return _array(name, value)
+            if not isinstance(value, str):
+                raise TypeError(f"{name} is {_brief(value)}: must be text")
+            return value
 
         @functools.wraps(jitted)
         def function(*args: Any, **kwargs: Any) -> Any:
-            for name, value in zip(names, args, strict=False):
-                if value is None or isinstance(value, str):  # of which JAX speaks at length
-                    raise TypeError(f"{name} is {_brief(value)}: must be an array")
-            for name in rules.keys() & kwargs.keys():
-                check(name, kwargs[name], rules[name])
-            return jitted(*args, **kwargs)
+            given = [right(*pair) for pair in zip(parameters, args, strict=False)]
+            known = {n: right(n, v) if n in parameters else v for n, v in kwargs.items()}
+            return jitted(*given, *args[len(given) :], **known)
 
         for name in ("lower", "trace", "eval_shape", "clear_cache"):  # as of any jitted function
             setattr(function, name, getattr(jitted, name))
         return cast(F, function)
 
     return decorate
+
+
+def _array(name: str, value: Any) -> Any:
+    """What JAX takes for an array, in this machine's byte order: it reads another one wrongly."""
+    if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
+        return value
+    if isinstance(value, list | tuple) and any(
+        isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)
+    ):
+        return value  # traced ones perhaps
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
+    if array.dtype.kind in "OUSMm":
+        raise TypeError(f"{name} is {_brief(value)}: must be an array")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def path(name: str, value: Any) -> Path:

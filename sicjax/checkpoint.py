@@ -10,6 +10,7 @@ A checkpoint is a folder named by its step:
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import itertools
@@ -17,7 +18,10 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,7 +33,7 @@ import tensorstore
 
 Tree = Any
 DIGESTS = "sha256.json"
-_ORBAX_LOG = logging.getLogger("absl")
+_LOGS = (logging.getLogger("absl"), logging.getLogger("asyncio"))  # of Orbax and its loops
 _PACKAGES = ("sicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -63,13 +67,12 @@ class Checkpoints:
     ) -> None:
         self._folder, self._about = folder.absolute(), {**about, "versions": versions()}
         self._saving = -1
-        options = ocp.CheckpointManagerOptions(
+        self._options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             keep_period=keep_every or None,
             cleanup_tmp_directories=True,
             temporary_path_class=_DigestedPath,
         )
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, step: int, tree: Tree) -> None:
         """Begin to save; a step that is already there is left alone.
@@ -84,8 +87,7 @@ class Checkpoints:
             self._saving = step
             by_row = jax.tree.map(lambda leaf: ocp.SaveArgs(shard_axes=(0,)[: leaf.ndim]), tree)
             arguments = {"state": ocp.args.StandardSave(tree, by_row)}
-            about = {**self._about, "arrays": _describe(tree)}
-            arguments["about"] = ocp.args.JsonSave(about)
+            arguments["about"] = ocp.args.JsonSave({**self._about, "arrays": _describe(tree)})
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
         except Exception as error:
             raise self._failure(error) from error
@@ -102,12 +104,17 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
+        # Writes that Orbax has given up are told of when they are collected.
+        warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
         return CheckpointError(f"the checkpoint of step {self._saving} failed: {one_line(error)}")
 
     def __enter__(self) -> "Checkpoints":
         # Orbax logs pages about what it raises; what it raises is told in a line.
-        self._log_level = _ORBAX_LOG.level
-        _ORBAX_LOG.setLevel(logging.CRITICAL)
+        self._log_levels, self._hook = [log.level for log in _LOGS], sys.unraisablehook
+        for log in _LOGS:
+            log.setLevel(logging.CRITICAL)
+        sys.unraisablehook = _without_late_callbacks(self._hook)
+        self._manager = ocp.CheckpointManager(self._folder, options=self._options)
         return self
 
     def __exit__(
@@ -127,7 +134,23 @@ class Checkpoints:
             with contextlib.suppress(Exception):  # of a save that failed: told above
                 self._manager.close()
             if not failed:  # else Orbax's threads go on logging what is told already
-                _ORBAX_LOG.setLevel(self._log_level)
+                for log, level in zip(_LOGS, self._log_levels, strict=True):
+                    log.setLevel(level)
+                sys.unraisablehook = self._hook
+
+
+def _without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The hook, silent about writes that end after one of the same save has failed.
+
+    Orbax then closes the loop that they report to, and TensorStore prints a traceback for each.
+    """
+
+    def quieter(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            hook(unraisable)
+
+    return quieter
 
 
 class _DigestedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
@@ -178,6 +201,29 @@ def set_aside(folder: Path, step: int) -> Path:
     return (folder / str(step)).rename(place / free)
 
 
+def end_removals(folder: Path, *, keep: int, keep_every: int = 0) -> None:
+    """Remove what is left of checkpoints whose removal was cut short; else only a save would.
+
+    Args:
+        folder: of the checkpoints, the latest of which is intact.
+        keep: as of `Checkpoints`.
+        keep_every: likewise.
+    """
+    for step in steps(folder)[keep:]:
+        for_good = keep_every and step % keep_every == 0
+        if not for_good and _problem(folder / str(step), read=False):
+            shutil.rmtree(folder / str(step), ignore_errors=True)
+
+
+def about(folder: Path, step: int) -> dict[str, Any]:
+    """What was written with a checkpoint; nothing if it was written before that."""
+    try:
+        found = json.loads((folder / str(step) / "about" / "metadata").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def restore(folder: Path, step: int, like: Tree) -> Tree:
     """The tree of one checkpoint.
 
@@ -197,8 +243,8 @@ def restore(folder: Path, step: int, like: Tree) -> Tree:
             return leaf
         return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # takes no memory
 
-    about = _about(place)
-    problem, cause = _difference(about.get("arrays", {}), _describe(like)), None
+    arrays = about(folder, step).get("arrays", {})
+    problem, cause = _difference(arrays, _describe(like)), None
     if not problem:
         try:
             with ocp.StandardCheckpointer() as checkpointer:
@@ -252,7 +298,11 @@ def one_line(error: BaseException) -> str:
     if "No space left on device" in text:
         return "No space left on device"
     text = " ".join(text.split())
-    return text if len(text) <= 300 else text[:300] + "..."
+    if len(text) <= 300:
+        return text
+    # TensorStore tells what it was doing at length before it says what the disk did.
+    disk = (os.strerror(number) for number in (errno.EIO, errno.EROFS, errno.EDQUOT))
+    return next((reason for reason in disk if reason in text), text[:300] + "...")
 
 
 def _write_digests(folder: Path) -> None:
@@ -291,15 +341,6 @@ def _problem(place: Path, *, read: bool = True) -> str | None:
     except (OSError, ValueError, RecursionError) as error:
         return one_line(error)
     return None
-
-
-def _about(place: Path) -> dict[str, Any]:
-    """What was written with a checkpoint; nothing if it was written before that."""
-    try:
-        about = json.loads((place / "about" / "metadata").read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def _arrays(place: Path) -> Path:
@@ -372,7 +413,7 @@ def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None
 
 
 def _cannot_load(folder: Path, step: int, problem: str) -> CheckpointError:
-    found = _about(folder / str(step)).get("versions", {})
+    found = about(folder, step).get("versions", {})
     return CheckpointError(
         f"{folder}: the checkpoint of step {step}, written by {_brief(found)},"
         f" can't be loaded by {_brief(versions())}: {problem}"

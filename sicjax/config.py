@@ -445,7 +445,7 @@ def _type_name(kind: type) -> str:
 
 def _brief(value: Any) -> str:
     """A value on one line of bounded length."""
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:60]}..."
 
 

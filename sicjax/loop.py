@@ -22,6 +22,7 @@ from sicjax.arguments import path
 from sicjax.checkpoint import (
     CheckpointError,
     Checkpoints,
+    end_removals,
     latest_intact,
     one_line,
     restore,
@@ -103,7 +104,9 @@ def train(
         config = workdir_module.settled(config, folder)
         population = Population(config, method)
         layout = parallel.make_layout(len(population), config.parallel)
-        training = _Training(population, layout, folder, signals, _step_to_start_from(folder))
+        training = _Training(
+            population, layout, folder, signals, _step_to_start_from(folder, config)
+        )
         training.run()
         runs = training.runs(len(population) if reported else 1)
         if reported and folder is not None:
@@ -139,13 +142,19 @@ def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.Ex
                 check_recorded(folder, workdir_module.recorded_method(folder), method)
 
 
-def _step_to_start_from(folder: Path | None) -> int:
+def _step_to_start_from(folder: Path | None, config: ConfigDict) -> int:
     """The step of the last good checkpoint, 0 without one, as process 0 finds it."""
     step = 0
     if folder is not None:
         with parallel.on_first() as first:
             if first:
                 step = _latest_intact(folder / "checkpoints")
+                if step:
+                    workdir_module.check_as_written(folder, step)
+                end_removals(
+                    folder / "checkpoints", keep=config.keep_checkpoints,
+                    keep_every=config.keep_checkpoints_every,
+                )  # fmt: skip
     return parallel.from_first(step)
 
 
@@ -217,7 +226,8 @@ class _Training:
     def until_the_steps(self) -> contextlib.AbstractContextManager[None]:
         """Where a signal stops a run that is in a folder, and in one process, at once."""
         if self.folder is None or not parallel.is_alone():
-            return contextlib.nullcontext()  # else a network, or other processes, would be lost
+            # Else a network would be lost, or other processes would wait for this one.
+            return self.signals.noted("compiling and the first dispatch")
         return self.signals.at_once(self.step)
 
     def take(

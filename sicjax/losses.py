@@ -139,6 +139,7 @@ def invariance_loss(
     return _pair_losses(states, positions, sigma_x, 1.0, (0, 1), reduction)
 
 
+@checked()
 @jax.jit
 def capacity_loss(states: Array) -> Array:
     """Minus the squared length of the mean state; low when states share a part of the code.

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from sicjax.arguments import real
+from sicjax.arguments import checked, real
 
 # Float32 products of states run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
 PRECISION = lax.Precision.HIGHEST
@@ -40,6 +40,7 @@ def _rectify(x: Array) -> tuple[Array, Array]:
     return unit, jnp.where(alive, inverse / jnp.where(alive, largest, 1), 0)
 
 
+@checked()
 @jax.jit
 def norm_relu(x: Array) -> Array:
     """Rectify, then scale to unit Euclidean length.

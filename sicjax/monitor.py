@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +114,8 @@ class Monitor:
         num_networks = len(next(iter(metrics.values())))
         for network in range(num_networks):
             values = {name: float(column[network]) for name, column in metrics.items()}
-            row = {"step": step, "network": network, **_without_nan(values), "timing": timing}
+            row: dict[str, Any] = {"step": step, "network": network, **_without_nan(values)}
+            row["timing"] = {**timing, "crc32": _checksum(row)}
             self._file.write(json.dumps(row) + "\n")
             for name, value in values.items():
                 self._add(step, summary.scalar(f"network_{network:03d}/{name}", value))
@@ -206,7 +208,15 @@ def _row(line: bytes) -> dict[str, Any] | None:
         return None
     values = (value for name, value in row.items() if name != "timing")
     known = all(type(row.get(name)) is int for name in ("step", "network"))
-    return row if known and all(isinstance(v, int | float | None) for v in values) else None
+    known &= all(isinstance(value, int | float | None) for value in values)
+    timing = row.get("timing")
+    written = timing.get("crc32") if isinstance(timing, dict) else None  # once, there was none
+    return row if known and written in (None, _checksum(row)) else None
+
+
+def _checksum(row: Row) -> int:
+    """CRC-32 of a row but its timing: a digit that has flipped is a number like any other."""
+    return zlib.crc32(json.dumps({k: v for k, v in row.items() if k != "timing"}).encode())
 
 
 def _cut_after(path: Path, step: int, log_every: int) -> list[str]:

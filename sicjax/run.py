@@ -223,6 +223,7 @@ class Run:
         largest = self.config.data.max_velocity
         mean_speed = MEAN_SPEED * largest if mean_speed is None else mean_speed
         check("mean_speed", mean_speed, POSITIVE)
+        mean_speed = float(mean_speed)
         key = jax.random.key(0) if key is None else key
         check_key("key", key)
         walks = _walks_that_fill(key, box_m, walk_steps, largest, mean_speed)

@@ -43,6 +43,7 @@ class Signals:
         self._number = 0
         self._error: Exception | None = None
         self._step: int | None = None  # not None: stop at once, saying that this step was reached
+        self._awaited = "this dispatch"  # what a run that stops does first
         self._previous: dict[int, Any] = {}
 
     def agreed(self) -> int:
@@ -85,6 +86,15 @@ class Signals:
         if self._number:  # what was raised has been caught on its way, as in a garbage collection
             raise RunInterruptedError(self._number, step)
 
+    @contextlib.contextmanager
+    def noted(self, awaited: str) -> Iterator[None]:
+        """Where a signal that comes inside is heeded only after something else: says after what."""
+        self._awaited, before = awaited, self._awaited
+        try:
+            yield
+        finally:
+            self._awaited = before
+
     def due(self, number: int) -> "RunInterruptedError | None":
         """What a signal stops the run with at once; None where it is noted, or has done so."""
         return None if self._step is None else RunInterruptedError(number, self._step)
@@ -98,7 +108,7 @@ class Signals:
         self._number = number
         if self._step is not None:
             raise RunInterruptedError(number, self._step)
-        print("stopping after this dispatch; saving", file=sys.stderr, flush=True)
+        print(f"stopping after {self._awaited}; saving", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():

@@ -53,7 +53,8 @@ def load_pretrained(name: str) -> Run:
     """
     names = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
     if name not in names:
-        raise ValueError(f"load_pretrained({name!r}): must be one of {', '.join(names)}")
+        said = " ".join(repr(name).split())
+        raise ValueError(f"load_pretrained({said}): must be one of {', '.join(names)}")
     return load_weights(PRETRAINED / name)
 
 

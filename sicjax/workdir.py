@@ -12,8 +12,8 @@ from typing import Any, TextIO, TypeVar
 
 from ml_collections import ConfigDict
 
-from sicjax.checkpoint import one_line, reached
-from sicjax.config import ConfigError, stages_begun, validate
+from sicjax.checkpoint import about, one_line, reached
+from sicjax.config import FIELDS, ConfigError, flatten, stages_begun, validate
 from sicjax.config import difference as difference_between
 from sicjax.recipes import from_json
 
@@ -92,6 +92,24 @@ def check(folder: Path, config: ConfigDict) -> None:
         )
 
 
+def check_as_written(folder: Path, step: int) -> None:
+    """See that config.json says what the checkpoint of a step, which is intact, says.
+
+    Else a bit that flipped in it would train the rest in another way: `settled` believes it.
+
+    Raises:
+        ConfigError: it doesn't; names the field.
+    """
+    recorded = about(folder / "checkpoints", step).get("config", {})
+    before, now = flatten(recorded), flatten(read_config(folder))
+    for name, field in FIELDS.items():
+        if field.changes_numbers and name in before and before[name] != now[name]:
+            raise ConfigError(
+                f"{folder / 'config.json'}: is not as it was written: {name} is {now[name]!r}, in"
+                f" the checkpoint of step {step} {before[name]!r}"
+            )
+
+
 def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
     """The config with the step at which its learning rate ends: `decay_steps`, or `num_steps`.
 
@@ -156,8 +174,12 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def cannot_write(folder: Path, error: OSError) -> ConfigError:
-    """The one line about a folder that can't be written."""
-    return ConfigError(f"workdir={folder}: can't be written ({error.strerror or error})")
+    """The one line about a folder that can't be written; names what is no file or no folder."""
+    what = error.strerror or str(error)
+    in_the_way = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
+    if in_the_way and error.filename:
+        what = f"{error.filename}: {what}"
+    return ConfigError(f"workdir={folder}: can't be written ({what})")
 
 
 def _read(path: Path, parse: Callable[[str], _T]) -> _T:

@@ -17,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -444,35 +443,3 @@ def prepare(folder: Path, seed: int) -> Stage:
     if not same_end(folder / "warm", stage.wanted):
         raise AssertionError("two uninterrupted runs differ")
     return stage
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Print the table, line by line."""
-    flags = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
-    number = {
-        "kills": int(flags.get("kills", 50)),
-        "terminations": int(flags.get("terminations", 20)),
-        "doubles": int(flags.get("doubles", 20)),
-        "report_kills": int(flags.get("report_kills", 5)),
-    }
-    faults: dict[str, Callable[..., str]] = {
-        "second_run": second_run, "truncation": truncation, "bit_flip": bit_flip,
-        "full_disk": full_disk, "read_only": read_only, "workdir_removed": workdir_removed,
-        "clock_set_back": clock_set_back, "killed_peer": killed_peer, "kills": kills,
-        "terminations": terminations, "doubles": doubles, "report_kills": report_kills,
-    }  # fmt: skip
-    chosen = flags["only"].split(",") if "only" in flags else list(faults)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(flags.get("folder", scratch)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        stage = prepare(folder, seed=0)
-        print("| harm | what happened |\n|---|---|", flush=True)
-        failed = False
-        for name in chosen:
-            fault = faults[name]
-            text = fault(stage, number[name]) if name in number else fault(stage)
-            failed |= text.startswith("FAILED")
-            what = (fault.__doc__ or "").strip().rstrip(".")
-            print(f"| {what} | {text} |", flush=True)
-    if failed:
-        raise SystemExit(1)

@@ -1,12 +1,16 @@
 """Checkpoints: read on other devices, checked when read, explained when they can't be."""
 
 import collections
+import errno
 import json
+import os
 import resource
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,7 +20,9 @@ import pytest
 from sicjax.checkpoint import (
     CheckpointError,
     Checkpoints,
+    end_removals,
     latest_intact,
+    one_line,
     reached,
     restore,
     restore_rows,
@@ -296,6 +302,37 @@ def failing_write(folder, largest_file_bytes):
     with pytest.raises(CheckpointError) as error:
         write(folder, at=[4])
     return str(error.value)
+
+
+def test_writes_that_end_after_one_has_failed_print_nothing(tmp_path, monkeypatch):
+    """Orbax closes the loop that TensorStore tells of them: a traceback each, to the user."""
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    late, other = RuntimeError("Event loop is closed"), RuntimeError("something else")
+    with Checkpoints(tmp_path, about={}):
+        for error in (late, other):
+            sys.unraisablehook(SimpleNamespace(exc_value=error))
+    assert [one.exc_value for one in told] == [other]
+    assert sys.unraisablehook == told.append
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EDQUOT])
+def test_what_a_disk_did_is_said_in_short(number):
+    reason = os.strerror(number)
+    long = (
+        f"UNKNOWN: Error writing local file {'x' * 400}: {reason} [source locations='{'y' * 99}']"
+    )
+    assert one_line(OSError(long)) == reason
+    assert one_line(OSError(number, reason, "array")) == f"[Errno {number}] {reason}: 'array'"
+
+
+def test_removals_that_were_cut_short_are_ended(tmp_path):
+    """Of what the next save would remove: the latest stay, those kept for good, and whole ones."""
+    write(tmp_path, at=[2, 3, 4, 6, 8], keep=5)
+    for step in (2, 4, 6):
+        (tmp_path / f"{step}" / "sha256.json").unlink()
+    end_removals(tmp_path, keep=2, keep_every=4)
+    assert steps(tmp_path) == [8, 6, 4, 3]
 
 
 def test_a_disk_that_is_full(tmp_path):

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import sicjax
 from sicjax import config as C
+from sicjax import loop
 from sicjax.config import ConfigError
 from sicjax.loop import NonFiniteError, train
 from sicjax.main import main
@@ -280,6 +281,45 @@ def test_a_signal_saves_and_the_run_goes_on_later(tiny_config, tmp_path, capsys,
     reached = sicjax.load_run(tmp_path).step
     assert reached > 0
     assert f"stopped at step {reached}" in str(stop.value)
+
+
+@pytest.mark.parametrize("where", ["without a workdir", "one process of several"])
+def test_a_signal_while_compiling_says_what_is_awaited(
+    tiny_config, tmp_path, monkeypatch, capsys, where
+):
+    def compiled(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Dispatch(*arguments)
+
+    monkeypatch.setattr(loop, "Dispatch", compiled)
+    if where == "one process of several":
+        monkeypatch.setattr(loop.parallel, "is_alone", lambda: False)
+    with pytest.raises(RunInterruptedError, match="stopped at step 2"):
+        train(tiny_config, tmp_path if where != "without a workdir" else None)
+    said = capsys.readouterr().err
+    assert said.startswith("stopping after compiling and the first dispatch; saving\n")
+
+
+def test_a_finished_run_ends_the_removal_of_an_old_checkpoint(finished, tmp_path):
+    path, workdir = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    half = tmp_path / "run" / "checkpoints" / "2"
+    (half / "state").mkdir(parents=True)
+    assert main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 0
+    assert not half.exists()
+
+
+def test_a_config_that_is_not_as_it_was_written_is_refused(finished, tmp_path, capsys):
+    """The step at which its learning rate ends stands nowhere else: it would be believed."""
+    path, workdir = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    place = tmp_path / "run" / "config.json"
+    place.write_text(place.read_text().replace('"decay_steps": 6', '"decay_steps": 7'))
+    assert main([f"--config={path}", f"--workdir={tmp_path / 'run'}", "--config.num_steps=8"]) == 2
+    assert capsys.readouterr().err == (
+        f"sicjax: {place}: is not as it was written: optimizer.decay_steps is 7, in the checkpoint"
+        " of step 6 6\n"
+    )
 
 
 def test_a_lone_network_that_goes_non_finite_stops_the_run(tiny_config, tmp_path):

@@ -100,6 +100,21 @@ def test_a_bad_row_is_set_aside_and_named(logged, name):
     assert resume(logged, 8) == ""
 
 
+def test_a_digit_that_has_flipped_is_a_bad_row(logged):
+    """It is a number like any other; rows of before there were checksums are believed."""
+    path = logged / "metrics.jsonl"
+    rows = read_metrics(path)
+    first, *others = path.read_text().splitlines(keepends=True)
+    flipped = first.replace('"loss": 2.0', '"loss": 3.0')
+    assert flipped != first
+    path.write_text("".join([flipped, *others]))
+    assert read_metrics(path) == rows[1:]
+    old = json.loads(first)
+    del old["timing"]["crc32"]
+    path.write_text("".join([json.dumps(old) + "\n", *others]))
+    assert read_metrics(path) == [old, *rows[1:]]
+
+
 def test_empty_lines_cost_nothing(logged):
     path = logged / "metrics.jsonl"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\n\n \n"))

@@ -5,6 +5,7 @@ Letters: N units; K modules; D features.
 
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from sicjax.analysis.lattice import ellipse, orientation_deg
+from sicjax.analysis.ratemaps import as_numbers
 
 MIN_UNITS = 10  # a module has at least this many
 MAX_MODULES = 6
@@ -91,19 +93,34 @@ def find_modules(analysis: Lattices) -> Modules:
                 f"analysis: a {type(analysis).__name__} without `{name}`; must be what"
                 " analyze_ratemaps gives"
             )
-    num_units = len(analysis.is_grid)
-    if analysis.lattice.shape != (num_units, 3, 2):
-        raise ValueError(
-            f"lattice has shape {analysis.lattice.shape}; is_grid asks for ({num_units}, 3, 2)"
-        )
-    units = np.nonzero(analysis.is_grid & np.isfinite(analysis.spacing_m))[0]
+    found = _checked(analysis)
+    num_units = len(found.is_grid)
+    units = np.nonzero(found.is_grid & np.isfinite(found.spacing_m))[0]
     labels, bic_gain = np.full(num_units, -1), np.nan
     if len(units) >= MIN_UNITS:
-        features = _features(analysis.lattice[units])
+        features = _features(found.lattice[units])
         groups, bic_gain = _mixture(features)
         groups = _join_what_one_spread_imitates(features, groups)
         labels[units] = _drop_strangers(features, groups)
-    return _summary(analysis, labels, bic_gain)
+    return _summary(found, labels, bic_gain)
+
+
+def _checked(analysis: Lattices) -> Lattices:
+    """The same as arrays that belong together; ValueError or TypeError, naming one, otherwise."""
+    is_grid = np.asarray(analysis.is_grid, dtype=bool)
+    lattice = as_numbers("lattice", analysis.lattice)
+    spacing_m = as_numbers("spacing_m", analysis.spacing_m)
+    if is_grid.ndim != 1:
+        raise ValueError(f"is_grid has shape {is_grid.shape}; it must be [N]")
+    for name, array, shape in (("lattice", lattice, (3, 2)), ("spacing_m", spacing_m, ())):
+        if array.shape != (len(is_grid), *shape):
+            raise ValueError(
+                f"{name} has shape {array.shape}; is_grid asks for {(len(is_grid), *shape)}"
+            )
+    lengths = np.hypot(lattice[..., 0], lattice[..., 1])[is_grid & np.isfinite(spacing_m)]
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise ValueError("lattice has axes without a length, of units that is_grid takes for one")
+    return SimpleNamespace(is_grid=is_grid, lattice=lattice, spacing_m=spacing_m)
 
 
 def _features(axes: np.ndarray) -> np.ndarray:

@@ -42,21 +42,25 @@ def bin_positions(box_m: float, bins: int) -> np.ndarray:
 def check_box(box_m: float) -> float:
     """Return the side of a square box as a float; ValueError unless it is one positive length."""
     if np.ndim(box_m) != 0:
-        raise ValueError(f"box_m is {box_m}; the box is square: give one length in metres")
+        said = " ".join(str(box_m).split())
+        raise ValueError(f"box_m is {said}; the box is square: give one length in metres")
     try:
         right = bool(np.isfinite(box_m) and box_m > 0)
     except TypeError:
         right = False
     if not right:
-        raise ValueError(f"box_m is {box_m!r}; it must be a positive length in metres")
+        said = " ".join(repr(box_m).split())
+        raise ValueError(f"box_m is {said}; it must be a positive length in metres")
     return float(box_m)
 
 
 def as_numbers(name: str, values: ArrayLike) -> np.ndarray:
     """Return an array as float64; TypeError, naming it, unless it holds numbers."""
     try:
+        if np.iscomplexobj(values):
+            raise TypeError
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name}: a {type(values).__name__}; must be an array of numbers") from None
 
 

@@ -145,7 +145,8 @@ def score_recording(
     check_number("min_occupancy_s", min_occupancy_s, "seconds", least=0.0)
     check_number("min_shift_s", min_shift_s, "seconds", above=0.0)
     if not isinstance(num_shuffles, int | np.integer) or num_shuffles < 1:
-        raise ValueError(f"num_shuffles is {num_shuffles!r}; it must be at least 1 (100 is usual)")
+        said = " ".join(repr(num_shuffles).split())
+        raise ValueError(f"num_shuffles is {said}; it must be at least 1 (100 is usual)")
     rng = generator(jax.random.key(0) if key is None else key)
     session = read_session(
         times, positions, spike_times, units=units, arena=arena, box_m=box_m, centre_m=centre_m,
@@ -188,7 +189,8 @@ def _bin_path(session: Session, bin_m: float, smoothing_m: float, min_occupancy_
     within = (offset <= np.divide(session.sides_m, 2)).all(axis=-1)
     if session.arena == "circle":
         within = np.hypot(offset[..., 0], offset[..., 1]) <= box_m / 2
-    places = bin_index(session.positions, box_m, bins)
+    edge = box_m / 2 * (1 - 1e-9)  # what lies on the arena's edge belongs to the bins along it
+    places = bin_index(np.clip(session.positions, -edge, edge), box_m, bins)
     time = STEP_S * np.bincount(places, minlength=bins**2).reshape(bins, bins)
     visited = (time > 0) & (time > min_occupancy_s - STEP_S / 2)
     if session.arena == "circle":

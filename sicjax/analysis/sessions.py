@@ -16,6 +16,7 @@ from scipy import ndimage
 STEP_S = 0.02  # the path is read every 20 ms, by straight lines between the tracker's samples
 SPEED_WINDOW_S = 0.2  # deviation of the Gaussian that keeps the tracker's jitter out of the speed
 SHORTEST_S = 60.0  # of usable time, below which nothing is scored
+LONGEST_S = 3e6  # a month: beyond it, times must be milliseconds or less
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 ARENAS = ("square", "rectangle", "circle")
 LARGEST_M = 10.0  # no arena is larger: beyond it, positions must be in centimetres
@@ -67,6 +68,10 @@ def read_session(
     middle_m, sides, shape, located = find_arena(places[tracked], arena, box_m, centre_m)
     if assumed := [*assumed, *located]:
         warnings.warn(f"positions: {'; '.join(assumed)}", stacklevel=3)
+    if clock[-1] - clock[0] > LONGEST_S:
+        raise ValueError(
+            f"times span {clock[-1] - clock[0]:.3g}; they must be seconds, at most {LONGEST_S:g}"
+        )
     grid = clock[0] + STEP_S * np.arange(int((clock[-1] - clock[0]) / STEP_S + 1e-6) + 1)
     path, seen = _on_the_clock(grid, clock[tracked], places[tracked] - middle_m, max_gap_s)
     inside = (np.abs(path) <= np.divide(sides, 2)).all(axis=1)
@@ -105,13 +110,20 @@ def check_number(
         right = False
     if not right:
         bound = f"above {above:g}" if np.isfinite(above) else f"at least {least:g}"
-        raise ValueError(f"{name} is {value!r}; it must be a number of {unit}, {bound}")
+        raise ValueError(f"{name} is {_said(value)}; it must be a number of {unit}, {bound}")
+
+
+def _said(value: Any) -> str:
+    """A value on one line."""
+    return " ".join(repr(value).split())[:80]
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise a ValueError unless a value is one of several, or None."""
     if value is not None and value not in choices:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}, or None")
+        raise ValueError(
+            f"{name} is {_said(value)}; it must be one of {', '.join(choices)}, or None"
+        )
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
@@ -258,9 +270,9 @@ def find_arena(
         sides = _pair("box_m", box_m, "the side or the two sides (x, y)")
         shape = arena or ("square" if sides[0] == sides[1] else "rectangle")
         if shape != "rectangle" and sides[0] != sides[1]:
-            raise ValueError(f"box_m is {box_m!r}; a {shape} has one length")
+            raise ValueError(f"box_m is {_said(box_m)}; a {shape} has one length")
         if not (sides.min() > 0 and sides.max() <= LARGEST_M):
-            raise ValueError(f"box_m is {box_m!r}; it must be metres, above 0 and at most 10")
+            raise ValueError(f"box_m is {_said(box_m)}; it must be metres, above 0 and at most 10")
     if centre_m is not None:
         middle = _pair("centre_m", centre_m, "the arena's centre (x, y)", both=True)
     elif np.abs(middle).max() > 0.05 * sides.max():
@@ -285,7 +297,7 @@ def _pair(name: str, value: ArrayLike, what: str, *, both: bool = False) -> np.n
     numbers = _numbers(name, value)
     right = numbers.shape == (2,) or (numbers.shape == () and not both)
     if not right or not np.isfinite(numbers).all():
-        raise ValueError(f"{name} is {value!r}; it must be {what}, metres")
+        raise ValueError(f"{name} is {_said(value)}; it must be {what}, metres")
     return np.broadcast_to(numbers, 2)
 
 

@@ -21,7 +21,8 @@ def generator(key: Any) -> np.random.Generator:
         key = jax.random.key_data(key)
     words = np.asarray(key)
     if words.dtype != np.uint32 or words.ndim != 1:
-        raise ValueError(f"key is {key!r}; it must be one JAX key, such as jax.random.key(0)")
+        said = " ".join(repr(key).split())
+        raise ValueError(f"key is {said}; it must be one JAX key, such as jax.random.key(0)")
     return np.random.default_rng(words)
 
 

@@ -94,7 +94,8 @@ def analyze_ratemaps(
     """
     maps = check_ratemaps(ratemaps)
     if not isinstance(num_shuffles, int | np.integer) or num_shuffles < 1:
-        raise ValueError(f"num_shuffles is {num_shuffles}; it must be at least 1 (100 is usual)")
+        said = " ".join(repr(num_shuffles).split())
+        raise ValueError(f"num_shuffles is {said}; it must be at least 1 (100 is usual)")
     rng = generator(key)
     scores = score_ratemaps(maps, box_m)
     kind, num_fields = _by_shape(maps, scores.num_fields, box_m, rng.spawn(1)[0])

@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from sicjax import workdir as workdir_module
+from sicjax.checkpoint import one_line
 from sicjax.config import ConfigError
 from sicjax.monitor import duration, read_metrics
 from sicjax.report import snapshots
@@ -45,9 +46,11 @@ def report_left(workdir: Path, runs: Sequence[Run]) -> None:
     place = workdir / "report"
     pending = place / PENDING
     step, left = runs[0].step, list(range(len(runs)))
-    with contextlib.suppress(OSError, ValueError, LookupError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         found = json.loads(pending.read_text())
-        left = found["left"] if found["step"] == step else left
+        if isinstance(found, dict) and found.get("step") == step:
+            rests = (left[done:] for done in left)  # they are done in order
+            left = next((rest for rest in rests if rest == found.get("left")), left)
     began, done = time.monotonic(), 0
     try:
         place.mkdir(exist_ok=True)
@@ -94,5 +97,12 @@ def _write_report(run: Run, workdir: Path) -> Path:
 
 
 def _write_index(workdir: Path) -> None:
-    if len(list((workdir / "report").glob("network_*"))) > 1:
-        print(f"all networks: {write_index(workdir / 'report')}", flush=True)
+    place = workdir / "report"
+    if len(list(place.glob("network_*"))) > 1:
+        try:
+            print(f"all networks: {write_index(place)}", flush=True)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ConfigError(
+                f"{place}: a network_*/summary.json can't be read ({one_line(error)}); remove what"
+                " is no report, and start again"
+            ) from None
