@@ -12,7 +12,7 @@ from pathlib import Path
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
-from sicjax.config import FIELDS
+from sicjax.fields import FIELDS
 from sicjax.recipes import bundled_configs, describe_configs
 
 NOTEBOOKS = Path(__file__).parent.parent / "experiments" / "notebooks"

@@ -36,6 +36,7 @@ from experiments import benchmark
 from sicjax import config as config_module
 from sicjax import parallel, plots
 from sicjax.config import ConfigError
+from sicjax.fields import VARIED
 from sicjax.loop import train
 from sicjax.main import guarded, leave, parse
 from sicjax.monitor import read_metrics
@@ -138,7 +139,7 @@ def collect(workdir: Path) -> list[Row]:
     config = read_config(workdir)
     varied = sorted(
         {name for settings in config.variants.values() for name in config_module.flatten(settings)},
-        key=config_module.VARIED.index,
+        key=VARIED.index,
     )
     values = {
         member.variant: config_module.flatten(of_variant(config, member.variant))

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from sicjax import parallel
-from sicjax.config import FIELDS, ConfigError, flatten
+from sicjax.config import ConfigError, flatten
+from sicjax.fields import FIELDS
 from sicjax.parallel import Layout
 from sicjax.population import Population, Stage
 from sicjax.training import Dispatch

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from sicjax.config import FIELDS, ConfigError, check_kind, default, flatten, unknown_field
+from sicjax.config import ConfigError, check_kind, default, flatten, unknown_field
+from sicjax.fields import FIELDS
 
 
 def load_config(name: str | Path) -> ConfigDict:

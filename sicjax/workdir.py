@@ -13,8 +13,9 @@ from typing import Any, TextIO, TypeVar
 from ml_collections import ConfigDict
 
 from sicjax.checkpoint import about, one_line, reached
-from sicjax.config import FIELDS, ConfigError, flatten, stages_begun, validate
+from sicjax.config import ConfigError, flatten, stages_begun, validate
 from sicjax.config import difference as difference_between
+from sicjax.fields import FIELDS
 from sicjax.recipes import from_json
 
 if sys.platform == "win32":

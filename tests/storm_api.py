@@ -20,7 +20,7 @@ import numpy as np
 import sicjax
 from sicjax import loop, plots
 from sicjax.checkpoint import CheckpointError
-from sicjax.config import FIELDS
+from sicjax.fields import FIELDS
 
 KEY = jax.random.key(0)
 QUICK = Path(sicjax.__file__).parent / "pretrained" / "quick"  # a config.json without checkpoints

@@ -18,7 +18,8 @@ FLOORS = {
     "training": 2, "population": 2, "run": 2, "weights": 2, "costs": 2,
     "trajectories": 1, "model": 1, "pairs": 1, "losses": 1, "method": 1, "optimizer": 1,
     "plots": 1, "analysis": 1,
-    "config": 0, "recipes": 0, "arguments": 0, "parallel": 0, "checkpoint": 0, "compilation": 0,
+    "fields": 0, "config": 0, "recipes": 0, "arguments": 0, "parallel": 0, "checkpoint": 0,
+    "compilation": 0,
     "fingerprint": 0,
     "monitor": 0, "signals": 0, "workdir": 0,
 }  # fmt: skip
@@ -47,7 +48,9 @@ READS_CONFIG = {
     "main", "report.phase",
 }  # fmt: skip
 
-NOT_FOR_ANALYSIS = {"run", "training", "population", "method", "config", "recipes"}
+NOT_FOR_ANALYSIS = {
+    "run", "training", "population", "method", "config", "fields", "recipes",
+}  # fmt: skip
 
 
 def floor(module):
