@@ -200,9 +200,7 @@ def test_every_public_name_is_called_strangely():
 @pytest.mark.parametrize("name", [name for name in storm_api.sound() if name != "default_config"])
 def test_a_strange_argument_gives_a_result_or_one_line(name):
     """A few of each; `python -m experiments.fault_storm --only=strange_calls` makes them all."""
-    wrong = {
-        call: said for call in storm_api.sample(name, 8) if (said := storm_api.problem(*call))
-    }
+    wrong = {call: said for call in storm_api.sample(name, 8) if (said := storm_api.problem(*call))}
     assert not wrong
 
 
