@@ -21,7 +21,7 @@ import platform
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -109,11 +109,8 @@ class Checkpoints:
         return CheckpointError(f"the checkpoint of step {self._saving} failed: {one_line(error)}")
 
     def __enter__(self) -> "Checkpoints":
-        # Orbax logs pages about what it raises; what it raises is told in a line.
-        self._log_levels, self._hook = [log.level for log in _LOGS], sys.unraisablehook
-        for log in _LOGS:
-            log.setLevel(logging.CRITICAL)
-        sys.unraisablehook = _without_late_callbacks(self._hook)
+        self._quiet = _quietly()
+        self._quiet.__enter__()
         self._manager = ocp.CheckpointManager(self._folder, options=self._options)
         return self
 
@@ -133,14 +130,25 @@ class Checkpoints:
         finally:
             with contextlib.suppress(Exception):  # of a save that failed: told above
                 self._manager.close()
-            if not failed:  # else Orbax's threads go on logging what is told already
-                for log, level in zip(_LOGS, self._log_levels, strict=True):
-                    log.setLevel(level)
-                sys.unraisablehook = self._hook
+            if not failed:
+                self._quiet.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Where what Orbax raises is told in a line; it logs pages, and goes on if anything failed."""
+    levels, hook = [log.level for log in _LOGS], sys.unraisablehook
+    for log in _LOGS:
+        log.setLevel(logging.CRITICAL)
+    sys.unraisablehook = _without_late_callbacks(hook)
+    yield  # not to be undone where something is raised
+    for log, level in zip(_LOGS, levels, strict=True):
+        log.setLevel(level)
+    sys.unraisablehook = hook
 
 
 def _without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The hook, silent about writes that end after one of the same save has failed.
+    """The hook, silent about writes and reads that end after one of the same tree has failed.
 
     Orbax then closes the loop that they report to, and TensorStore prints a traceback for each.
     """
@@ -247,7 +255,7 @@ def restore(folder: Path, step: int, like: Tree) -> Tree:
     problem, cause = _difference(arrays, _describe(like)), None
     if not problem:
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
+            with _quietly(), ocp.StandardCheckpointer() as checkpointer:
                 return checkpointer.restore(_arrays(place), jax.tree.map(target, like))
         except Exception as error:
             problem, cause = one_line(error), error

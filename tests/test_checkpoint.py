@@ -316,6 +316,21 @@ def test_writes_that_end_after_one_has_failed_print_nothing(tmp_path, monkeypatc
     assert sys.unraisablehook == told.append
 
 
+def test_reads_that_end_after_one_has_failed_print_nothing(folder, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+
+    def fail(*_):
+        late = RuntimeError("Event loop is closed")
+        sys.unraisablehook(SimpleNamespace(exc_value=late))
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", fail)
+    with pytest.raises(CheckpointError, match="Input/output error"):
+        restore(folder, 4, shapes(population()))
+    assert not told
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EDQUOT])
 def test_what_a_disk_did_is_said_in_short(number):
     reason = os.strerror(number)
