@@ -203,10 +203,7 @@ FIELDS: Mapping[str, Field] = {
         " module; 0 makes no null, and so gives no verdict",
         rule=at_least(0), changes_numbers=False,
     ),
-    "evaluation.animations": Field(
-        True, "moving pictures in the report: lattices forming, the network walking, its tori; a"
-        " few seconds", changes_numbers=False,
-    ),
+    "evaluation.animations": Field(True, "moving pictures in the report", changes_numbers=False),
     "evaluation.snapshot_every": Field(
         0,
         "steps between two quick looks at each network's maps while it trains, a second or two"

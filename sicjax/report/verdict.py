@@ -152,7 +152,7 @@ def _same_period_row(summary: Mapping[str, Any]) -> Row:
 
 
 def _pair(one: float, two: float) -> str:
-    return f"{number(one)}, {number(two)}"
+    return f"{number(one)}, {number(two)}" if np.isfinite([one, two]).any() else "–"
 
 
 def _modules_text(modules: Sequence[Mapping[str, Any]]) -> str:
