@@ -184,8 +184,7 @@ def _path_rows(
             "Of a grid cell's variance (an active unit's, where there is none), by its short-walk"
             " map; the code is lost then. Usual: some 800; untrained, 0.", walks),
         Row("Variance that position explains, 120 and 2,000 steps",
-            f"{number(summary['variance_explained_short'])},"
-            f" {number(summary['variance_explained_long'])}",
+            _pair(summary["variance_explained_short"], summary["variance_explained_long"]),
             "Between places against within one, median of active units. Usual: 0.93 and 0.5.",
             f"{short}; {first}"),
         Row("Distance from the map's state after 100 / 1,000 / 10,000 steps", " / ".join(drifts),
