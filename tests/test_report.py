@@ -348,7 +348,7 @@ def test_steps_that_position_holds_are_read_between_spans(shares, steps):
 def test_a_run_of_a_few_steps_is_told_as_one():
     summary = {
         "kinds": {"grid": 0}, "active_units": 9, "num_units": 12, "step": 20,
-        "steps_position_holds": 0.0,
+        "steps_position_holds": 0.0, "failure": None,
     }  # fmt: skip
     edges = SimpleNamespace(drift=SimpleNamespace(edges=np.array([10, 10_000])))
     words = " ".join(headline(summary, SimpleNamespace(path_integration=edges)))
@@ -357,6 +357,9 @@ def test_a_run_of_a_few_steps_is_told_as_one():
         " updates; lattices form in thousands. There is no path integration: position never"
         " explains half of a unit's variance."
     )
+    summary["failure"] = "network 0: weights is not finite at step 0"
+    words = headline(summary, SimpleNamespace(path_integration=edges))
+    assert not [sentence for sentence in words if "lattices form" in sentence]
 
 
 @pytest.mark.parametrize(

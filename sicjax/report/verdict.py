@@ -30,7 +30,7 @@ def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
         return [f"No grid cells: none of the {summary['num_units']} units fires by place at all."]
     if not grids:
         words = [f"No grid cells: none of {active} active units passes in the {box}."]
-        if summary["step"] < FEW_UPDATES:
+        if summary["step"] < FEW_UPDATES and not summary["failure"]:  # it would wait in vain
             words.append(
                 f"The network has had {summary['step']:,} updates; lattices form in thousands."
             )
