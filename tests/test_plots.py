@@ -1,6 +1,7 @@
 """Every figure draws what it is given, on what it is given, also when there is little to draw."""
 
 import io
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ from PIL import Image
 
 from sicjax import plots
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
+from sicjax.report import animations
 
 
 @pytest.fixture(autouse=True)
@@ -383,3 +385,57 @@ def test_names_that_are_no_mathematics_are_shown_as_text():
     figure.canvas.draw()
     shown = [label.get_text() for label in ax.get_yticklabels()]
     assert shown == [r"\$\frac\$ (n = 1)", "a $ b (n = 1)", r"$\sigma_x$ (n = 1)"]
+
+
+def frames_of(animation):
+    """Pictures [frame, y, x, 3] of an animation, drawn as its writer draws them."""
+    writer = animations._Frames(fps=1)
+    animation.save("frames", writer=writer, dpi=40)
+    return np.stack(writer.frames)
+
+
+def test_formation_shows_each_look_and_how_far_the_training_is():
+    looks = np.stack([np.full((3, 10, 10), 0.0), np.full((3, 10, 10), 1.0)])
+    film = plots.formation(
+        [100, 200], looks, [("module 0", 2), ("module 1", 1)], share=[0, 0.5],
+        fig=plots.blank_figure(),
+    )  # fmt: skip
+    first, last = frames_of(film)
+    dark, bright = (np.array(plots.mpl.colormaps["viridis"](v, bytes=True)[:3]) for v in (0, 255))
+    assert (first == dark).all(axis=-1).sum() > 3 * 20**2
+    assert (last == bright).all(axis=-1).sum() > 3 * 20**2
+    assert film._fig.texts[0].get_text() == "after 200 updates"
+    assert not list(Path.cwd().glob("frames*"))  # nothing is saved
+
+
+def test_walking_puts_the_animal_on_its_path_and_lights_units_up():
+    path = np.stack([np.linspace(-0.8, 0.8, 6), np.zeros(6)], axis=-1)
+    rates = np.eye(6)[:, :4]
+    axes = np.array([[1, 0], [0.5, 0.75**0.5], [-0.5, 0.75**0.5]])
+    sheets = [("module 0", [0, 1, 2], [[0, 0], [0.9, 0.9], [0.5, 0]], axes, 1)]
+    film = plots.walking(path, rates, 2.0, sheets=sheets, rest=[3], fig=plots.blank_figure())
+    assert len(frames_of(film)) == 6
+    box, cell, block = film._fig.axes
+    _, animal, fired = box.lines
+    np.testing.assert_array_equal(animal.get_xydata(), path[-1:])
+    np.testing.assert_array_equal(fired.get_xydata(), path[1:2])  # where the ringed unit fires
+    dots, ring = cell.collections
+    np.testing.assert_array_equal(dots.get_array(), rates[-1, :3])
+    places = dots.get_offsets()
+    assert np.linalg.norm(places, axis=1).max() <= 1 / 3**0.5 + 1e-9  # all within the hexagon
+    np.testing.assert_allclose(places[1], -0.1 * axes[:2].sum(axis=0))  # 0.9 is 0.1 before the next
+    np.testing.assert_array_equal(ring.get_offsets()[0], places[1])
+    assert block.images[0].get_array()[0, 0] == rates[-1, 3]
+
+
+def test_the_point_goes_round_its_torus_and_faints_on_the_far_side():
+    path = np.zeros((4, 2))
+    phases = np.array([[0.75, 0.25], [0.75, 0.1], [0.25, 0.0], [0.25, 0.5]])
+    film = plots.on_torus(path, [phases], 2.0, names=["module 0"], tail=2, fig=plots.blank_figure())
+    assert len(frames_of(film)) == 4
+    places, facing = plots._project(phases)
+    assert (facing > 0).tolist() == [True, True, False, True]
+    (point,) = film._fig.axes[1].lines
+    np.testing.assert_allclose(point.get_xydata()[0], places[-1])
+    assert point.get_alpha() == 1
+    assert len(film._fig.axes[1].collections[0].get_offsets()) == 2

@@ -21,7 +21,7 @@ from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, s
 from sicjax.config import changed, default
 from sicjax.report import animations, dynamics, evaluate
 from sicjax.report import folder as folder_room
-from sicjax.report.figures import display_order, examples, relation_figures
+from sicjax.report.figures import display_order, examples, module_groups, relation_figures
 from sicjax.report.folder import replacing, write_report
 from sicjax.report.index import write_index
 from sicjax.report.snapshots import Snapshot
@@ -272,6 +272,7 @@ def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
     assert summary["lattice_fraction"] is None
     assert summary["constant_share"] is None
     assert summary["modules"] == []
+    assert "–, –" not in page
     assert f"none of the {UNITS} units fires" in page
     assert page.index("went non-finite") < page.index("No grid cells") < page.index("<table")
     for key in ("attractor", "module_relation", "steps_position_holds"):
@@ -365,7 +366,7 @@ def test_steps_that_position_holds_are_read_between_spans(shares, steps):
 def test_a_run_of_a_few_steps_is_told_as_one():
     summary = {
         "kinds": {"grid": 0}, "active_units": 9, "num_units": 12, "step": 20,
-        "steps_position_holds": 0.0,
+        "steps_position_holds": 0.0, "failure": None,
     }  # fmt: skip
     edges = SimpleNamespace(drift=SimpleNamespace(edges=np.array([10, 10_000])))
     found = SimpleNamespace(path_integration=edges, verdict_box_m=3.0)
@@ -375,6 +376,9 @@ def test_a_run_of_a_few_steps_is_told_as_one():
         " updates; lattices form in thousands. There is no path integration: position never"
         " explains half of a unit's variance."
     )
+    summary["failure"] = "network 0: weights is not finite at step 0"
+    words = headline(summary, SimpleNamespace(path_integration=edges))
+    assert not [sentence for sentence in words if "lattices form" in sentence]
 
 
 @pytest.mark.parametrize(
@@ -394,6 +398,18 @@ def test_three_modules_are_listed_as_one_writes():
     assert "3 cells of period 0.30 m, 4 cells of period 0.40 m and 5" in modules_sentence(
         summary, "3 m box"
     )
+
+
+def test_a_sheet_without_grid_cells_has_no_other_units():
+    found = SimpleNamespace(
+        units=SimpleNamespace(module=np.full(4, -1), is_grid=np.zeros(4, bool)),
+        modules=SimpleNamespace(members=(), period_m=np.zeros(0)),
+    )
+    assert module_groups(found, np.arange(3)) == [("Active units, none a grid cell", 3)]
+    found.units.is_grid[0] = True
+    assert [name for name, _ in module_groups(found, np.arange(4))] == [
+        "Grid cells of no module", "Other active units",
+    ]  # fmt: skip
 
 
 def test_index_links_every_network(written):

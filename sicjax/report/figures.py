@@ -128,7 +128,10 @@ def module_groups(evaluation: Judged, order: np.ndarray) -> list[tuple[str, int]
     ]
     alone = int(np.sum((units.module < 0) & units.is_grid))
     rest = len(order) - sum(count for _, count in groups) - alone
-    named = [("Grid cells of no module", alone), ("Other active units", rest)]
+    named = [
+        ("Grid cells of no module", alone),
+        ("Active units, none a grid cell" if rest == len(order) else "Other active units", rest),
+    ]
     return [(name, count) for name, count in [*groups, *named] if count > 0]
 
 

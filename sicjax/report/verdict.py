@@ -30,7 +30,7 @@ def headline(summary: Mapping[str, Any], evaluation: Evaluation) -> list[str]:
         return [f"No grid cells: none of the {summary['num_units']} units fires by place at all."]
     if not grids:
         words = [f"No grid cells: none of {active} active units passes in the {box}."]
-        if summary["step"] < FEW_UPDATES:
+        if summary["step"] < FEW_UPDATES and not summary["failure"]:  # it would wait in vain
             words.append(
                 f"The network has had {summary['step']:,} updates; lattices form in thousands."
             )
@@ -156,7 +156,7 @@ def _same_period_row(summary: Mapping[str, Any], evaluation: Evaluation) -> Row:
 
 
 def _pair(one: float, two: float) -> str:
-    return f"{number(one)}, {number(two)}"
+    return f"{number(one)}, {number(two)}" if np.isfinite([one, two]).any() else "–"
 
 
 def _modules_text(modules: Sequence[Mapping[str, Any]]) -> str:
@@ -188,8 +188,7 @@ def _path_rows(
             "Of a grid cell's variance (an active unit's, where there is none), by its short-walk"
             " map; the code is lost then. Usual: some 800; untrained, 0.", walks),
         Row("Variance that position explains, 120 and 2,000 steps",
-            f"{number(summary['variance_explained_short'])},"
-            f" {number(summary['variance_explained_long'])}",
+            _pair(summary["variance_explained_short"], summary["variance_explained_long"]),
             "Between places against within one, median of active units. Usual: 0.93 and 0.5.",
             f"{short}; {first}"),
         Row("Distance from the map's state after 100 / 1,000 / 10,000 steps", " / ".join(drifts),
