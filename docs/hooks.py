@@ -1,4 +1,4 @@
-"""What the site has beyond Markdown: equations as MathML, the table of fields, the notebooks.
+"""What the site has beyond Markdown: equations as MathML, tables of fields, results, notebooks.
 
 All is made when the site is built; a page needs no script and nothing from elsewhere to show it.
 """
@@ -15,10 +15,12 @@ from mkdocs.structure.files import File
 from sicjax.fields import FIELDS
 from sicjax.recipes import bundled_configs, describe_configs
 
-NOTEBOOKS = Path(__file__).parent.parent / "experiments" / "notebooks"
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+NOTEBOOKS, RESULTS = EXPERIMENTS / "notebooks", EXPERIMENTS / "results"
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 COMMANDS = re.compile(r'(?<=<div class="language-)(?:bash|console) .*?</code>', re.DOTALL)
 FLAG = re.compile(r"(<[^>]*>)|--?\w")
+BADGE = re.compile(r"\[!\[([^]]*)\]\([^)]*\)\]\(([^)]*)\)")
 
 
 def on_page_content(content, **_):
@@ -35,7 +37,11 @@ def on_page_content(content, **_):
 
 
 def on_page_markdown(markdown, **_):
-    """The placeholders {{ fields }} and {{ configs }} become tables."""
+    """The placeholders {{ fields }} and {{ configs }} become tables; results are beside a page.
+
+    A page names them as they lie in the repository, so that its links hold there too.
+    """
+    markdown = markdown.replace("](../experiments/results/", "](results/")
     return markdown.replace("{{ fields }}", _fields()).replace("{{ configs }}", _configs())
 
 
@@ -57,12 +63,18 @@ def _configs():
 
 
 def on_files(files, config):
-    """Every notebook becomes a page, with its figures beside it."""
+    """Every notebook becomes a page, with its figures beside it; so does every table of results."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         page, figures = _notebook(path)
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
         for name, picture in figures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=picture))
+    for path in sorted(RESULTS.glob("*.md")):
+        text = path.read_text()
+        page = text if text.startswith("# ") else f"# {path.stem}\n\n{text}"
+        files.append(File.generated(config, f"results/{path.name}", content=page))
+    for path in sorted(RESULTS.glob("*.png")):
+        files.append(File.generated(config, f"results/{path.name}", abs_src_path=str(path)))
     return files
 
 
@@ -72,7 +84,9 @@ def _notebook(path):
     for cell in json.loads(path.read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(BADGE.sub(r"[\1](\2)", source))  # a picture would come from elsewhere
+            continue
+        if "install" in cell["metadata"].get("tags", ()):
             continue
         parts.append(f"```python\n{source}\n```")
         for output in cell["outputs"]:

@@ -1,16 +1,23 @@
-"""Run the notebooks of experiments/notebooks/ from top to bottom.
+"""Run the notebooks of experiments/notebooks/ from top to bottom, or link them to the repository.
 
     python -m experiments.run_notebooks [--small] [NAME ...]
+    python -m experiments.run_notebooks --link
 
 Without --small each is written back with its outputs. With it, the cell tagged "parameters" is
 followed by the small values that the cell's metadata holds, and nothing is written: same code,
 seconds. Names, such as `losses`, choose; all are run when none is given.
+
+--link runs nothing. It writes into each what depends on the repository's public address, the line
+Repository of [project.urls] in pyproject.toml: a badge that opens the notebook on Colab, and where
+its first code cell, tagged "install", has sicjax from. Without an address there is no badge, and
+that is the clone around the notebook.
 """
 
 import re
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +25,9 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent / "notebooks"
+PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+BADGE = re.compile(r"\n*\[!\[Open in Colab\].*")
+SICJAX = re.compile(r'(?<="sicjax": ")[^"]*')
 
 
 def run_notebook(path: Path, *, small: bool) -> float:
@@ -50,6 +60,27 @@ def run_notebook(path: Path, *, small: bool) -> float:
     return time.monotonic() - began
 
 
+def public_address(project: Path = PROJECT) -> str:
+    """Where the repository is public; empty where pyproject.toml doesn't say so."""
+    urls = tomllib.loads(project.read_text())["project"].get("urls", {})
+    return urls.get("Repository", "").removesuffix("/").removesuffix(".git")
+
+
+def link(notebook: nbformat.NotebookNode, name: str, address: str) -> None:
+    """Write the address into a notebook; an empty one takes it out again."""
+    title, *others = notebook.cells
+    badge = ""
+    if address.startswith("https://github.com/"):  # Colab opens those
+        place = f"{address.removeprefix('https://')}/blob/main/experiments/notebooks/{name}"
+        badge = (
+            "\n\n[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+            f"(https://colab.research.google.com/{place.replace('github.com', 'github', 1)})"
+        )
+    title.source = BADGE.sub("", title.source) + badge
+    (install,) = [cell for cell in others if "install" in cell.metadata.get("tags", ())]
+    install.source = SICJAX.sub(f"git+{address}" if address else "../..", install.source)
+
+
 def _tidy(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     """Join the pieces that a stream came in, and keep the last line of progress only."""
     joined: list[nbformat.NotebookNode] = []
@@ -68,6 +99,12 @@ def _tidy(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNod
 def main(arguments: Sequence[str]) -> int:
     """Run the named notebooks; returns the exit code."""
     known = {path.stem: path for path in sorted(FOLDER.glob("*.ipynb"))}
+    if list(arguments) == ["--link"]:
+        for path in known.values():
+            notebook = nbformat.read(path, as_version=4)
+            link(notebook, path.name, public_address())
+            nbformat.write(notebook, path)
+        return 0
     names = [argument for argument in arguments if argument != "--small"] or list(known)
     if unknown := [name for name in names if name not in known]:
         print(f"{unknown[0]}: no such notebook; there are {', '.join(known)}", file=sys.stderr)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from sicjax import signals
+from sicjax import quiet, signals
 
 if __name__ == "__main__":  # Ctrl-C is listened to while the rest is imported
     _WATCH = signals.watched(for_good=True)
@@ -107,6 +107,7 @@ def main(arguments: Sequence[str]) -> int:
 def command() -> NoReturn:
     """`sicjax`, as an installed package offers it."""
     with signals.watched(for_good=True):
+        quiet.drop_false_alarm()
         leave(main(sys.argv[1:]))
 
 

@@ -21,7 +21,7 @@ FLOORS = {
     "fields": 0, "config": 0, "recipes": 0, "arguments": 0, "parallel": 0, "checkpoint": 0,
     "compilation": 0,
     "fingerprint": 0,
-    "monitor": 0, "signals": 0, "workdir": 0,
+    "monitor": 0, "quiet": 0, "signals": 0, "workdir": 0,
 }  # fmt: skip
 
 ROOMS = {

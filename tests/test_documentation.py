@@ -1,7 +1,9 @@
 """Pages and notebooks: their code runs as written, the site builds without a warning."""
 
 import ast
+import copy
 import functools
+import html
 import http.server
 import importlib.util
 import inspect
@@ -13,15 +15,19 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
+import types
 from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 
 import sicjax
+from experiments import run_notebooks
 from sicjax import config as C
 from sicjax.main import PROCESS_FLAGS, parse
 from sicjax.report import evaluate
@@ -29,7 +35,8 @@ from sicjax.report import evaluate
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 CLUSTER = ROOT / "docs" / "pods.md"  # its commands need several machines, or many minutes
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
+README = ROOT / "README.md"
+TEXTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "experiments/notebooks/README.md", *PAGES]
 NOTEBOOKS = sorted((ROOT / "experiments" / "notebooks").glob("*.ipynb"))
 OTHERS = {
     "jax",
@@ -41,7 +48,10 @@ OTHERS = {
     "json",
     "pathlib",
     "importlib",
+    "subprocess",
+    "sys",
 }  # besides sicjax
+OUTSIDE = {"tensorboard"}  # programs that a page has the reader install
 
 
 def blocks(path, language):
@@ -74,10 +84,43 @@ def run_code(path):
     return names
 
 
+class FakeWandb(types.ModuleType):
+    """Of Weights & Biases what a page calls: runs by their id, which know their next step."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.rows = {}
+
+    def init(self, *, project, name, id, resume, config):
+        assert resume == "allow"
+        assert config["num_steps"] > 0
+        rows = self.rows.setdefault(id, [])
+
+        class Run:
+            step = rows[-1][0] + 1 if rows else 0
+
+            def log(self, numbers, step):
+                rows.append((step, numbers))
+
+            def finish(self):
+                pass
+
+        return Run()
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
 @pytest.mark.parametrize(
-    "path", [path for path in PAGES if blocks(path, "python")], ids=lambda path: path.stem
+    "path",
+    [path for path in [README, *PAGES] if blocks(path, "python")],
+    ids=lambda path: path.stem,
 )
-def test_code_of_a_page_runs(path, clone, capsys, monkeypatch):
+def test_code_of_a_page_runs(path, clone, capsys, monkeypatch, wandb):
     if path.stem == "other_networks":  # its modules' diagrams take most of a minute
         monkeypatch.setattr(evaluate, "LANDMARKS", 60)
         monkeypatch.setattr(evaluate, "SHUFFLES", 20)
@@ -104,6 +147,17 @@ def test_code_of_a_page_runs(path, clone, capsys, monkeypatch):
         steps = np.asarray(names["run"].method.velocities(names["jax"].random.key(0)))
         assert 0.02 < steps.std() < 0.06
         assert np.abs(steps).max() <= 0.15
+    if path.stem == "watching":
+        sent = {name: list(rows) for name, rows in wandb.rows.items()}
+        assert [step for step, _ in sent["watched-000"]] == [5, 10, 15, 20]
+        written = (clone / "runs" / "watched" / "metrics.jsonl").read_text().splitlines()[-1]
+        assert sent["watched-000"][-1][1]["loss"] == json.loads(written)["loss"]
+        names["send"]("runs/watched")  # once more: nothing twice
+        assert wandb.rows == sent
+    if path == README:
+        assert names["maps"].ratemaps.shape == (64, 50, 50)
+        assert names["mine"].step == 20
+        assert len(names["cells"].kind) == 1
 
 
 def test_examples_are_as_short_as_promised():
@@ -124,11 +178,29 @@ def commands(path, language):
                 yield line.removeprefix("$ ")
 
 
+def programs(line):
+    """The Python programs that a line starts by way of another: gcloud, srun."""
+    words = shlex.split(line)
+    for k, word in enumerate(words):
+        if " -m " in word:
+            yield word.rpartition("&& ")[2]
+        elif k and word.endswith("python"):
+            yield shlex.join(words[k:])
+
+
+def inline(path):
+    """Commands within a text."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for words in re.findall(r"`(python -m [^`]+)`", text):
+        yield " ".join(words.split())
+
+
 QUICK = [c for path in PAGES if path != CLUSTER for c in commands(path, "bash")]
 SLOW = [c for path in TEXTS for c in commands(path, "console")]
-SLOW += commands(ROOT / "README.md", "bash")
-if CLUSTER in PAGES:
-    SLOW += [c.removesuffix(" &") for c in commands(CLUSTER, "bash") if c.startswith("python -m")]
+SLOW += commands(README, "bash")
+for one in commands(CLUSTER, "bash"):
+    SLOW += [one.removesuffix(" &")] if one.startswith("python -m") else programs(one)
+SLOW += sorted({c for path in TEXTS for c in inline(path)} - {*SLOW})
 
 
 @pytest.mark.parametrize("command", QUICK)
@@ -146,13 +218,22 @@ def test_slow_commands_name_what_exists(command, clone):
         words = shlex.split(part)
         if words[0] == "source" or words[:3] == ["python3", "-m", "venv"]:
             continue
+        if words[1] == "-c":
+            compile(words[2], part, "exec")
+            continue
         assert Path(words[0]).name == "python", part
         assert words[1] == "-m", part
         module, arguments = words[2], words[3:]
+        if module.partition(".")[0] in OUTSIDE:
+            installs = f"pip install {module.partition('.')[0]}"
+            assert any(installs in other for other in SLOW), part
+            continue
         assert importlib.util.find_spec(module), part
         if module == "pip":
             for extra in re.findall(r"\.\[(.*)\]", arguments[-1]):
                 assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text()
+        elif arguments == ["--help"]:
+            assert f"python -m {module} --help" in QUICK
         elif module == "sicjax.main":
             flags = [a for a in arguments if a[2:].partition("=")[0] not in PROCESS_FLAGS]
             C.validate(parse(flags)[0])
@@ -165,18 +246,36 @@ def test_slow_commands_name_what_exists(command, clone):
 def test_there_are_commands_of_both_kinds():
     assert len(QUICK) >= 2
     assert len(SLOW) >= 8
+    assert sum("gcloud" in c or "srun" in c for c in commands(CLUSTER, "bash")) == 2
+    assert sum("/mnt/shared/pod" in c or "$HOME/runs/pod" in c for c in SLOW) == 2
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_text_refers_to_exists(path):
+    """In the repository, where it is read too; and extras that it has one install."""
+    text = path.read_text()
+    for place in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+        if path.parent.name != "docs" or not place.startswith("notebooks/"):
+            assert (path.parent / place).exists(), place
+        else:  # the site makes it of a notebook
+            assert (ROOT / "experiments" / place).with_suffix(".ipynb").exists(), place
+    extras = re.findall(r"(?:\.|sicjax)\[(\w+)\]", text)
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {*extras} <= known["optional-dependencies"].keys()
+    assert path.name != "start.md" or {"cuda12", "cuda13", "tpu"} <= {*extras}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", folder],
         cwd=ROOT, env={**environment(), "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
+    assert "INFO" in done.stderr  # not silenced
+    assert not re.findall(r".*(?:WARNING|ERROR|requires either).*", done.stdout + done.stderr)
     return folder
 
 
@@ -270,8 +369,66 @@ def test_notebook_runs_with_small_settings(path, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_there_are_six_notebooks():
+def test_there_are_six_notebooks_in_the_order_of_their_readme_and_of_the_site():
     assert len(NOTEBOOKS) == 6
+    readme = (ROOT / "experiments" / "notebooks" / "README.md").read_text()
+    order = re.findall(r"\| \d \| \[\w+\]\((\w+)\.ipynb\)", readme)
+    assert sorted(order) == [path.stem for path in NOTEBOOKS]
+    assert re.findall(r"notebooks/(\w+)\.md", (ROOT / "mkdocs.yml").read_text()) == order
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_installs_what_is_missing_and_only_that(path, monkeypatch):
+    first = next(c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
+    assert first["metadata"]["tags"] == ["install"]
+    ran = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
+    exec("".join(first["source"]), {})
+    assert not ran
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    exec("".join(first["source"]), {})
+    (command,) = ran
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert (run_notebooks.public_address() or "../..") in command[5]
+    code = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"][1:]
+    needs = any("ratinabox" in "".join(cell["source"]) for cell in code)
+    assert ("ratinabox" in command) == needs
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_linked_to_the_repository_s_public_address(path, tmp_path):
+    """As pyproject.toml has it: none yet, or one, or another, or none again."""
+    committed = nbformat.read(path, as_version=4)
+    linked = copy.deepcopy(committed)
+    run_notebooks.link(linked, path.name, run_notebooks.public_address())
+    assert linked == committed, "run: python -m experiments.run_notebooks --link"
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[project]\nname = "sicjax"\n')
+    assert run_notebooks.public_address(project) == ""
+    run_notebooks.link(linked, path.name, "")
+    without = copy.deepcopy(linked)
+    assert "colab" not in without.cells[0].source
+    project.write_text('[project.urls]\nRepository = "https://github.com/someone/cells.git/"\n')
+    for _ in range(2):
+        run_notebooks.link(linked, path.name, run_notebooks.public_address(project))
+        title = linked.cells[0].source
+        assert title.count("colab-badge.svg") == 1
+        place = "github/someone/cells/blob/main/experiments/notebooks"
+        assert f"(https://colab.research.google.com/{place}/{path.name})" in title
+        assert '"sicjax": "git+https://github.com/someone/cells"' in linked.cells[1].source
+    run_notebooks.link(linked, path.name, "https://forge.example/someone/cells")
+    assert "colab" not in linked.cells[0].source
+    run_notebooks.link(linked, path.name, "")
+    assert linked == without
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_writes_into_fresh_folders_only(path):
+    """So that a second run doesn't find what the first one left."""
+    source = "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
+    folders = re.findall(r"(?:\.train\(\w+|load_run\(), *([^,)]+)", source)
+    assert {*folders} <= {"workdir"}
+    assert not folders or "workdir = tempfile.mkdtemp()" in source
 
 
 def browse(address, profile):
@@ -291,7 +448,7 @@ def browse(address, profile):
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
-@pytest.mark.parametrize("page", ["index.html", "method/index.html", "notebooks/grow/index.html"])
+@pytest.mark.parametrize("page", ["index.html", "results/index.html", "notebooks/grow/index.html"])
 def test_pages_open_without_an_error(site, page, tmp_path):
     browse((site / page).as_uri(), tmp_path)
 
@@ -299,13 +456,16 @@ def test_pages_open_without_an_error(site, page, tmp_path):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_no_page_is_wider_than_a_phone_and_commands_are_not_cut(site, tmp_path):
     places = [path.relative_to(site).as_posix() for path in sorted(site.rglob("index.html"))]
+    tables = [place for place in places if re.match(r"results/.+/", place)]
+    places = [place for place in places if place not in tables[1:]]  # they are all of one kind
     frames = "".join(f'<iframe width="390" src="{place}"></iframe>' for place in places)
     (site / "phone.html").write_text(f"""<!doctype html><html><body>{frames}<script>
         addEventListener("load", () => {{
             const cut = (page, what) => [...page.querySelectorAll(what)].filter(
                 (part) => part.scrollWidth > part.clientWidth + 1);
             const wrong = [...document.querySelectorAll("iframe")].flatMap((frame) =>
-                cut(frame.contentDocument, "html, .language-bash code, .language-console code")
+                cut(frame.contentDocument,
+                    "html, :is(.language-bash, .language-console, .doc-signature) code")
                     .map((part) => `${{frame.getAttribute("src")}} ${{part.textContent.trim()}}`));
             document.body.textContent = `{len(places)} pages, too wide: ${{wrong.join("; ")}}`;
         }});
@@ -317,6 +477,24 @@ def test_no_page_is_wider_than_a_phone_and_commands_are_not_cut(site, tmp_path):
         server.shutdown()
     assert f"<body>{len(places)} pages, too wide: </body>" in shown
     assert len(places) > len(PAGES)
+
+
+def test_signatures_are_broken_into_lines(site):
+    """None is wider than its box on a screen either: the reference has 80 columns."""
+    page = (site / "api" / "index.html").read_text()
+    signatures = re.findall(r'<div class="[^"]*doc-signature[^"]*">(.*?)</div>', page, re.DOTALL)
+    lines = [html.unescape(re.sub("<[^>]+>", "", one)) for one in signatures]
+    assert len(lines) > 30
+    assert max(len(line) for one in lines for line in one.splitlines()) <= 80
+
+
+def test_home_has_the_picture_and_results_their_figures(site):
+    def pictures(page):
+        found = [place for tag, place in Links(page).links if tag == "img"]
+        return [Path(place).name for place in found]
+
+    assert "quick_ratemaps_3m_seed0.png" in pictures(site / "index.html")
+    assert len(pictures(site / "results" / "index.html")) >= 5
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

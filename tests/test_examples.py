@@ -11,7 +11,7 @@ import pytest
 import sicjax
 
 README = Path(__file__).parent.parent / "README.md"
-
+DOCS = README.parent / "docs"
 
 MODULES = (
     "analysis.modules", "analysis.ratemaps", "analysis.recordings", "analysis.torus",
@@ -43,18 +43,24 @@ def test_every_public_name_is_documented():
     assert with_examples == set(MODULES)
 
 
-def test_readme_notebook(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tiny_config.data.trajectory_length = 60
-    sicjax.train(tiny_config, "runs/quick")
+def test_readme_is_short():
+    """Words outside code blocks; of tables their cells, of a link its text and its address."""
+    text = re.sub(r"^```.*?^```", "", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    words = [word for word in text.split() if re.search(r"\w", word)]
+    assert 500 < len(words) < 1000
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    names: dict = {}
-    exec(code, names)
-    assert names["states"].shape == (32, 60, 8)
-    assert names["gradient"].shape == names["states"].shape
-    assert names["maps"].ratemaps.shape == (8, 50, 50)
-    assert names["maps"].occupancy.min() >= 20
-    assert names["loss"] > 0
+    assert len([line for line in code.splitlines() if line.strip()]) <= 14
+    for name in ("load_config", "load_pretrained", "score_recording"):
+        assert f"sicjax.{name}(" in code
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "index.md", DOCS / "results.md"])
+def test_every_figure_says_what_to_look_at(page):
+    paragraphs = page.read_text().split("\n\n")
+    figures = [k for k, paragraph in enumerate(paragraphs) if paragraph.startswith("![")]
+    assert figures
+    for k in figures:
+        assert paragraphs[k + 1].startswith("*What to look at: "), paragraphs[k]
 
 
 def test_readme_holds_the_two_commands_on_a_line_each():
