@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.report.evaluate import evaluate
-from sicjax.report.figures import SHEETS, draw
+from sicjax.report.evaluate import Mapped, evaluate, second_thread
+from sicjax.report.figures import SHEETS, draw, first_picture
 from sicjax.report.page import render
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import (
@@ -44,6 +45,7 @@ def write_report(
     recorded_note: str | None = None,
     variant: str = "default",
     torus_rolls: int = 0,
+    first: str | os.PathLike | None = None,
 ) -> Path:
     """Evaluate a network and write its report.
 
@@ -60,6 +62,8 @@ def write_report(
         variant: name of the settings that the network was trained with.
         torus_rolls: size of the null of each module's torus test, minutes for 20; 0 for none, and
             so no verdict.
+        first: a file beside the folder for a first picture, which is written, whole, seconds after
+            the call, and named on standard output: the maps that verdicts will come from.
 
     Returns:
         Path of report.html.
@@ -68,7 +72,8 @@ def write_report(
         OSError: the folder can't be written.
     """
     folder = Path(folder)
-    evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls)
+    show = None if first is None else partial(show_first, Path(first))
+    evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls, show=show)
     summary = summarise(run, evaluation, variant)
     figures = draw(run, evaluation, metrics, frames)
     with replacing(folder) as place:
@@ -78,7 +83,7 @@ def write_report(
         rows = unit_rows(evaluation)
         write_csv(place / "units.csv", list(rows[0]), rows)
         write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(evaluation))
-        pictures = {name: _save(figure, place / f"{name}.png") for name, figure in figures.items()}
+        pictures = _save_all(figures, place)
         page = render(run, summary, evaluation, pictures, recorded_note)
         (place / "report.html").write_text(page, encoding="utf-8")
     return folder / "report.html"
@@ -104,14 +109,37 @@ def _write_maps(path: Path, maps: RateMaps) -> None:
     np.savez_compressed(path, **single._asdict())
 
 
-def _save(figure: Figure, path: Path) -> bytes:
-    """Write a figure as PNG, and return the file; sheets get 256 colours, which halves them."""
+def show_first(path: Path, mapped: Mapped) -> None:
+    """Write the first picture; whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_bytes(_pack(_paint(first_picture(mapped)), few_colours=True))
+    print(f"first picture: {unfinished.replace(path)}", flush=True)
+
+
+def _save_all(figures: Mapping[str, Figure], place: Path) -> dict[str, bytes]:
+    """Write figures as PNG, and return the files; sheets get 256 colours, which halves them."""
+    with second_thread() as submit:  # packs pictures while this one draws the next
+        packed = {
+            name: submit(_pack, _paint(figure), name.startswith(SHEETS))
+            for name, figure in figures.items()
+        }
+        files = {name: picture.result() for name, picture in packed.items()}
+    for name, file in files.items():
+        (place / f"{name}.png").write_bytes(file)
+    return files
+
+
+def _paint(figure: Figure) -> Image.Image:
     raw = io.BytesIO()
-    figure.savefig(raw, format="png", dpi=DPI, facecolor="white")
-    picture = Image.open(raw).convert("RGB")
-    if path.name.startswith(SHEETS):
+    figure.savefig(raw, format="rgba", dpi=DPI, facecolor="white")
+    width, height = (int(inches * DPI) for inches in figure.get_size_inches())
+    return Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB")
+
+
+def _pack(picture: Image.Image, few_colours: bool) -> bytes:
+    if few_colours:
         picture = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     picture.save(packed, "PNG", optimize=True)
-    path.write_bytes(packed.getvalue())
     return packed.getvalue()
