@@ -1,6 +1,6 @@
 """How long one training step takes, beside the straightforward one and beside its matrix products.
 
-    python -m experiments.benchmark [--json] [--config=FILE] [--scaling]
+    python -m experiments.benchmark [--json] [--config=FILE] [--scaling] [--estimate]
 
 Measured interleaved in one process, medians of repeats: (a) our whole step: sampling, forward,
 backward, clip, AdamW; (b) the straightforward step of `experiments.naive`; (c) the two dense
@@ -8,6 +8,8 @@ products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N]
 `jnp` call. Without --config: paper scale (B 130, T 60, N 128, H 256), one network.
 --scaling: time and peak memory of our step against B, N and P, and on a CPU against the devices
 that its cores are taken for, each in a process of its own.
+--estimate: what a step should cost on accelerators, on paper (`experiments.accelerators`), written
+to experiments/results/accelerators.md.
 """
 
 import contextlib
@@ -25,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from experiments.accelerators import write_estimate
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
 from sicjax.config import ConfigError
@@ -198,6 +201,9 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and print; returns the exit code."""
     if "--step-alone" in arguments:
         print(json.dumps(step_alone(from_json(sys.stdin.read()))))
+        return 0
+    if "--estimate" in arguments:
+        print(write_estimate())
         return 0
     files = [text.removeprefix("--config=") for text in arguments if text.startswith("--config=")]
     try:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -16,13 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import changed, default
 from sicjax.report import animations, dynamics, evaluate
 from sicjax.report import folder as folder_room
 from sicjax.report.figures import display_order, examples, module_groups, relation_figures
-from sicjax.report.folder import replacing, write_report
+from sicjax.report.folder import replacing, show_first, write_report
 from sicjax.report.index import write_index
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import relation_summary, steps_position_holds
@@ -410,6 +412,37 @@ def test_a_sheet_without_grid_cells_has_no_other_units():
     assert [name for name, _ in module_groups(found, np.arange(4))] == [
         "Grid cells of no module", "Other active units",
     ]  # fmt: skip
+
+
+def test_first_picture_stands_before_anything_else_is_measured(run, tmp_path, monkeypatch, capsys):
+    """Whole and named on one line, while of the report itself nothing can be seen yet."""
+
+    class StoppedError(Exception):
+        pass
+
+    def judge(maps):
+        assert [entry.name for entry in tmp_path.iterdir()] == ["first.png"]
+        assert capsys.readouterr().out == f"first picture: {tmp_path / 'first.png'}\n"
+        raise StoppedError
+
+    monkeypatch.setattr(evaluate, "_judge", judge)
+    with pytest.raises(StoppedError):
+        write_report(run, tmp_path / "network_002", metrics=[], first=tmp_path / "first.png")
+    Image.open(tmp_path / "first.png").verify()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["first.png"]
+
+
+def test_a_kill_leaves_the_old_first_picture(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "first.png"
+    path.write_text("old")
+    monkeypatch.setattr(Path, "replace", killed)
+    maps = RateMaps(known_maps(2.0), None, 2.0, None, None)
+    with pytest.raises(KeyboardInterrupt):
+        show_first(path, evaluate.Mapped(maps, score_ratemaps(maps.ratemaps, 2.0), 2000, 0.06))
+    assert path.read_text() == "old"
 
 
 def test_index_links_every_network(written):

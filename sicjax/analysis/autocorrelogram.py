@@ -40,32 +40,49 @@ def autocorrelogram(ratemaps: ArrayLike, *, min_overlap: int = 20) -> np.ndarray
     turn = _turn_to_the_middle(rows, columns, padded).astype(np.result_type(maps, np.complex64))
 
     def correlate(copy: np.ndarray, *shifted: np.ndarray) -> list[np.ndarray]:
-        conjugate = turn * np.conj(fft.rfft2(copy, s=padded))
-        products = (conjugate * fft.rfft2(other, s=padded) for other in shifted)
+        spectrum = fft.rfft2(copy, s=padded)
+        conjugate = turn * np.conj(spectrum)
+        products = (
+            (spectrum if other is copy else fft.rfft2(other, s=padded)) * conjugate
+            for other in shifted
+        )
         window = (..., slice(2 * rows - 1), slice(2 * columns - 1))
         return [fft.irfft2(product, s=padded)[window] for product in products]
 
     (product,) = correlate(values, values)
     if visited.all():  # sums over rectangles, which a running sum gives at once
-        one = np.ones(maps.shape[-2:], maps.dtype)  # every map's count is the same
-        count, total, square = (_rectangle_sums(a) for a in (one, values, values**2))
+        count = np.outer(*(_overlaps(number, maps.dtype) for number in (rows, columns)))
+        total, square = _rectangle_sums(np.stack([values, values**2]))
     else:
         weight = visited.astype(maps.dtype)
         count, total, square = correlate(weight, weight, values, values**2)
-    half = _pearson(np.rint(count), total, square, product, min_overlap)
+        count = np.rint(count)
+    half = _pearson(count, total, square, product, min_overlap)
     return np.concatenate([half[..., :0:-1, ::-1], half], axis=-2)
 
 
+def _overlaps(number: int, dtype: np.dtype) -> np.ndarray:
+    """Return how many of a row's bins overlap with its copy's at each lag [2 number - 1]."""
+    return number - np.abs(np.arange(1 - number, number, dtype=dtype))
+
+
 def _rectangle_sums(values: np.ndarray) -> np.ndarray:
-    """Return the sum [..., 2y - 1, 2x - 1] over the overlap at each lag, of the copy at +lag."""
+    """Return the sum [..., 2y - 1, 2x - 1] over the overlap at each lag, of the copy at +lag.
+
+    A copy at lag d < 0 overlaps with its first n + d bins, at d >= 0 with its last n - d. Running
+    sums add whole rows at once, which `np.cumsum` along any axis but the last doesn't.
+    """
     sums = values
-    for axis in (
-        -2,
-        -1,
-    ):  # a copy at lag d < 0 overlaps with its first n + d bins, at d >= 0 its last
-        first = np.take(np.cumsum(sums, axis=axis), range(values.shape[axis] - 1), axis=axis)
-        last = np.flip(np.cumsum(np.flip(sums, axis=axis), axis=axis), axis=axis)
-        sums = np.concatenate([first, last], axis=axis)
+    for axis in (-2, -1):
+        bins = np.moveaxis(sums, axis, 0)
+        n = len(bins)
+        running = np.empty((2 * n - 1, *bins.shape[1:]), values.dtype)
+        running[0], running[-1] = bins[0], bins[-1]
+        for k in range(1, n - 1):
+            np.add(running[k - 1], bins[k], out=running[k])
+        for k in range(n - 2, -1, -1):
+            np.add(running[n + k], bins[k], out=running[n - 1 + k])
+        sums = np.moveaxis(running, 0, axis)
     return sums
 
 

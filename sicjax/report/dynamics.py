@@ -93,8 +93,8 @@ def measure_dynamics(run: Run, walked: Walked, modules: Modules, maps: RateMaps)
     """
     lattices, members = modules.lattice, modules.members
     several = len(members) > 1
-    initial = make_init(run.config, run.method)(jnp.uint32(run.seed)).parameters
-    untrained = dataclasses.replace(run, parameters=initial)
+    init = jax.jit(make_init(run.config, run.method))  # one program, not one for each operation
+    untrained = dataclasses.replace(run, parameters=init(jnp.uint32(run.seed)).parameters)
     few = walked.steps[:MANIFOLD_WALKS]
     again = Walked(few, walked.positions[: len(few)], np.asarray(untrained.rollout(few)))
     return Dynamics(

@@ -158,19 +158,26 @@ class Evaluation(Judged):
         return self.long[self.verdict_box_m]
 
 
-def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 0) -> Evaluation:
+def evaluate(
+    run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 0,
+    show: Callable[[Mapped], None] | None = None,
+) -> Evaluation:  # fmt: skip
     """Measure a network on smooth walks and along a recorded path.
 
     Args:
         run: the network.
         recorded_path: a walk with leaves [T, 2], or none.
         torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict.
+        show: called with the maps that verdicts will come from, before anything else is measured.
     """
     verdict_box = run.config.evaluation.verdict_box
     boxes = sorted({*BOXES_M, verdict_box})
-    with _second_thread() as submit:  # scores maps while this one draws the next
+    with second_thread() as submit:  # scores maps while this one draws the next
+        usual = MEAN_SPEED * run.config.data.max_velocity
         verdict = _map(run, submit, verdict_box)
-        judged = submit(judge, verdict[0], torus_rolls)
+        if show is not None:
+            show(Mapped(*_scored(verdict), WALK_STEPS, usual))
+        judged = submit(judge, verdict[0])
         drawn = {box: verdict if box == verdict_box else _map(run, submit, box) for box in boxes}
         brief = {box: _map(run, submit, box, steps=SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
         other = {name: _map(run, submit, BOXES_M[0], speed=SPEEDS[name]) for name in SPEEDS}
@@ -179,7 +186,6 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         near_start = brief[SHORT_BOXES_M[0]][0]
         path_integration = _path_integration(run, near_start, wide)
         largest = run.config.data.max_velocity
-        usual = MEAN_SPEED * largest
         long = {box: Mapped(*_scored(drawn[box]), WALK_STEPS, usual) for box in boxes}
         short = {
             box: Mapped(*_scored(pair), SHORT_WALK_STEPS, usual, "short")
@@ -193,8 +199,10 @@ def evaluate(run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 
         path = None
         if recorded_path is not None:
             path = _along(run, recorded_path, long, glanced["lattice"] != "")
-        units, modules, tori = judged.result()
+        units, modules = judged.result()
+        tested = submit(find_tori, verdict[0].ratemaps, modules, torus_rolls)
         dynamics = measure_dynamics(run, wide, modules, near_start)
+        tori = tested.result()
     return Evaluation(
         **glanced,
         long=long,
@@ -228,14 +236,12 @@ def glance(first: Mapped) -> dict[str, Any]:
     }
 
 
-def judge(maps: RateMaps, rolls: int) -> tuple[UnitAnalysis, Modules, tuple[TorusTest, ...]]:
-    """Say what units are, which modules they form, and whether those are tori."""
+def judge(maps: RateMaps) -> tuple[UnitAnalysis, Modules]:
+    """Say what units are, and which modules they form."""
     units = analyze_ratemaps(
         maps.ratemaps, maps.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
     )
-    modules = find_modules(units)
-    tori = (_torus(maps.ratemaps[members], rolls) for members in modules.members)
-    return units, modules, tuple(tori)
+    return units, find_modules(units)
 
 
 def median(values: np.ndarray) -> float:
@@ -245,7 +251,7 @@ def median(values: np.ndarray) -> float:
 
 
 @contextlib.contextmanager
-def _second_thread() -> Iterator[Callable[..., Future]]:
+def second_thread() -> Iterator[Callable[..., Future]]:
     """Give a function that has another thread call functions, one after another."""
     thread = ThreadPoolExecutor(1)
     try:
@@ -268,8 +274,14 @@ def _scored(pair: tuple[RateMaps, Future]) -> tuple[RateMaps, Scores]:
     return maps, scores.result()
 
 
-def _torus(ratemaps: np.ndarray, rolls: int) -> TorusTest:
-    return torus_test(ratemaps, num_shuffles=rolls, key=jax.random.key(0), num_landmarks=LANDMARKS)
+def find_tori(ratemaps: np.ndarray, modules: Modules, rolls: int) -> tuple[TorusTest, ...]:
+    """Say whether modules are tori."""
+    return tuple(
+        torus_test(
+            ratemaps[members], num_shuffles=rolls, key=jax.random.key(0), num_landmarks=LANDMARKS
+        )
+        for members in modules.members
+    )
 
 
 def _share_of_mean(ratemaps: np.ndarray, units: np.ndarray) -> float:

@@ -12,7 +12,12 @@ from matplotlib.figure import Figure
 
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
-from sicjax.analysis.kinds import GLANCE_HEXAGONAL, GLANCE_SQUARE, SILENT_PEAK
+from sicjax.analysis.kinds import (
+    GLANCE_HEXAGONAL,
+    GLANCE_SQUARE,
+    SILENT_PEAK,
+    active_units,
+)
 from sicjax.analysis.relations import ModuleDrifts, ModuleRelations
 from sicjax.analysis.waves import mean_power
 from sicjax.method import draw_batch, make_settings
@@ -75,6 +80,17 @@ def draw(
         figures["losses"] = plots.losses(metrics, fig=plots.blank_figure())
     figures["batch"] = _batch_figure(run)
     return figures
+
+
+def first_picture(mapped: Mapped) -> Figure:
+    """Draw the active units of the maps that decide, by falling 60-degree score."""
+    score, active = mapped.scores.grid_score, active_units(mapped.maps.ratemaps)
+    order = np.lexsort((-np.nan_to_num(score, nan=-9), ~active))[: max(int(active.sum()), 1)]
+    return plots.ratemap_sheet(
+        mapped.maps.ratemaps, mapped.maps.box_m, order=order, titles=_labels(score),
+        tops=_tops(mapped), title=mapped.title[0].upper() + mapped.title[1:],
+        fig=plots.blank_figure(),
+    )  # fmt: skip
 
 
 def display_order(evaluation: Judged) -> np.ndarray:
@@ -140,17 +156,21 @@ def rate_sheet(
     groups: Sequence[tuple[str, int]] | None = None,
 ) -> Figure:  # fmt: skip
     """Draw the maps of units, in an order and under headings."""
-    peaks = np.nanmax(mapped.maps.ratemaps, axis=(1, 2))
     return plots.ratemap_sheet(
         mapped.maps.ratemaps,
         mapped.maps.box_m,
         order=order,
         titles=_titles(mapped, evaluation),
-        tops=np.maximum(peaks, SILENT_PEAK),
+        tops=_tops(mapped),
         groups=groups,
         title=mapped.title[0].upper() + mapped.title[1:],
         fig=plots.blank_figure(),
     )
+
+
+def _tops(mapped: Mapped) -> np.ndarray:
+    """Return the rate [N] of the brightest colour of each map."""
+    return np.maximum(np.nanmax(mapped.maps.ratemaps, axis=(1, 2)), SILENT_PEAK)
 
 
 def correlogram_sheet(evaluation: Judged, units: np.ndarray) -> Figure:
@@ -171,10 +191,15 @@ def correlogram_sheet(evaluation: Judged, units: np.ndarray) -> Figure:
 def _titles(mapped: Mapped, evaluation: Judged) -> list[str]:
     """Return the unit and its score: s, the 90-degree score, of a square unit; g of any other."""
     square = evaluation.lattice == "square"
-    scores = np.where(square, mapped.scores.square_score, mapped.scores.grid_score)
+    return _labels(np.where(square, mapped.scores.square_score, mapped.scores.grid_score), square)
+
+
+def _labels(scores: np.ndarray, square: np.ndarray | None = None) -> list[str]:
+    """Return each unit and its score [N]; s for those that are square, g for any other."""
+    letters = np.where(np.zeros(len(scores), bool) if square is None else square, "s", "g")
     texts = np.where(np.isfinite(scores), [f" {score:.2f}" for score in scores], "")
     return [
-        f"u{n}" + (f"  {'s' if square[n] else 'g'}{text}".replace("-", "−") if text else "")
+        f"u{n}" + (f"  {letters[n]}{text}".replace("-", "−") if text else "")
         for n, text in enumerate(texts)
     ]
 

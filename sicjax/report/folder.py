@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.report.animations import animate
-from sicjax.report.evaluate import Judged, evaluate
-from sicjax.report.figures import SHEETS, draw
+from sicjax.report.evaluate import Judged, Mapped, evaluate, second_thread
+from sicjax.report.figures import SHEETS, draw, first_picture
 from sicjax.report.page import render
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import (
@@ -46,6 +47,7 @@ def write_report(
     variant: str = "default",
     torus_rolls: int = 0,
     animations: bool = False,
+    first: str | os.PathLike | None = None,
 ) -> Path:
     """Evaluate a network and write its report.
 
@@ -63,6 +65,8 @@ def write_report(
         torus_rolls: size of the null of each module's torus test, minutes for 20; 0 for none, and
             so no verdict.
         animations: draw what moves, too, which takes a few seconds.
+        first: a file beside the folder for a first picture, which is written, whole, seconds after
+            the call, and named on standard output: the maps that verdicts will come from.
 
     Returns:
         Path of report.html.
@@ -71,7 +75,8 @@ def write_report(
         OSError: the folder can't be written.
     """
     folder = Path(folder)
-    evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls)
+    show = None if first is None else partial(show_first, Path(first))
+    evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls, show=show)
     summary = summarise(run, evaluation, variant)
     figures = draw(run, evaluation, metrics, frames)
 
@@ -115,7 +120,7 @@ def write_folder(
         rows = unit_rows(judged)
         write_csv(place / "units.csv", list(rows[0]), rows)
         write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(judged))
-        pictures = {name: _save(figure, place / f"{name}.png") for name, figure in figures.items()}
+        pictures = _save_all(figures, place)
         (place / "report.html").write_text(page(pictures), encoding="utf-8")
     return pictures
 
@@ -147,14 +152,37 @@ def _write_maps(path: Path, maps: RateMaps) -> None:
     np.savez_compressed(path, **single._asdict())
 
 
-def _save(figure: Figure, path: Path) -> bytes:
-    """Write a figure as PNG, and return the file; sheets get 256 colours, which halves them."""
+def show_first(path: Path, mapped: Mapped) -> None:
+    """Write the first picture; whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_bytes(_pack(_paint(first_picture(mapped)), few_colours=True))
+    print(f"first picture: {unfinished.replace(path)}", flush=True)
+
+
+def _save_all(figures: Mapping[str, Figure], place: Path) -> dict[str, bytes]:
+    """Write figures as PNG, and return the files; sheets get 256 colours, which halves them."""
+    with second_thread() as submit:  # packs pictures while this one draws the next
+        packed = {
+            name: submit(_pack, _paint(figure), name.startswith(SHEETS))
+            for name, figure in figures.items()
+        }
+        files = {name: picture.result() for name, picture in packed.items()}
+    for name, file in files.items():
+        (place / f"{name}.png").write_bytes(file)
+    return files
+
+
+def _paint(figure: Figure) -> Image.Image:
     raw = io.BytesIO()
-    figure.savefig(raw, format="png", dpi=DPI, facecolor="white")
-    picture = Image.open(raw).convert("RGB")
-    if path.name.startswith(SHEETS):
+    figure.savefig(raw, format="rgba", dpi=DPI, facecolor="white")
+    width, height = (int(inches * DPI) for inches in figure.get_size_inches())
+    return Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB")
+
+
+def _pack(picture: Image.Image, few_colours: bool) -> bytes:
+    if few_colours:
         picture = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     picture.save(packed, "PNG", optimize=True)
-    path.write_bytes(packed.getvalue())
     return packed.getvalue()

@@ -23,7 +23,15 @@ from sicjax.analysis.relations import (
     measure_drifts,
     relate_modules,
 )
-from sicjax.report.evaluate import SAMPLES, Judged, Mapped, glance, judge, median_correlation
+from sicjax.report.evaluate import (
+    SAMPLES,
+    Judged,
+    Mapped,
+    find_tori,
+    glance,
+    judge,
+    median_correlation,
+)
 
 FEWEST_BINS = 100  # that were visited: of fewer, nothing is told
 FEWEST_WALKS = 20  # for how modules drift: the chance of a correlation is told to one in so many
@@ -106,7 +114,8 @@ def measure(
     given = Given(maps, score_ratemaps(maps.ratemaps, side), length, float(mean_speed))
     glanced = glance(given)
     active = glanced["active"]
-    units, modules, tori = judge(maps, torus_rolls)
+    units, modules = judge(maps)
+    tori = find_tori(maps.ratemaps, modules, torus_rolls)
     lattices = modules.lattice if len(modules.members) > 1 else None
     halves = [mapped(part).ratemaps[active] for part in _halves(length)]
     return Activity(

@@ -83,9 +83,11 @@ def recorded_walk(config: ConfigDict) -> tuple[Walk | None, str]:
 
 def _write_report(run: Run, workdir: Path) -> Path:
     recorded, note = recorded_walk(run.config)
+    report = workdir / "report"
     return write_report(
         run,
-        workdir / "report" / f"network_{run.network:03d}",
+        report / f"network_{run.network:03d}",
+        first=report / f"first_picture_{run.network:03d}.png",
         metrics=read_metrics(workdir / "metrics.jsonl", network=run.network),
         frames=snapshots.load(workdir, run.network),
         recorded_path=recorded,
