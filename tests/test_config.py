@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from sicjax import config as C
 from sicjax.config import ConfigError
+from sicjax.fields import FIELDS
 from sicjax.population import members, of_variant
 from sicjax.recipes import describe_configs, from_json, load_config, to_json
 
@@ -159,7 +160,7 @@ def test_values_out_of_range_are_refused(name, text):
 
 
 @given(
-    name=st.sampled_from(sorted(C.FIELDS)),
+    name=st.sampled_from(sorted(FIELDS)),
     value=st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=5), st.booleans()),
 )
 def test_any_value_is_either_right_or_refused_in_one_line(name, value):
@@ -174,7 +175,7 @@ def test_any_value_is_either_right_or_refused_in_one_line(name, value):
         assert str(error).startswith(name)  # noqa: PT017
         assert "\n" not in str(error)  # noqa: PT017
     else:
-        assert C.FIELDS[name].rule.holds(value)
+        assert FIELDS[name].rule.holds(value)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_config_files_that_cannot_be_used(tmp_path, text, message):
 
 def test_every_field_is_described():
     text = C.describe()
-    for name, field in C.FIELDS.items():
+    for name, field in FIELDS.items():
         assert f"{name}=" in text
         assert field.source in ("paper", "inferred", "ours")
         assert field.meaning

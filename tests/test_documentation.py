@@ -29,6 +29,7 @@ import pytest
 import sicjax
 from experiments import run_notebooks
 from sicjax import config as C
+from sicjax.fields import FIELDS
 from sicjax.main import PROCESS_FLAGS, parse
 from sicjax.report import evaluate
 
@@ -316,7 +317,7 @@ def test_equations_fields_and_figures_are_on_the_site(site):
     assert method.count("<math") > 15
     assert "arithmatex" not in method
     settings = (site / "settings" / "index.html").read_text()
-    assert all(f"<code>{name}</code>" in settings for name in C.FIELDS)
+    assert all(f"<code>{name}</code>" in settings for name in FIELDS)
     for path in NOTEBOOKS:
         assert "<img" in (site / "notebooks" / path.stem / "index.html").read_text()
 

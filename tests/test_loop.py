@@ -24,6 +24,7 @@ import sicjax
 from sicjax import config as C
 from sicjax import loop
 from sicjax.config import ConfigError
+from sicjax.fields import FIELDS, FRACTION, NOT_NEGATIVE, POSITIVE, STAGED
 from sicjax.loop import NonFiniteError, train
 from sicjax.main import main
 from sicjax.monitor import Monitor, read_events, read_metrics
@@ -188,7 +189,7 @@ def test_sizes_beyond_any_device_are_named_before_anything_is_made(
     assert time.monotonic() - began < 5
     assert not (tmp_path / "run").exists()
     staged = {"long": {"num_steps": 6, field: value}}
-    if field in C.STAGED:
+    if field in STAGED:
         with pytest.raises(ConfigError, match=rf"^stages\['long'\]: {field}={value}: too large"):
             train(C.changed(tiny_config, {"stages": staged}))
 
@@ -504,11 +505,11 @@ def wrong_values():
         str: ["no such choice", "NETWORKS ", "0"],
         dict: ["", "{", "[]", "3", '{"a": 1}', '{"a": {"loss.capasity": 1}}', '{"": {}}'],
     }
-    fields = [name for name in C.FIELDS if name != "evaluation.recorded_path"]
+    fields = [name for name in FIELDS if name != "evaluation.recorded_path"]
     known = st.sampled_from(fields).flatmap(
-        lambda name: st.tuples(st.just(name), st.sampled_from(junk[type(C.FIELDS[name].default)]))
+        lambda name: st.tuples(st.just(name), st.sampled_from(junk[type(FIELDS[name].default)]))
     )
-    negative = [n for n in fields if C.FIELDS[n].rule in (C.POSITIVE, C.NOT_NEGATIVE, C.FRACTION)]
+    negative = [n for n in fields if FIELDS[n].rule in (POSITIVE, NOT_NEGATIVE, FRACTION)]
     below = st.tuples(st.sampled_from(negative), st.floats(-1e30, -1e-30).map(str))
     misspelt = st.tuples(st.sampled_from(fields).map(lambda name: name + "s"), st.just("1"))
     other = st.tuples(st.text("abc.xyz\n", min_size=1).map(lambda t: "q" + t), st.just("1"))
