@@ -172,7 +172,7 @@ def _one_pass(
     positions = jnp.where(jnp.isnan(positions).any(axis=1, keepdims=True), jnp.nan, positions)
     order = jnp.argsort(positions[:, 0])
     # Distances don't change when the mean is subtracted, and their rounding errors shrink.
-    centred = (states - jnp.mean(states, axis=0))[order] / sigma_g
+    centred = (states - jnp.mean(states, axis=0, keepdims=True))[order] / sigma_g
     tiles = _make_tiles(centred, positions[order], sigma_x, split, branch)
 
     num_far, num_near = split.total(_count_pairs(tiles, sigma_x, branch))
@@ -280,7 +280,7 @@ def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, br
     )  # fmt: skip
     # Separation depends on states / sigma_g alone, invariance is quadratic in the states; by
     # Euler's theorem states . gradient is -sigma_g d/d sigma_g of one plus twice the other.
-    radial = jnp.sum((states - jnp.mean(states, axis=0)) * gradient)
+    radial = jnp.sum((states - jnp.mean(states, axis=0, keepdims=True)) * gradient)
     sigma_g_gradient = (2 * weights[1] * shares[1] - radial) / sigma_g
     zeros = jnp.zeros_like(positions), jnp.zeros_like(sigma_x)
     return (total, terms), (gradient, *zeros, sigma_g_gradient, shares)
