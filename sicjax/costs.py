@@ -9,6 +9,7 @@ import jax
 from sicjax import parallel
 from sicjax.config import ConfigError, flatten
 from sicjax.fields import FIELDS
+from sicjax.pairs import most_shares
 from sicjax.parallel import Layout
 from sicjax.population import Population, Stage
 from sicjax.training import Dispatch
@@ -81,11 +82,17 @@ def check_sizes(values: Mapping[str, Any], *, own_transition: bool = False) -> N
         ConfigError: naming the field that is too large.
     """
     number = values["num_networks"] * max(len(values["variants"]), 1)
-    layout = parallel.make_layout(number, values["parallel"])
+    stages = {
+        stage: {**values, **flatten(fields)}
+        for stage, fields in (values["stages"] or {"": {}}).items()
+    }
+    states = max(
+        own["data.num_trajectories"] * own["data.trajectory_length"] for own in stages.values()
+    )
+    layout = parallel.make_layout(number, values["parallel"], most=most_shares(states))
     limit = parallel.device_limit(layout) or ADDRESSABLE
     has = f"each of {len(layout.devices)} device(s) has {_size(limit)}"
-    for stage, fields in (values["stages"] or {"": {}}).items():
-        own = {**values, **flatten(fields)}
+    for stage, own in stages.items():
         where = f"stages[{stage!r}]: " if stage else ""
         need = sum(_least_bytes(own, own_transition))
         if need > limit:

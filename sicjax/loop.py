@@ -33,6 +33,7 @@ from sicjax.config import ConfigError, check_kind, flatten, validate
 from sicjax.costs import check_memory, check_sizes, describe_cost
 from sicjax.method import PAPER, Method, check_is, check_method, check_recorded, record
 from sicjax.monitor import Monitor, duration
+from sicjax.pairs import most_shares
 from sicjax.parallel import Layout
 from sicjax.population import Population, Stage
 from sicjax.recipes import to_json
@@ -103,7 +104,11 @@ def train(
             _claim(folder, config, method, held)
         config = workdir_module.settled(config, folder)
         population = Population(config, method)
-        layout = parallel.make_layout(len(population), config.parallel)
+        most = max(
+            most_shares(data.num_trajectories * data.trajectory_length)
+            for data in (stage.config.data for stage in population.stages)
+        )
+        layout = parallel.make_layout(len(population), config.parallel, most=most)
         training = _Training(
             population, layout, folder, signals, _step_to_start_from(folder, config)
         )

@@ -177,8 +177,9 @@ class Layout:
 
 
 def make_layout(
-    num_networks: int, parallel: str = "networks", devices: int | None = None
-) -> Layout:
+    num_networks: int, parallel: str = "networks", devices: int | None = None,
+    most: int | None = None,
+) -> Layout:  # fmt: skip
     """The layout of a population.
 
     Args:
@@ -192,9 +193,12 @@ def make_layout(
     found = all_devices()
     batch = parallel == "batch" or (parallel == "auto" and num_networks < len(found))
     if devices is None:
-        alone = jax.process_count() == 1 and not batch
-        wanted = max(num_networks, 2 if found[0].platform == "cpu" else 1)
-        devices = min(len(found), wanted) if alone else len(found)
+        on_cpu, wanted = found[0].platform == "cpu", len(found)
+        if not batch:
+            wanted = max(num_networks, 2 if on_cpu else 1)
+        elif on_cpu and most is not None:
+            wanted = most
+        devices = min(len(found), wanted) if jax.process_count() == 1 else len(found)
     return Layout(num_networks, tuple(found[:devices]), batch and devices > 1)
 
 

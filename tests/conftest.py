@@ -1,5 +1,6 @@
 """Settings for all tests: two fake CPU devices, and no surprises from JAX."""
 
+import contextlib
 import gc
 import os
 
@@ -23,6 +24,20 @@ def programs_are_let_go():
     yield
     jax.clear_caches()
     gc.collect()
+
+
+MATHS = {
+    "test_accelerators", "test_conformal_isometry", "test_losses", "test_model", "test_naive",
+    "test_trajectories", "test_training",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def axes_are_written_down(request):
+    """The mathematics broadcasts over axes that are there; a user's own parts may do else."""
+    strict = request.module.__name__.rpartition(".")[2] in MATHS
+    with jax.numpy_rank_promotion("raise") if strict else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from sicjax import parallel
 from sicjax.config import ConfigError
 from sicjax.loop import train
 from sicjax.method import make_settings
+from sicjax.pairs import most_shares
 from sicjax.parallel import make_layout
 from sicjax.population import Population
 from sicjax.training import Dispatch, make_init, make_loss, start
@@ -109,6 +111,44 @@ def test_networks_do_not_talk_and_masked_ones_change_nothing(tiny_config):
 def test_auto_leaves_no_device_idle(number, batch):
     layout = make_layout(number, "auto")
     assert (layout.batch, len(layout.devices)) == (batch, 2)
+
+
+@pytest.mark.parametrize(
+    ("platform", "number", "mode", "wanted"),
+    [
+        ("cpu", 1, "batch", 13),
+        ("cpu", 1, "auto", 13),
+        ("cpu", 60, "networks", 60),
+        ("cpu", 100, "auto", 64),
+        ("gpu", 1, "batch", 64),
+    ],
+)
+def test_a_batch_takes_no_more_cores_than_help(monkeypatch, platform, number, mode, wanted):
+    """M = 1,920 makes 55 pairs of tiles; four a device are worth one."""
+    found = [SimpleNamespace(platform=platform, id=k) for k in range(64)]
+    monkeypatch.setattr(parallel, "all_devices", lambda: found)
+    layout = make_layout(number, mode, most=most_shares(1920))
+    assert layout.devices == tuple(found[:wanted])
+    assert most_shares(24) == 2
+    assert most_shares(7800) > 100
+
+
+def test_a_run_asks_for_as_many_devices_as_its_largest_stage_can_use(tiny_config, monkeypatch):
+    asked = []
+
+    def layout(*given, most):
+        asked.append(most)
+        return make_layout(*given, most=most)
+
+    monkeypatch.setattr(parallel, "make_layout", layout)
+    tiny_config.num_steps = 2
+    tiny_config.stages = {
+        "small": {"num_steps": 1, "data": {"num_trajectories": 2}},
+        "large": {"num_steps": 1, "data": {"num_trajectories": 50}},
+    }
+    train(tiny_config)
+    assert asked == [most_shares(50 * 6)] * 2
+    assert asked[0] > most_shares(2 * 6)
 
 
 @pytest.mark.parametrize(

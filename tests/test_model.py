@@ -72,7 +72,9 @@ def make(num_units=6, trajectory_length=8, num_trajectories=5, dtype=jnp.float64
         jax.random.key(0), num_trajectories=num_trajectories, trajectory_length=trajectory_length
     )
     shape = (trajectory_length, num_units, num_units)
-    transitions = jnp.eye(num_units) + 0.5 * jax.random.normal(jax.random.key(1), shape, dtype)
+    transitions = jnp.eye(num_units)[None] + 0.5 * jax.random.normal(
+        jax.random.key(1), shape, dtype
+    )
     return transitions, batch.order, sicjax.norm_relu(jnp.arange(1.0, num_units + 1, dtype=dtype))
 
 
@@ -135,8 +137,8 @@ def test_start_is_near_the_identity():
     parameters = network.init(jax.random.key(0), jnp.zeros(2))
     velocities = jax.random.uniform(jax.random.key(1), (20, 2), minval=-0.15, maxval=0.15)
     transitions = network.apply(parameters, velocities)
-    assert jnp.abs(transitions - jnp.eye(5)).max() < 0.2
-    assert (jnp.abs(transitions - jnp.eye(5)) > 0).any()
+    assert jnp.abs(transitions - jnp.eye(5)[None]).max() < 0.2
+    assert (jnp.abs(transitions - jnp.eye(5)[None]) > 0).any()
 
 
 def test_positive_start_has_no_silent_unit():
