@@ -194,7 +194,8 @@ def test_the_shapes_of_the_docstring_are_taken_and_no_others(function, scalars):
 def test_every_public_name_is_called_strangely():
     called = {name.removeprefix("plots.ratemap_sheet").partition(".")[0] or "plots" for name in
               storm_api.sound()}  # fmt: skip
-    assert called == set(sicjax.__all__)
+    # It writes a folder in seconds; its wrong calls are in `test_wrong_calls`.
+    assert called == set(sicjax.__all__) - {"report_activity"}
 
 
 @pytest.mark.parametrize("name", [name for name in storm_api.sound() if name != "default_config"])

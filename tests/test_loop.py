@@ -389,7 +389,7 @@ def test_a_report_under_way_is_left_at_once(tmp_path):
             time.sleep(60)
 
         def slow(run, recorded_path=None, **_):
-            with evaluate._second_thread() as submit:
+            with evaluate.second_thread() as submit:
                 return submit(endless).result()
 
         folder.evaluate = slow

@@ -90,9 +90,14 @@ except KeyboardInterrupt:
     time.sleep(0.5)
     print("|done", file=sys.stderr)
 """
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, "-c", QUIET + script])
+    terminal, inside = pty.openpty()
+    # Its own by TIOCSCTTY: a fork of this process, whose JAX has threads, is warned of.
+    owned = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    child = subprocess.Popen(
+        [sys.executable, "-c", owned + QUIET + script],
+        stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
+    )  # fmt: skip
+    os.close(inside)
     heard = b""
     try:
         while b"done" not in heard:
@@ -100,7 +105,7 @@ except KeyboardInterrupt:
             if heard.endswith(b"True\r\n"):
                 os.write(terminal, b"\x03")
     finally:
-        os.waitpid(child, 0)
+        child.wait()
         os.close(terminal)
     assert heard.replace(b"^C", b"") == b"True\r\nafter Ctrl-C\r\nunfinished|done\r\n"
 

@@ -379,7 +379,7 @@ def test_a_run_of_a_few_steps_is_told_as_one():
         " explains half of a unit's variance."
     )
     summary["failure"] = "network 0: weights is not finite at step 0"
-    words = headline(summary, SimpleNamespace(path_integration=edges))
+    words = headline(summary, found)
     assert not [sentence for sentence in words if "lattices form" in sentence]
 
 
@@ -425,7 +425,7 @@ def test_first_picture_stands_before_anything_else_is_measured(run, tmp_path, mo
         assert capsys.readouterr().out == f"first picture: {tmp_path / 'first.png'}\n"
         raise StoppedError
 
-    monkeypatch.setattr(evaluate, "_judge", judge)
+    monkeypatch.setattr(evaluate, "judge", judge)
     with pytest.raises(StoppedError):
         write_report(run, tmp_path / "network_002", metrics=[], first=tmp_path / "first.png")
     Image.open(tmp_path / "first.png").verify()
