@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jax
 
-# Seconds of compiling from which on a program is kept. JAX's default is 1; a report's programs, some
-# fifteen, take 0.3 to 0.9 each.
+# Seconds of compiling from which on a program is kept. JAX's default is 1; a report's programs,
+# some fifteen, take 0.3 to 0.9 each.
 KEPT_FROM_S = 0.2
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
