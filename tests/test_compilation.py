@@ -1,5 +1,6 @@
 """The cache of compiled programs."""
 
+import os
 import subprocess
 import sys
 import zlib
@@ -30,6 +31,23 @@ def test_a_truncated_entry_is_replaced(tmp_path):
     assert done.stdout == "0.0\n"
     for path, entry in entries.items():
         assert len(path.read_bytes()) == len(entry)
+
+
+def test_programs_of_a_report_are_kept_and_an_own_cache_is_left_alone(tmp_path):
+    code = (
+        "import sys, jax; from pathlib import Path; from sicjax.compilation import use_cache;"
+        " print(use_cache(Path(sys.argv[1])), end=' ');"
+        " print(jax.config.jax_persistent_cache_min_compile_time_secs)"
+    )
+    for own, said in (
+        ({}, f"{tmp_path} 0.2\n"),
+        ({"JAX_COMPILATION_CACHE_DIR": "/own"}, "/own 1.0\n"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], env={**os.environ, **own},
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.stdout == said
 
 
 def test_only_unreadable_entries_are_removed(tmp_path):

@@ -17,7 +17,7 @@ from sicjax.analysis.ratemaps import check_box, check_ratemaps
 # The ring runs from 0.5 to 1.5 periods: the six nearest fields whole, and not the central peak.
 RADII = np.linspace(0.5, 1.5, 16)
 ANGLES = np.deg2rad(np.arange(0, 180, 3))
-CHUNK = 16  # maps handled at once: large enough to vectorise, small enough to stay in cache
+CHUNK = 8  # maps handled at once: large enough to vectorise, small enough to stay in cache
 
 
 @dataclass(frozen=True)
