@@ -164,14 +164,19 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
     """
     try:
         for name, text in files.items():
-            temporary = folder / f"{name}.tmp"
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the name without the text
-            temporary.replace(folder / name)
+            write_whole(folder / name, text.encode())
     except OSError as error:
         raise cannot_write(folder, error) from None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place, which it then takes: it is whole, or as it was."""
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave the name without the content
+    unfinished.replace(path)
 
 
 def cannot_write(folder: Path, error: OSError) -> ConfigError:

@@ -32,6 +32,7 @@ from sicjax.report.summary import (
 )
 from sicjax.run import Run
 from sicjax.trajectories import Walk
+from sicjax.workdir import write_whole
 
 DPI = 120
 
@@ -86,11 +87,11 @@ def write_report(
     pictures = write_folder(folder, evaluation, summary, figures, lambda found: page(found, {}))
     if animations and (motions := animate(run, evaluation, frames)):
         for name, motion in motions.items():
-            _write_whole(folder / f"{name}.gif", motion.gif)
-            _write_whole(folder / f"{name}.png", motion.png)
+            write_whole(folder / f"{name}.gif", motion.gif)
+            write_whole(folder / f"{name}.png", motion.png)
         pictures |= {name: motion.png for name, motion in motions.items()}
         text = page(pictures, {name: motion.gif for name, motion in motions.items()})
-        _write_whole(folder / "report.html", text.encode())
+        write_whole(folder / "report.html", text.encode())
     return folder / "report.html"
 
 
@@ -139,13 +140,6 @@ def replacing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, which it then takes: it is whole, or as it was."""
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
-
-
 def _write_maps(path: Path, maps: RateMaps) -> None:
     """Write maps in the single precision that the network computed them in."""
     single = maps._replace(ratemaps=maps.ratemaps.astype(np.float32))
@@ -155,9 +149,8 @@ def _write_maps(path: Path, maps: RateMaps) -> None:
 def show_first(path: Path, mapped: Mapped) -> None:
     """Write the first picture; whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_bytes(_pack(_paint(first_picture(mapped)), few_colours=True))
-    print(f"first picture: {unfinished.replace(path)}", flush=True)
+    write_whole(path, _pack(_paint(first_picture(mapped)), few_colours=True))
+    print(f"first picture: {path}", flush=True)
 
 
 def _save_all(figures: Mapping[str, Figure], place: Path) -> dict[str, bytes]:

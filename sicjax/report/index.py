@@ -8,6 +8,7 @@ from typing import Any
 
 from sicjax.report.page import template
 from sicjax.report.verdict import betti_texts
+from sicjax.workdir import write_whole
 
 
 def write_index(folder: str | os.PathLike) -> Path:
@@ -31,9 +32,8 @@ def write_index(folder: str | os.PathLike) -> Path:
         raise FileNotFoundError(f"{folder}: holds no network_*/summary.json")
     rows = [_index_row(name, summary) for name, summary in summaries]
     page = template("index.html.j2").render(rows=rows, columns=list(rows[0]))
-    temporary = folder / ".index.html.new"
-    temporary.write_text(page, encoding="utf-8")
-    return temporary.replace(folder / "index.html")
+    write_whole(folder / "index.html", page.encode())
+    return folder / "index.html"
 
 
 def _index_row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Letters: N units. The maps are of the 2 m box, from a few walks of 250 steps, so
 a second or two; what is counted on them shows where a training is heading, and is no verdict.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from sicjax.analysis.kinds import active_units, lattices_at_a_glance
 from sicjax.analysis.modules import find_modules
 from sicjax.run import BIN_M, MEAN_SPEED, Run
 from sicjax.trajectories import smooth_walks
+from sicjax.workdir import write_whole
 
 BOX_M = 2.0
 WALKS, STEPS = 64, 250  # six visits of a bin
@@ -66,13 +68,12 @@ def save(workdir: Path, network: int, snapshot: Snapshot) -> None:
     """Keep a snapshot in a run's folder; whole, or not at all."""
     path = _folder(workdir, network) / f"{snapshot.step:09d}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        np.savez_compressed(
-            file, step=snapshot.step, ratemaps=snapshot.ratemaps.astype(np.float16),
-            lattice_fraction=snapshot.lattice_fraction, modules=snapshot.modules,
-        )  # fmt: skip
-    unfinished.replace(path)
+    packed = io.BytesIO()
+    np.savez_compressed(
+        packed, step=snapshot.step, ratemaps=snapshot.ratemaps.astype(np.float16),
+        lattice_fraction=snapshot.lattice_fraction, modules=snapshot.modules,
+    )  # fmt: skip
+    write_whole(path, packed.getvalue())
 
 
 def load(workdir: Path, network: int) -> list[Snapshot]:
