@@ -4,7 +4,7 @@ import copy
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -40,18 +40,16 @@ def default() -> ConfigDict:
     return config.lock()
 
 
-def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+def flatten(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted names to plain values, in the config's order; `variants` is one value."""
-
-    def walk(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        for key, value in node.items():
-            name = f"{prefix}{key}"
-            if isinstance(value, (Mapping, ConfigDict)) and name not in FIELDS:
-                yield from walk(value, f"{name}.")
-            else:
-                yield name, value
-
-    return dict(walk(config, ""))
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, (Mapping, ConfigDict)) and name not in FIELDS:
+            values |= flatten(value, f"{name}.")
+        else:
+            values[name] = value
+    return values
 
 
 def check_kind(config: Any, name: str = "config") -> None:

@@ -43,8 +43,9 @@ def of_variant(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         KeyError: there is no such variant.
     """
-    own = config.variants[variant] if config.variants or variant != "default" else {}
-    alone = changed(config, own)
+    if not config.variants and variant == "default":
+        return config.copy_and_resolve_references()
+    alone = changed(config, config.variants[variant])
     alone.variants = {}
     return alone
 

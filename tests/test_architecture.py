@@ -1,9 +1,13 @@
 """The house: imports go down only, and each library stays in its room."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
+
+import sicjax
 
 PACKAGE = Path(__file__).parent.parent / "sicjax"
 MODULES = sorted(
@@ -150,3 +154,23 @@ def test_pmap_and_collectives_live_in_parallel_alone():
     for module in MODULES:
         used = {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
         assert module == "parallel" or not used & names, module
+
+
+def test_following_config_through_train_takes_few_stays(tiny_config, tmp_path):
+    handed = set()
+
+    def profile(frame, event, _):
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(str(PACKAGE)):
+            names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            if any(isinstance(frame.f_locals.get(name), ConfigDict) for name in names):
+                handed.add((Path(code.co_filename).stem, code.co_name))
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        sicjax.train(tiny_config, tmp_path / "run")
+    finally:
+        sys.setprofile(before)
+    assert {("loop", "train"), ("training", "make_dispatch")} <= handed
+    assert len(handed) <= 25, sorted(handed)
