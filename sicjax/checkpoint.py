@@ -210,7 +210,7 @@ def set_aside(folder: Path, step: int) -> Path:
 
 
 def end_removals(folder: Path, *, keep: int, keep_every: int = 0) -> None:
-    """Remove what is left of checkpoints whose removal was cut short; else only a save would.
+    """Remove the checkpoints that a run was about to when it was killed; else only a save would.
 
     Args:
         folder: of the checkpoints, the latest of which is intact.
@@ -218,8 +218,7 @@ def end_removals(folder: Path, *, keep: int, keep_every: int = 0) -> None:
         keep_every: likewise.
     """
     for step in steps(folder)[keep:]:
-        for_good = keep_every and step % keep_every == 0
-        if not for_good and _problem(folder / str(step), read=False):
+        if not (keep_every and step % keep_every == 0):
             shutil.rmtree(folder / str(step), ignore_errors=True)
 
 
