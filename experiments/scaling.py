@@ -1,15 +1,15 @@
-"""What sets the periods? Networks trained over different ranges, and their lattices.
+"""What sets the periods, and the fields? Networks trained over different ranges, their lattices.
 
     python -m experiments.scaling [--config=quick] [--workdir=runs/scaling] [--only="NAME;NAME;..."]
         [--config.FIELD=VALUE ...]
 
 Trains one network for each row of `NETWORKS` by the recipe of the config, in one stage of 10,000
-steps, with the number of steps of a trajectory, the largest velocity, the radius sigma_x, the
-number of units or the length of the training changed, and B*T held. Looks at each in a box of 2.7
-times its range, the radius that 90 % of the training positions stay within. Writes scaling.md,
-scaling.json and scaling.png into the workdir: the periods of the modules against the range, with
-the lines through the origin that fit best, and how many units lie on which sublattice of the
-coarsest module's lattice. Can be stopped and started again. Exit codes: those of sicjax.main.
+steps, with the number of steps of a trajectory, the largest velocity, the number of units, the
+length of the training, a radius or a weight of the loss changed, and B*T held. Looks at each in a
+box of 2.7 times its range, the radius that 90 % of the training positions stay within. Writes
+scaling.md, scaling.json and scaling.png into the workdir: the periods of the modules against the
+range, with the lines through the origin that fit best; lengths against sigma_g; and how many units
+lie on which sublattice of the coarsest module's lattice. Can be stopped and started again. Exit codes: those of sicjax.main.
 """
 
 import json
@@ -27,6 +27,7 @@ import sicjax
 from experiments import benchmark
 from experiments.sweep import usage
 from sicjax import plots
+from sicjax.analysis.fields import field_diameters
 from sicjax.analysis.kinds import active_units
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.units import UnitAnalysis
@@ -60,6 +61,9 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "T 120, v 0.15, N 128": {"data.trajectory_length": 120, "model.num_units": 128},
     "T 60, v 0.15, sigma_x 0.03": {"loss.sigma_x": 0.03},
     "T 60, v 0.15, sigma_x 0.08": {"loss.sigma_x": 0.08},
+    **{f"sigma_g {sigma_g:g}": {"loss.sigma_g": sigma_g} for sigma_g in (0.2, 0.25, 0.3, 0.5, 0.6)},
+    "invariance 0.05": {"loss.invariance": 0.05},
+    "invariance 0.2": {"loss.invariance": 0.2},
     "2,500 steps": {"num_steps": 2500},
     "5,000 steps": {"num_steps": 5000},
     "20,000 steps": {"num_steps": 20_000},
@@ -89,11 +93,12 @@ def training_range(config: ConfigDict) -> float:
 
 
 def measure(run: Run) -> Row:
-    """A network's row: range_m, box_m, active, grid; modules, sublattices, explained.
+    """A network's row: range_m, box_m, active, grid; modules, sublattices, field_m, explained.
 
     modules: each with units, period_m, score (corrected, median); finest first. sublattices: units
-    by index of `INDICES`, of those with an orderly lattice; explained: share of an active unit's
-    variance that position explains after walks of 2,000 steps, median.
+    by index of `INDICES`, of those with an orderly lattice; field_m: diameter of an active unit's
+    fields, median; explained: share of its variance that position explains after walks of 2,000
+    steps, median.
     """
     reach = training_range(run.config)
     box = round(max(1.2, BOX_PER_RANGE * reach) / 0.2) * 0.2
@@ -103,11 +108,13 @@ def measure(run: Run) -> Row:
     )
     modules, active = sicjax.find_modules(units), active_units(maps.ratemaps)
     explained = maps.variance_explained[active]
+    fields = field_diameters(maps.ratemaps[active], box)
     return {
         "trajectory_length": run.config.data.trajectory_length,
         "max_velocity": run.config.data.max_velocity,
         "num_units": run.config.model.num_units,
         "sigma_x": run.config.loss.sigma_x,
+        "sigma_g": run.config.loss.sigma_g,
         "num_steps": run.step,
         "range_m": reach,
         "box_m": box,
@@ -122,6 +129,7 @@ def measure(run: Run) -> Row:
             for members, period in zip(modules.members, modules.period_m, strict=True)
         ],
         "sublattices": sublattices(units, modules, active),
+        "field_m": float(np.nanmedian(fields)) if np.isfinite(fields).any() else None,
         "explained": float(np.median(explained)) if active.any() else None,
     }
 
@@ -173,19 +181,22 @@ def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
     lines = [provenance, ""]
     lines.append(
         "| network | range (m) | box (m) | active | modules: units at period (corrected score) |"
-        f" units of index {', '.join(names)}; other | explained, 2,000 steps |"
+        f" units of index {', '.join(names)}; other | diameter of a field (m) |"
+        " explained, 2,000 steps |"
     )
-    lines.append("|---" * 7 + "|")
+    lines.append("|---" * 8 + "|")
     for name, row in rows.items():
         modules = "; ".join(
             f"{m['units']} at {m['period_m']:.2f} m ({m['score']:.2f})" for m in row["modules"]
         )
         counts = ", ".join(str(row["sublattices"][index]) for index in names)
-        explained = "–" if row["explained"] is None else f"{row['explained']:.2f}"
+        field, explained = (
+            "–" if row[key] is None else f"{row[key]:.2f}" for key in ("field_m", "explained")
+        )
         lines.append(
             f"| {name} | {row['range_m']:.2f} | {row['box_m']:.1f} | {row['active']} of"
             f" {row['num_units']} | {modules or 'none'} | {counts};"
-            f" {row['sublattices']['other']} | {explained} |"
+            f" {row['sublattices']['other']} | {field} | {explained} |"
         )
     lines.append("")
     for label, (slope, spread, number) in fits(rows).items():
@@ -196,14 +207,39 @@ def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def lengths_by_sigma_g(rows: Mapping[str, Row]) -> dict[str, list[tuple[float, float]]]:
+    """(sigma_g, metres) of the networks that differ in it alone: of fields, and of each module."""
+    found: dict[str, list[tuple[float, float]]] = {"field": [], "coarse": [], "fine": []}
+    for name, row in rows.items():
+        if name.startswith("sigma_g") or name == "T 60, v 0.15":
+            lengths = {"field": row["field_m"]}
+            if row["modules"]:
+                lengths["coarse"] = row["modules"][-1]["period_m"]
+            if len(row["modules"]) > 1:
+                lengths["fine"] = row["modules"][0]["period_m"]
+            for label, length in lengths.items():
+                if length is not None:
+                    found[label].append((row["sigma_g"], length))
+    return {label: sorted(pairs) for label, pairs in found.items() if pairs}
+
+
 def draw(rows: Mapping[str, Row]) -> Figure:
-    """Periods of all modules against the range, with the fits."""
-    figure = plots.blank_figure()
+    """Periods of all modules against the range, with the fits; lengths against sigma_g."""
+    figure = plots.blank_figure(8.6, 3.4)
+    left, right = figure.subplots(1, 2)
     points = [
         (row["range_m"], [module["period_m"] for module in row["modules"]]) for row in rows.values()
     ]
     lines = {label: slope for label, (slope, _, _) in fits(rows).items()}
-    plots.periods_against_range(points, lines, ax=figure.subplots())
+    plots.periods_against_range(points, lines, ax=left)
+    labels = {
+        "field": "diameter of a field", "coarse": "coarsest period", "fine": "finest of several",
+    }  # fmt: skip
+    for label, pairs in lengths_by_sigma_g(rows).items():
+        right.plot(*zip(*pairs, strict=True), "o-", ms=4, lw=1, label=labels[label])
+        right.legend(frameon=False, fontsize=8)
+    right.set_ylim(0)
+    plots.dress(right, x="$\\sigma_g$", y="length (m)")
     return figure
 
 

@@ -11,9 +11,12 @@ from sicjax.recipes import load_config
 
 
 def rows_of(coarse, fine):
+    """Of the networks that differ in T and v; one of them is among those that differ in sigma_g."""
     return {
         name: {
             "range_m": k + 1.0,
+            "sigma_g": 0.4,
+            "field_m": 0.3,
             "modules": [{"period_m": fine * (k + 1)}, {"period_m": coarse * (k + 1)}],
         }
         for k, name in enumerate(list(scaling.NETWORKS)[:12])
@@ -56,3 +59,18 @@ def test_fits_are_lines_through_the_origin():
     assert found["fine"][0] == pytest.approx(0.6)
     axes = scaling.draw(rows_of(1.1, 0.6)).axes[0]
     assert "coarse: 1.10 times the range" in [t.get_text() for t in axes.get_legend().get_texts()]
+
+
+def test_lengths_are_sorted_by_sigma_g():
+    rows = {
+        "sigma_g 0.6": {"sigma_g": 0.6, "field_m": 0.4, "modules": [{"period_m": 1.2}]},
+        "T 60, v 0.15": rows_of(1.1, 0.6)["T 60, v 0.15"],
+        "sigma_g 0.2": {"sigma_g": 0.2, "field_m": None, "modules": []},
+        "invariance 0.2": {"sigma_g": 0.4, "field_m": 9.0, "modules": []},
+    }
+    k = 8  # th of the networks that differ in T and v, which rows_of counts from 1
+    assert scaling.lengths_by_sigma_g(rows) == {
+        "field": [(0.4, 0.3), (0.6, 0.4)],
+        "coarse": [(0.4, pytest.approx(1.1 * k)), (0.6, 1.2)],
+        "fine": [(0.4, pytest.approx(0.6 * k))],
+    }

@@ -66,6 +66,35 @@ def find_fields(ratemap: np.ndarray) -> Fields:
     return Fields(np.where(visited, label[owner][basins], 0), peaks, width)
 
 
+def field_diameters(ratemaps: np.ndarray, box_m: float) -> np.ndarray:
+    """Measure the size of the fields of each map: the diameter of a circle of the same area.
+
+    A field is what lies above half of its peak in its basin. Fields that reach the edge of the map
+    or an unvisited bin are cut off and left out.
+
+    Args:
+        ratemaps: [N, y, x], NaN where unvisited.
+        box_m: side of the box, metres.
+
+    Returns:
+        [N], metres, the median of each map's whole fields; NaN where there is none.
+    """
+    bin_m = box_m / ratemaps.shape[-1]
+    diameters = np.full(len(ratemaps), np.nan)
+    for n, ratemap in enumerate(ratemaps):
+        fields = find_fields(ratemap)
+        beyond = np.pad(~np.isfinite(ratemap), 1, constant_values=True)
+        cut = ndimage.binary_dilation(beyond, np.ones((3, 3)))[1:-1, 1:-1]
+        areas = []
+        for label, peak in enumerate(fields.peaks, start=1):
+            above = (fields.basins == label) & (ratemap > ratemap[tuple(peak)] / 2)
+            if not (above & cut).any():
+                areas.append(above.sum() * bin_m**2)
+        if areas:
+            diameters[n] = 2 * np.sqrt(np.median(areas) / np.pi)
+    return diameters
+
+
 def _rises_at_the_wall(ratemap: np.ndarray, peak: np.ndarray, smoothing: float) -> bool:
     """Say whether a field that is highest in the outermost bins still rises at the wall itself.
 
