@@ -9,7 +9,8 @@ length of the training, a radius or a weight of the loss changed, and B*T held. 
 box of 2.7 times its range, the radius that 90 % of the training positions stay within. Writes
 scaling.md, scaling.json and scaling.png into the workdir: the periods of the modules against the
 range, with the lines through the origin that fit best; lengths against sigma_g; and how many units
-lie on which sublattice of the coarsest module's lattice. Can be stopped and started again. Exit codes: those of sicjax.main.
+lie on which sublattice of the coarsest module's lattice. Can be stopped and started
+again. Exit codes: those of sicjax.main.
 """
 
 import json
