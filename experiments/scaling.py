@@ -6,7 +6,7 @@
 Trains one network for each row of `NETWORKS` by the recipe of the config, in one stage of 10,000
 steps, with the number of steps of a trajectory, the largest velocity, the number of units, the
 length of the training, a radius or a weight of the loss changed, and B*T held. Looks at each in a
-box of 2.7 times its range, the radius that 90 % of the training positions stay within. Writes
+box of 3.5 times its range, the radius that 90 % of the training positions stay within. Writes
 scaling.md, scaling.json and scaling.png into the workdir: the periods of the modules against the
 range, with the lines through the origin that fit best; lengths against sigma_g; and how many units
 lie on which sublattice of the coarsest module's lattice. Can be stopped and started
@@ -40,7 +40,8 @@ from sicjax.run import Run
 Row = dict[str, Any]
 STATES = 1920  # B*T of every network
 NUM_STEPS = 10_000
-BOX_PER_RANGE = 2.7
+BOX_PER_RANGE = 3.5
+MOST = 1 / 3  # of the active units, that a coarsest module must hold to be taken for one
 INDICES = (1, 2, 3, 4)  # sublattices that are told apart: cells of the coarsest lattice per field
 NEAR = 0.12  # relative error of an index
 SHUFFLES = 100
@@ -156,14 +157,16 @@ def sublattices(units: UnitAnalysis, modules: Modules, active: np.ndarray) -> di
 def fits(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, int]]:
     """Slope through the origin, relative spread about it and number, of period against range.
 
-    Of the networks that differ in T and in v alone; "coarse" of all that have a module, "fine" of
-    those with two.
+    Of the networks that differ in T and in v alone; "coarse" of those whose coarsest module holds a
+    third of the active units (fewer, and a coarser lattice may have no module), "fine" of those of
+    them with two.
     """
     groups: dict[str, list[tuple[float, float]]] = {"coarse": [], "fine": []}
     for name in _ranges((20, 30, 60, 120), (0.1, 0.15, 0.25)):
         modules = rows[name]["modules"] if name in rows else []
-        if modules:
-            groups["coarse"].append((rows[name]["range_m"], modules[-1]["period_m"]))
+        if not modules or modules[-1]["units"] < MOST * rows[name]["active"]:
+            continue
+        groups["coarse"].append((rows[name]["range_m"], modules[-1]["period_m"]))
         if len(modules) > 1:
             groups["fine"].append((rows[name]["range_m"], modules[0]["period_m"]))
     found = {}

@@ -188,18 +188,21 @@ def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]
 
 
 def leave(exit_code: int) -> NoReturn:
-    """End this process; what a signal has cut short isn't waited for.
+    """End this process; what has been cut short isn't waited for.
 
     Python would join every thread first: one that scores maps for a report runs on for a minute,
-    and one that Orbax left in the middle of a save waits for minutes.
+    and one that Orbax left in a save that a signal or a full disk has ended waits for minutes.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if exit_code in (75, 130):
-        os._exit(exit_code)
     if exit_code == 0:  # all is done: Ctrl-C has nothing to stop any more
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(exit_code)
+        sys.exit(exit_code)
+    if exit_code not in (75, 130) and "sicjax.parallel" in sys.modules:  # else it is alone
+        from sicjax import parallel
+
+        parallel.leave_processes()
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -372,7 +372,7 @@ def has_other_processes(environment: Mapping[str, str] = os.environ) -> bool:
 
 def leave_processes() -> None:
     """Part from the other processes: from here on each is alone with its devices."""
-    if jax.process_count() > 1:
+    if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 

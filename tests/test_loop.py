@@ -448,6 +448,25 @@ def test_signals_while_the_main_thread_is_in_compiled_code(tmp_path, sent, code,
     assert time.monotonic() - began < 50
 
 
+@pytest.mark.parametrize("code", [1, 2, 75, 130])
+def test_an_error_ends_the_command_though_a_thread_goes_on(code):
+    """As one does that Orbax leaves in a save that a full disk has ended, for minutes."""
+    script = f"""if True:
+        import threading, time
+        from sicjax.main import leave
+
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        print("last word")
+        leave({code})
+    """
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "last word\n", "")
+    assert time.monotonic() - began < 40
+
+
 def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = train(tiny_config)

@@ -17,7 +17,11 @@ def rows_of(coarse, fine):
             "range_m": k + 1.0,
             "sigma_g": 0.4,
             "field_m": 0.3,
-            "modules": [{"period_m": fine * (k + 1)}, {"period_m": coarse * (k + 1)}],
+            "active": 60,
+            "modules": [
+                {"period_m": fine * (k + 1), "units": 11},
+                {"period_m": coarse * (k + 1), "units": 40},
+            ],
         }
         for k, name in enumerate(list(scaling.NETWORKS)[:12])
     }
@@ -54,9 +58,12 @@ def test_sublattices_are_counted_by_the_area_of_their_cells():
 
 
 def test_fits_are_lines_through_the_origin():
-    found = scaling.fits(rows_of(1.1, 0.6))
+    rows = rows_of(1.1, 0.6)
+    found = scaling.fits(rows)
     assert found["coarse"] == (pytest.approx(1.1), pytest.approx(0, abs=1e-9), 12)
     assert found["fine"][0] == pytest.approx(0.6)
+    rows["T 20, v 0.1"]["modules"].pop()  # the coarse lattice has no module there
+    assert [number for _, _, number in scaling.fits(rows).values()] == [11, 11]
     axes = scaling.draw(rows_of(1.1, 0.6)).axes[0]
     assert "coarse: 1.10 times the range" in [t.get_text() for t in axes.get_legend().get_texts()]
 
