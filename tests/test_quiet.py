@@ -92,7 +92,9 @@ except KeyboardInterrupt:
 """
     terminal, inside = pty.openpty()
     # Its own by TIOCSCTTY: a fork of this process, whose JAX has threads, is warned of.
-    owned = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    owned = "import fcntl, signal, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    # Which a shell's background job, and all below it, is born to ignore.
+    owned += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     child = subprocess.Popen(
         [sys.executable, "-c", owned + QUIET + script],
         stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
