@@ -1,14 +1,16 @@
 """Kill, fill, flip, remove: whether a run survives it, with every bit of its result.
 
     python -m experiments.fault_storm [--kills=50] [--terminations=20] [--doubles=200]
-        [--report_kills=5] [--damages=400] [--io_scale=1] [--folder=DIR] [--only=NAME,...]
+        [--report_kills=5] [--damages=400] [--sizes=100] [--paths=200] [--io_scale=1]
+        [--folder=DIR] [--only=NAME,...]
 
 Trains a tiny population again and again as a user would, does each harm to it, starts the same
 command again, and compares the end with an uninterrupted run. Prints a table. The harms stand with
 the tests, in tests/fault_storm.py (signals, disks), storm_io.py (every I/O call: --io_scale times
-as many as it says), storm_damage.py (damaged files) and storm_api.py (strange arguments of public
-functions); NAMEs are those of the functions there and of `FAULTS`, `damages` and `strange_calls`.
-Half an hour of one core in all.
+as many as it says), storm_damage.py (damaged files), storm_starts.py (sizes, recorded paths,
+backends) and storm_api.py (strange arguments of public functions); NAMEs are those of the functions
+there and of `FAULTS`, `damages`, `sizes`, `paths`, `backends` and `strange_calls`. Three quarters
+of an hour of one core in all.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from sicjax.main import guarded, leave, read_flags
 from tests import fault_storm as storm
-from tests import storm_api, storm_damage, storm_io
+from tests import storm_api, storm_damage, storm_io, storm_starts
 
 COUNTED = {
     "kills": (storm.kills, 50),
@@ -36,6 +38,7 @@ ONCE = {
         storm.workdir_removed, storm.clock_set_back, storm.killed_peer,
     )
 }  # fmt: skip
+STARTS = {"sizes": 100, "paths": 200, "backends": 99}  # and how many; of backends at most all
 
 
 def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, str]) -> Iterator[list[str]]:
@@ -60,6 +63,10 @@ def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, str]) -> Iter
             " junk, removed, replaced by a folder, or gets a strange neighbour",
             storm_damage.tried(cases),
         ]
+    for name, number in STARTS.items():
+        if name in chosen:
+            about, text = storm_starts.starts(folder, name, int(flags.get(name, number)))
+            yield [about, text]
     if "strange_calls" in chosen:
         calls = storm_api.calls()
         wrong = [f"{call}: {said}" for call in calls if (said := storm_api.problem(*call))]
@@ -78,7 +85,7 @@ def _about(fault: object) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Print the table, line by line."""
     flags = read_flags(arguments, (__doc__ or "").split("\n")[2].strip())
-    everything = [*ONCE, *COUNTED, *storm_io.FAULTS, "damages", "strange_calls"]
+    everything = [*ONCE, *COUNTED, *storm_io.FAULTS, "damages", *STARTS, "strange_calls"]
     chosen = flags["only"].split(",") if "only" in flags else everything
     began, failed = os.times(), False
     with tempfile.TemporaryDirectory() as scratch:
