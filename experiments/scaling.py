@@ -161,22 +161,44 @@ def fits(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, int]]:
     third of the active units (fewer, and a coarser lattice may have no module), "fine" of those of
     them with two.
     """
-    groups: dict[str, list[tuple[float, float]]] = {"coarse": [], "fine": []}
+    found = {}
+    for label, networks in _by_lattice(rows).items():
+        if len(networks) >= 3:
+            x, y = np.array([(row["range_m"], period) for row, period in networks]).T
+            slope = float(x @ y / (x @ x))
+            found[label] = slope, float(np.std(y / (slope * x))), len(networks)
+    return found
+
+
+def power_laws(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, float, float]]:
+    """Factor, exponent of T, exponent of v, and relative spread: period = factor T^a v^b.
+
+    Least squares of the logarithms, of the same networks as `fits`.
+    """
+    found = {}
+    for label, networks in _by_lattice(rows).items():
+        T, v, period = np.log(
+            [(row["trajectory_length"], row["max_velocity"], length) for row, length in networks]
+        ).T
+        known = np.stack([np.ones_like(T), T, v], axis=1)
+        if np.linalg.matrix_rank(known) == 3:
+            law = np.linalg.lstsq(known, period, rcond=None)[0]
+            spread = float(np.std(period - known @ law))
+            found[label] = float(np.exp(law[0])), float(law[1]), float(law[2]), spread
+    return found
+
+
+def _by_lattice(rows: Mapping[str, Row]) -> dict[str, list[tuple[Row, float]]]:
+    """The networks of the fits, with their period: "coarse" and "fine"."""
+    groups: dict[str, list[tuple[Row, float]]] = {"coarse": [], "fine": []}
     for name in _ranges((20, 30, 60, 120), (0.1, 0.15, 0.25)):
         modules = rows[name]["modules"] if name in rows else []
         if not modules or modules[-1]["units"] < MOST * rows[name]["active"]:
             continue
-        groups["coarse"].append((rows[name]["range_m"], modules[-1]["period_m"]))
+        groups["coarse"].append((rows[name], modules[-1]["period_m"]))
         if len(modules) > 1:
-            groups["fine"].append((rows[name]["range_m"], modules[0]["period_m"]))
-    found = {}
-    for label, pairs in groups.items():
-        if len(pairs) < 3:
-            continue
-        x, y = np.array(pairs).T
-        slope = float(x @ y / (x @ x))
-        found[label] = slope, float(np.std(y / (slope * x))), len(pairs)
-    return found
+            groups["fine"].append((rows[name], modules[0]["period_m"]))
+    return {label: networks for label, networks in groups.items() if networks}
 
 
 def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
@@ -207,6 +229,11 @@ def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
         lines.append(
             f"The {label} period is {slope:.2f} times the range, give or take {spread:.0%}"
             f" (standard deviation; {number} networks that differ in T and v)."
+        )
+    for label, (factor, steps, speed, spread) in power_laws(rows).items():
+        lines.append(
+            f"The {label} period is {factor:.2f} T^{steps:.2f} v^{speed:.2f} m, give or take"
+            f" {spread:.0%} (v in metres)."
         )
     return "\n".join(lines) + "\n"
 

@@ -81,3 +81,21 @@ def test_lengths_are_sorted_by_sigma_g():
         "coarse": [(0.4, pytest.approx(1.1 * k)), (0.6, 1.2)],
         "fine": [(0.4, pytest.approx(0.6 * k))],
     }
+
+
+def test_power_laws_are_found_again():
+    rows = {
+        name: {
+            "trajectory_length": fields["data.trajectory_length"],
+            "max_velocity": fields["data.max_velocity"],
+            "active": 60,
+            "modules": [
+                {"units": 40, "period_m": 2 * fields["data.trajectory_length"] ** 0.5
+                 * fields["data.max_velocity"] ** 0.8},
+            ],
+        }
+        for name, fields in list(scaling.NETWORKS.items())[:12]
+    }  # fmt: skip
+    (law,) = scaling.power_laws(rows).values()
+    assert law == pytest.approx((2, 0.5, 0.8, 0), abs=1e-9)
+    assert scaling.power_laws({name: rows[name] for name in list(rows)[:2]}) == {}
