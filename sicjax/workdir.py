@@ -149,11 +149,18 @@ def locked(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((folder / ".lock").open("a+"))
+            file = (folder / ".lock").open("a+")
+            stack.callback(_let_go, file)
             _lock(folder, file)
         except OSError as error:
             raise cannot_write(folder, error) from None
         yield
+
+
+def _let_go(file: TextIO) -> None:
+    """Close the lock's file; a disk that fails then has nothing of it to lose."""
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def sign(folder: Path, files: Mapping[str, str]) -> None:

@@ -187,3 +187,12 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
     monkeypatch.setattr(workdir.fcntl, "flock", refuse)
     with workdir.locked(tmp_path):
         assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_lock_that_cannot_be_closed_costs_nothing(tmp_path, monkeypatch):
+    """As on a disk that fails once all is written."""
+    files = []
+    monkeypatch.setattr(workdir, "_take", files.append)
+    with workdir.locked(tmp_path):
+        os.close(files[0].fileno())
+    assert files[0].closed
