@@ -128,9 +128,7 @@ def smooth_walks(
 
 
 @partial(jax.jit, static_argnums=(2, 3))
-def _draw(
-    key: Array, mean_speed: ArrayLike, persistence_steps: float | None, count: int
-) -> Array:
+def _draw(key: Array, mean_speed: ArrayLike, persistence_steps: float | None, count: int) -> Array:
     """What is new in velocity components [count] after a step; whole ones without persistence.
 
     Of JAX's random numbers none depends on how many are drawn: walks of all lengths take theirs

@@ -20,7 +20,7 @@ import numpy as np
 
 from sicjax.analysis.grid_score import Scores, score_ratemaps
 from sicjax.analysis.kinds import active_units, constant_units, lattices_at_a_glance
-from sicjax.analysis.modules import Modules, find_modules
+from sicjax.analysis.modules import Modules
 from sicjax.analysis.path_integration import (
     Binned,
     Conformality,
@@ -32,9 +32,11 @@ from sicjax.analysis.path_integration import (
     explained_by_maps,
 )
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.analysis.torus import TorusTest, torus_test
-from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
+from sicjax.analysis.torus import TorusTest
+from sicjax.analysis.units import UnitAnalysis
+from sicjax.report.cells import judge_modules, judge_units
 from sicjax.report.dynamics import Dynamics, Walked, measure_dynamics, walk
+from sicjax.report.second_process import second_process
 from sicjax.run import (
     BATCH_STEPS,
     MEAN_SPEED,
@@ -48,7 +50,7 @@ BOXES_M = (2.0, 3.0, 4.0)  # of the long walks, besides that of the verdict
 SHORT_BOXES_M = (2.0, 3.0)
 SPEEDS = {"slow": 0.15, "fast": 0.8}  # mean of other walks in the 2 m box, as `run.MEAN_SPEED`
 SHUFFLES = 100  # of every unit's fields
-LANDMARKS = 250  # of the persistence diagrams
+LANDMARKS = 150  # of the persistence diagrams: as many as those of the null have
 PATH_PIECES = 300
 DRIFT_WALKS, DRIFT_STEPS = 16, 10_000
 SAMPLES = 3000  # states whose distances and speeds are compared
@@ -167,17 +169,20 @@ def evaluate(
     Args:
         run: the network.
         recorded_path: a walk with leaves [T, 2], or none.
-        torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict.
+        torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict;
+            -1 for that of the config's default.
         show: called with the maps that verdicts will come from, before anything else is measured.
     """
     verdict_box = run.config.evaluation.verdict_box
     boxes = sorted({*BOXES_M, verdict_box})
-    with second_thread() as submit:  # scores maps while this one draws the next
+    # A thread scores maps while this one draws the next; another process judges cells and tori.
+    with second_thread() as submit, second_thread() as beside, second_process() as apart:
         usual = MEAN_SPEED * run.config.data.max_velocity
         verdict = _map(run, submit, verdict_box)
         if show is not None:
             show(Mapped(*_scored(verdict), WALK_STEPS, usual))
-        judged = submit(judge, verdict[0])
+        judged = beside(apart, judge_units, verdict[0], SHUFFLES)
+        tested = beside(_find_tori_judged, apart, verdict[0].ratemaps, judged, torus_rolls)
         drawn = {box: verdict if box == verdict_box else _map(run, submit, box) for box in boxes}
         brief = {box: _map(run, submit, box, steps=SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
         other = {name: _map(run, submit, BOXES_M[0], speed=SPEEDS[name]) for name in SPEEDS}
@@ -200,7 +205,6 @@ def evaluate(
         if recorded_path is not None:
             path = _along(run, recorded_path, long, glanced["lattice"] != "")
         units, modules = judged.result()
-        tested = submit(find_tori, verdict[0].ratemaps, modules, torus_rolls)
         dynamics = measure_dynamics(run, wide, modules, near_start)
         tori = tested.result()
     return Evaluation(
@@ -238,10 +242,7 @@ def glance(first: Mapped) -> dict[str, Any]:
 
 def judge(maps: RateMaps) -> tuple[UnitAnalysis, Modules]:
     """Say what units are, and which modules they form."""
-    units = analyze_ratemaps(
-        maps.ratemaps, maps.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
-    )
-    return units, find_modules(units)
+    return judge_units(maps, SHUFFLES)
 
 
 def median(values: np.ndarray) -> float:
@@ -276,12 +277,15 @@ def _scored(pair: tuple[RateMaps, Future]) -> tuple[RateMaps, Scores]:
 
 def find_tori(ratemaps: np.ndarray, modules: Modules, rolls: int) -> tuple[TorusTest, ...]:
     """Say whether modules are tori."""
-    return tuple(
-        torus_test(
-            ratemaps[members], num_shuffles=rolls, key=jax.random.key(0), num_landmarks=LANDMARKS
-        )
-        for members in modules.members
-    )
+    return judge_modules(ratemaps, modules.members, rolls, LANDMARKS)
+
+
+def _find_tori_judged(
+    apart: Callable[..., Any], ratemaps: np.ndarray,
+    judged: Future[tuple[UnitAnalysis, Modules]], rolls: int,
+) -> tuple[TorusTest, ...]:  # fmt: skip
+    """Say the same, in another process, of the modules that were found there."""
+    return apart(judge_modules, ratemaps, judged.result()[1].members, rolls, LANDMARKS)
 
 
 def _share_of_mean(ratemaps: np.ndarray, units: np.ndarray) -> float:
