@@ -245,6 +245,7 @@ def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(run, tmp_
     monkeypatch.setattr(folder_room, "unit_rows", lambda _: [{"unit": 0}])
     monkeypatch.setattr(folder_room, "module_rows", lambda _: [])
     monkeypatch.setattr(folder_room, "draw", lambda *_: {})
+    monkeypatch.setattr(folder_room, "module_figures", lambda _: {})
     monkeypatch.setattr(folder_room, "render", lambda *given: f"{len(given[4])} move")
     monkeypatch.setattr(folder_room, "animate", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -8,8 +8,9 @@ is decided on those of the box that `evaluation.verdict_box` of the config names
 """
 
 import contextlib
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -163,6 +164,7 @@ class Evaluation(Judged):
 def evaluate(
     run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 0,
     show: Callable[[Mapped], None] | None = None,
+    meanwhile: Sequence[Callable[[Evaluation], None]] = (),
 ) -> Evaluation:  # fmt: skip
     """Measure a network on smooth walks and along a recorded path.
 
@@ -172,6 +174,7 @@ def evaluate(
         torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict;
             -1 for that of the config's default.
         show: called with the maps that verdicts will come from, before anything else is measured.
+        meanwhile: called in order with all but the tori, as long as those are still being tested.
     """
     verdict_box = run.config.evaluation.verdict_box
     boxes = sorted({*BOXES_M, verdict_box})
@@ -206,21 +209,24 @@ def evaluate(
             path = _along(run, recorded_path, long, glanced["lattice"] != "")
         units, modules = judged.result()
         dynamics = measure_dynamics(run, wide, modules, near_start)
-        tori = tested.result()
-    return Evaluation(
-        **glanced,
-        long=long,
-        short=short,
-        speeds=speeds,
-        units=units,
-        modules=modules,
-        tori=tori,
-        path_integration=path_integration,
-        dynamics=dynamics,
-        path=path,
-        training_range_m=_training_range(run),
-        verdict_box_m=verdict_box,
-    )
+        found = Evaluation(
+            **glanced,
+            long=long,
+            short=short,
+            speeds=speeds,
+            units=units,
+            modules=modules,
+            tori=(),
+            path_integration=path_integration,
+            dynamics=dynamics,
+            path=path,
+            training_range_m=_training_range(run),
+            verdict_box_m=verdict_box,
+        )
+        for work in meanwhile:
+            if not tested.done():
+                work(found)
+        return dataclasses.replace(found, tori=tested.result())
 
 
 def glance(first: Mapped) -> dict[str, Any]:

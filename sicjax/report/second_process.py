@@ -61,7 +61,9 @@ def _start() -> "subprocess.Popen[bytes] | None":
     """Start the process; None where there can't be one."""
     if not sys.executable or getattr(sys, "frozen", False):  # it would be the whole program again
         return None
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}  # an accelerator is this process's
+    # An accelerator is this process's, and a core: threads of BLAS would wait for each other.
+    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {**os.environ, **dict.fromkeys(threads, "1"), "JAX_PLATFORMS": "cpu"}
     try:
         return subprocess.Popen(
             [sys.executable, "-c", _CODE.format(sys.path)], env=environment,
