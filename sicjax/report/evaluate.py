@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sicjax.analysis.grid_score import Scores, score_ratemaps
 from sicjax.analysis.kinds import active_units, constant_units, lattices_at_a_glance
@@ -179,7 +180,11 @@ def evaluate(
     verdict_box = run.config.evaluation.verdict_box
     boxes = sorted({*BOXES_M, verdict_box})
     # A thread scores maps while this one draws the next; another process judges cells and tori.
-    with second_thread() as submit, second_thread() as beside, second_process() as apart:
+    # Threads of BLAS would only wait, at full speed, for cores that those and XLA's have.
+    with (
+        threadpool_limits(1), second_thread() as submit, second_thread() as beside,
+        second_process() as apart,
+    ):  # fmt: skip
         usual = MEAN_SPEED * run.config.data.max_velocity
         verdict = _map(run, submit, verdict_box)
         if show is not None:
