@@ -193,10 +193,11 @@ FIELDS: Mapping[str, Field] = {
         rule=at_least(1), changes_numbers=False,
     ),
     "evaluation.torus_rolls": Field(
-        0,
-        "rolls in the null of each module's torus test in the report; 20 take a minute or so a"
-        " module; 0 makes no null, and so gives no verdict",
-        rule=at_least(0), changes_numbers=False,
+        -1,
+        "rolls in the null of each module's torus test in the report, a third of a second each; 0"
+        " makes no null, and so gives no verdict; -1: 20 for the largest module, unless by an"
+        " estimate they take more than a minute",
+        rule=at_least(-1), changes_numbers=False,
     ),
     "evaluation.animations": Field(
         True, "moving pictures in the report: lattices forming, the network walking, its tori; a"

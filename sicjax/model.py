@@ -202,7 +202,7 @@ def rollout_factorised(
     Args:
         factors: of W.
         hidden: [..., 2] metres per step -> [..., H], the features that the last layer is fed with.
-        initial_state: [N], g_0.
+        initial_state: [N], g_0, or [W, N].
         velocities: [W, T, 2] metres per step.
 
     Returns:

@@ -66,9 +66,14 @@ def blank_figure(width: float = 5.2, height: float = 3.4) -> Figure:
 def as_picture(figure: Figure, *, dpi: float = 100) -> np.ndarray:
     """Draw a figure into bytes [height, width, 3]."""
     figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    FigureCanvasAgg(figure).draw()
+    return last_picture(figure)
+
+
+def last_picture(figure: Figure) -> np.ndarray:
+    """Return what `as_picture`, or an animation after it, has drawn last."""
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
 def ratemap_sheet(

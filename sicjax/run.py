@@ -60,6 +60,7 @@ ROUNDING = 1e-5  # of velocities that are differences of positions, relative to 
 BOX = Rule(float, lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN_M} m")
 INDEX = Rule(operator.index, lambda value: True, "an integer")
 SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # in a notebook's picture of a run
+WIDTHS, PIECE_STEPS = (16, 64), 40  # walks and steps that a program of fast rollouts runs
 GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
 
 
@@ -168,9 +169,32 @@ class Run:
         if exact or self.method.transition is not None:
             return _rollout(make_hypernetwork(self.config, self.method), self.parameters, given)
         walks = given.reshape(-1, *given.shape[-2:])
-        factors = self._factors(walks)
-        states = _rollout_factorised(self._hypernetwork, self.parameters, factors, walks)
-        return states.reshape(*given.shape[:-1], -1)
+        states = self._rollout_in_pieces(self._factors(walks), walks)
+        return jnp.asarray(states.reshape(*given.shape[:-1], -1))
+
+    def _rollout_in_pieces(self, factors: Factors, walks: np.ndarray) -> np.ndarray:
+        """States [W, T, N] along velocities [W, T, 2], from pieces of all walks' common shapes.
+
+        So walks of whatever number and length run with one program or two. That is compiled once,
+        for a look at the network while it trains or for its report; and a walk's states are the
+        same whatever else is run beside it.
+        """
+        num_walks, num_steps = walks.shape[:2]
+        width = WIDTHS[0] if num_walks <= WIDTHS[0] else WIDTHS[1]
+        fill = [(0, -num_walks % width), (0, -num_steps % PIECE_STEPS), (0, 0)]
+        padded, pieces = np.pad(walks, fill), []
+        for first in range(0, len(padded), width):
+            states = jnp.broadcast_to(self.initial_state, (width, self.config.model.num_units))
+            for begin in range(0, padded.shape[1], PIECE_STEPS):
+                part = padded[first : first + width, begin : begin + PIECE_STEPS]
+                states, passed = _rollout_factorised(
+                    self._hypernetwork, self.parameters, factors, states, part
+                )
+                pieces.append((first, begin, passed))  # runs on while the next is sent off
+        found = np.empty((*padded.shape[:2], self.config.model.num_units), np.float32)
+        for first, begin, passed in pieces:
+            found[first : first + width, begin : begin + PIECE_STEPS] = passed
+        return found[:num_walks, :num_steps]
 
     @property
     def _hypernetwork(self) -> Hypernetwork:
@@ -344,15 +368,15 @@ def _rollout(network: TransitionNetwork, parameters: Parameters, velocities: Arr
 
 @partial(jax.jit, static_argnums=0)
 def _rollout_factorised(
-    network: Hypernetwork, parameters: Parameters, factors: Factors, velocities: Array
-) -> Array:
-    """States [W, T, N] along velocities [W, T, 2], without forming W."""
-    start = norm_relu(parameters.initial_direction)
+    network: Hypernetwork, parameters: Parameters, factors: Factors, start: Array, velocities: Array
+) -> tuple[Array, Array]:
+    """The last states [W, N] and all [W, T, N] along velocities [W, T, 2], without forming W."""
 
     def hidden(velocity: Array) -> Array:
         return jnp.asarray(network.apply(parameters.hypernetwork, velocity, hidden_only=True))
 
-    return rollout_factorised(factors, hidden, start, velocities)
+    states = rollout_factorised(factors, hidden, start, velocities)
+    return states[:, -1], states
 
 
 def num_bins(box_m: float) -> int:

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from sicjax.arguments import BOUNDED, at_least, checked
 
 FARTHEST_M = 1e6  # of a recorded path from its start
+DRAWN = 320_000  # random numbers drawn at once, of which smooth walks use what they need
 
 
 class Batch(NamedTuple):
@@ -89,7 +90,6 @@ def permuted_batch(
     return Batch(velocities, order, steps, jnp.cumsum(steps, axis=1))
 
 
-@partial(jax.jit, static_argnames=("num_walks", "num_steps"))
 def smooth_walks(
     key: Array,
     *,
@@ -98,7 +98,7 @@ def smooth_walks(
     box_m: ArrayLike,
     max_velocity: ArrayLike = 0.15,
     mean_speed: ArrayLike = 0.06,
-    persistence_steps: ArrayLike = 10.0,
+    persistence_steps: float = 10.0,
 ) -> Walk:
     """Smooth random walks in a square box, started at its centre; unlike the training data.
 
@@ -118,27 +118,50 @@ def smooth_walks(
     Returns:
         A `Walk` with leaves [num_walks, T, 2]; steps are the differences of the positions.
     """
-    component_std = mean_speed * np.sqrt(2 / np.pi)
-    keep = jnp.exp(-1.0 / persistence_steps)
     first_key, noise_key = jax.random.split(key)
-    noise = (
-        component_std
-        * jnp.sqrt(1 - keep**2)
-        * jax.random.normal(noise_key, (num_steps, num_walks, 2))
-    )
+    firsts, kicks = num_walks * 2, num_steps * num_walks * 2
+    return _walk_along(
+        _draw(first_key, mean_speed, None, -(-firsts // DRAWN) * DRAWN),
+        _draw(noise_key, mean_speed, persistence_steps, -(-kicks // DRAWN) * DRAWN),
+        box_m, max_velocity, persistence_steps, num_walks=num_walks, num_steps=num_steps,
+    )  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _draw(key: Array, mean_speed: ArrayLike, persistence_steps: float | None, count: int) -> Array:
+    """What is new in velocity components [count] after a step; whole ones without persistence.
+
+    Of JAX's random numbers none depends on how many are drawn: walks of all lengths take theirs
+    from one program, which takes longer to compile than all else about them.
+    """
+    std = mean_speed * np.sqrt(2 / np.pi)
+    if persistence_steps is not None:
+        keep = jnp.exp(-1.0 / persistence_steps)
+        std = std * jnp.sqrt(1 - keep**2)
+    return std * jax.random.normal(key, (count,))
+
+
+@partial(jax.jit, static_argnums=4, static_argnames=("num_walks", "num_steps"))
+def _walk_along(
+    first: Array, kicks: Array, box_m: ArrayLike, max_velocity: ArrayLike,
+    persistence_steps: float, *, num_walks: int, num_steps: int,
+) -> Walk:  # fmt: skip
+    """Walks from the components of their first velocities, and of what every step adds."""
+    keep = jnp.exp(-1.0 / persistence_steps)
+    kicks = kicks[: num_steps * num_walks * 2].reshape(num_steps, num_walks, 2)
 
     def advance(velocity, kick):
         velocity = keep * velocity + kick
         return velocity, velocity
 
-    first = component_std * jax.random.normal(first_key, (num_walks, 2))
+    start = first[: num_walks * 2].reshape(num_walks, 2)
     fastest = jnp.asarray(max_velocity)
-    velocities = jnp.clip(lax.scan(advance, first, noise)[1], -fastest, fastest)
+    velocities = jnp.clip(lax.scan(advance, start, kicks)[1], -fastest, fastest)
     free = jnp.cumsum(jnp.moveaxis(velocities, 0, 1), axis=1)
     phase = jnp.mod(free + box_m / 2, 2 * box_m)  # the triangle wave folds the plane into the box
     positions = jnp.where(phase > box_m, 2 * box_m - phase, phase) - box_m / 2
-    start = jnp.zeros((num_walks, 1, 2), positions.dtype)
-    return Walk(jnp.diff(positions, axis=1, prepend=start), positions)
+    origin = jnp.zeros((num_walks, 1, 2), positions.dtype)
+    return Walk(jnp.diff(positions, axis=1, prepend=origin), positions)
 
 
 def recorded_walk(positions: ArrayLike, *, every: int = 1) -> Walk:

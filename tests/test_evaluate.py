@@ -40,7 +40,7 @@ def test_all_networks_are_reported_anew(workdir, written):
 
 def test_one_network_is_reported_anew(workdir, written):
     assert main([f"--workdir={workdir}", "--network=1"]) == 0
-    assert written[0] == (1, 1, 0, 1)
+    assert written[0] == (1, 1, -1, 1)  # as its config has it
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_one_network_is_reported_anew(workdir, written):
         (["--workdir={}", "--network=2"], "networks 0 to 1"),
         (["--workdir={}", "--network=-1"], "--network=-1"),
         (["--workdir={}", "--torus_rolls=some"], "evaluation.torus_rolls=some"),
-        (["--workdir={}", "--torus_rolls=-1"], "evaluation.torus_rolls=-1"),
+        (["--workdir={}", "--torus_rolls=-2"], "evaluation.torus_rolls=-2"),
         (["--workdir={}", "--rolls=1"], "--rolls"),
         (["--workdir"], "--NAME=VALUE"),
         ([], "--workdir is missing"),

@@ -375,23 +375,28 @@ def test_dispatches_are_as_long_as_they_may_be(
     assert taken == wanted
 
 
-def test_a_report_under_way_is_left_at_once(tmp_path):
-    """SIGTERM while another thread scores maps for a minute: out within 5 s, no half report."""
+@pytest.mark.parametrize("where", ["thread", "process"])
+def test_a_report_under_way_is_left_at_once(where, tmp_path):
+    """SIGTERM while others score maps for a minute: all out within 5 s, no half report."""
     script = """if True:
         import os, signal, sys, threading, time
         import sicjax
         from sicjax.main import guarded, leave
-        from sicjax.report import evaluate, folder
+        from sicjax.report import evaluate, folder, second_process
 
-        def endless(*_, **__):
+        def endless(call):
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
             print("asked at", time.time(), flush=True)
-            time.sleep(60)
+            call(time.sleep, 60)
 
         def slow(run, recorded_path=None, **_):
-            with evaluate.second_thread() as submit:
-                return submit(endless).result()
+            with evaluate.second_thread() as submit, second_process.second_process() as apart:
+                return submit(endless, apart if sys.argv[2] == "process" else here).result()
 
+        def here(function, *args):
+            return function(*args)
+
+        second_process.available_cores = lambda: 2
         folder.evaluate = slow
         config = sicjax.load_config("quick")
         config.num_steps, config.evaluation.snapshot_every = 1, 0
@@ -399,9 +404,9 @@ def test_a_report_under_way_is_left_at_once(tmp_path):
         config.model.num_units = config.model.hidden_width = 4
         leave(guarded(lambda _: sicjax.train(config, sys.argv[1]), []))
     """
-    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    command = [sys.executable, "-c", script, str(tmp_path / "run"), where]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    left = time.time()
+    left = time.time()  # and all have let go of standard error
     assert done.returncode == 75, done.stderr
     assert left - float(re.search(r"asked at ([\d.]+)", done.stdout)[1]) < 5
     assert "stopped at step 1; the same command goes on" in done.stderr

@@ -28,7 +28,13 @@ from sicjax.report.folder import replacing, show_first, write_report
 from sicjax.report.index import write_index
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import relation_summary, steps_position_holds
-from sicjax.report.verdict import headline, modules_sentence, reach_text
+from sicjax.report.verdict import (
+    betti_texts,
+    headline,
+    modules_sentence,
+    reach_text,
+    torus_sentence,
+)
 from sicjax.run import Run, num_bins
 from sicjax.training import make_init
 from sicjax.trajectories import smooth_walks
@@ -239,6 +245,7 @@ def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(run, tmp_
     monkeypatch.setattr(folder_room, "unit_rows", lambda _: [{"unit": 0}])
     monkeypatch.setattr(folder_room, "module_rows", lambda _: [])
     monkeypatch.setattr(folder_room, "draw", lambda *_: {})
+    monkeypatch.setattr(folder_room, "module_figures", lambda _: {})
     monkeypatch.setattr(folder_room, "render", lambda *given: f"{len(given[4])} move")
     monkeypatch.setattr(folder_room, "animate", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -420,16 +427,30 @@ def test_first_picture_stands_before_anything_else_is_measured(run, tmp_path, mo
     class StoppedError(Exception):
         pass
 
-    def judge(maps):
+    def judge(*_):
         assert [entry.name for entry in tmp_path.iterdir()] == ["first.png"]
         assert capsys.readouterr().out == f"first picture: {tmp_path / 'first.png'}\n"
         raise StoppedError
 
-    monkeypatch.setattr(evaluate, "judge", judge)
+    monkeypatch.setattr(evaluate, "judge_units", judge)
     with pytest.raises(StoppedError):
         write_report(run, tmp_path / "network_002", metrics=[], first=tmp_path / "first.png")
     Image.open(tmp_path / "first.png").verify()
     assert [entry.name for entry in tmp_path.iterdir()] == ["first.png"]
+
+
+def test_page_tells_modules_that_were_tested_from_others():
+    def module(units, is_torus):
+        betti = (None,) * 3 if is_torus is None else (1, 1 + is_torus, 1)
+        return {"units": units, "is_torus": is_torus, **{f"betti_{k}": betti[k] for k in range(3)}}
+
+    fine, coarse = module(11, None), module(42, True)
+    assert betti_texts([fine, coarse]) == "–; (1, 2, 1)"
+    assert betti_texts([fine, fine]) == "–"
+    said = torus_sentence({"modules": [fine, coarse]}, "see below")
+    assert said == "The module of 42 cells is a torus. Others have not been tested; see below."
+    said = torus_sentence({"modules": [coarse]}, "see below")
+    assert said == "The module is a torus."
 
 
 def test_a_kill_leaves_the_old_first_picture(tmp_path, monkeypatch):

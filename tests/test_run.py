@@ -66,6 +66,16 @@ def test_networks_of_one_shape_share_their_programs(tiny_config):
         assert program._cache_size() == before
 
 
+def test_walks_of_any_number_and_length_run_in_pieces_of_common_shapes(tiny_config):
+    run, steps = make_run(tiny_config), velocities(70, 83)
+    states = run.rollout(steps, exact=False)
+    np.testing.assert_allclose(states, run.rollout(steps), atol=1e-4)  # TOLERANCE, over 83 steps
+    before = run_module._rollout_factorised._cache_size()
+    few = run.rollout(steps[20:37, :50], exact=False)  # 17 walks: no fewer than a wide piece takes
+    assert run_module._rollout_factorised._cache_size() == before
+    np.testing.assert_array_equal(few, states[20:37, :50])  # whatever else is run beside them
+
+
 def test_the_factors_of_the_trained_range_serve_all_walks_in_it(tiny_config, monkeypatch):
     """Steps are differences of float32 positions, which may be an ulp longer than velocities."""
     run, made = make_run(tiny_config), []

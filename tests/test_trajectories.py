@@ -76,6 +76,25 @@ def test_smooth_walks_stay_inside_and_are_smooth():
     assert quarters.min() > 0.7 * quarters.mean()  # reflection keeps the density uniform
 
 
+@pytest.mark.parametrize(("num_walks", "num_steps"), [(3, 40), (700, 300)])
+def test_smooth_walks_take_the_numbers_that_jax_draws_for_their_shape(num_walks, num_steps):
+    """Of more numbers, drawn at once for walks of any length: the first are the same."""
+    first_key, noise_key = jax.random.split(jax.random.key(4))
+    keep = np.exp(-0.1)
+    velocity = 0.01 * np.sqrt(2 / np.pi) * np.asarray(jax.random.normal(first_key, (num_walks, 2)))
+    kicks = np.asarray(jax.random.normal(noise_key, (num_steps, num_walks, 2)))
+    place = np.zeros((num_walks, 2))
+    for kick in kicks:
+        velocity = keep * velocity + 0.01 * np.sqrt(2 / np.pi * (1 - keep**2)) * kick
+        place += velocity  # of walks that meet neither wall nor limit
+    walk = smooth_walks(
+        jax.random.key(4), num_walks=num_walks, num_steps=num_steps, box_m=100.0, max_velocity=1.0,
+        mean_speed=0.01,
+    )  # fmt: skip
+    # Single-precision sums of positions up to 100 m, the box's half and width, on the way.
+    np.testing.assert_allclose(walk.positions[:, -1], place, atol=2e-4)
+
+
 def test_recorded_walk_starts_at_the_origin():
     path = np.array([[0.2, 0.3], [0.3, 0.3], [0.3, 0.5], [0.1, 0.5]])
     walk = recorded_walk(path)

@@ -51,7 +51,7 @@ def report_activity(
             around it, their middle otherwise.
         bin_m: side of a bin, metres.
         min_visits: a bin with fewer samples counts as unvisited.
-        torus_rolls: size of the null of each module's torus test, minutes for 20; 0 for none, and
+        torus_rolls: size of the null of each module's torus test, seconds for 20; 0 for none, and
             so no verdict.
 
     Returns:

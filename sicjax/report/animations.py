@@ -22,6 +22,7 @@ from sicjax.report.snapshots import Snapshot
 from sicjax.run import Run
 
 DPI = 80
+PNG_LEVEL = 7  # of compression, as the figures have
 MODULES = 3  # that are shown, those of the most units
 ROW = 7  # units of each in the formation
 LONGEST = 24  # frames of it
@@ -139,7 +140,7 @@ def _save(animation: FuncAnimation, frame_ms: int) -> Motion:
         gif, "GIF", save_all=True, append_images=frames[1:], loop=0, optimize=True,
         duration=[*[frame_ms] * (len(frames) - 1), HELD_MS],
     )  # fmt: skip
-    pictures[-1].save(png, "PNG", optimize=True)
+    pictures[-1].save(png, "PNG", compress_level=PNG_LEVEL)
     return Motion(gif.getvalue(), png.getvalue())
 
 
@@ -171,10 +172,11 @@ class _Frames(AbstractMovieWriter):
         """Begin; nothing is written to a file."""
         self.fig, self.outfile, self.dpi = fig, outfile, dpi or DPI
         self.frames: list[np.ndarray] = []
+        plots.as_picture(fig, dpi=self.dpi)  # from here on the animation itself draws such pictures
 
     def grab_frame(self, **savefig_kwargs: Any) -> None:
-        """Draw one frame."""
-        self.frames.append(plots.as_picture(self.fig, dpi=self.dpi))
+        """Keep one frame."""
+        self.frames.append(plots.last_picture(self.fig))
 
     def finish(self) -> None:
         """End."""

@@ -30,7 +30,7 @@ from sicjax.method import Parameters, TransitionNetwork, make_hypernetwork
 from sicjax.model import norm_relu
 from sicjax.run import DROPPED_STEPS, MEAN_SPEED, Run
 from sicjax.training import make_init
-from sicjax.trajectories import smooth_walks
+from sicjax.trajectories import Walk, smooth_walks
 
 FARTHEST_M = 2.0  # of displacements along an axis
 PAIRED = 3000  # states whose distances are compared
@@ -73,13 +73,17 @@ class Dynamics:
 
 def walk(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walked:
     """Run a network along smooth walks like those of the maps."""
+    drawn = _draw(run, box_m, num_walks, num_steps)
+    states = run.rollout(drawn.steps, exact=False)
+    return Walked(np.asarray(drawn.steps), np.asarray(drawn.positions), np.asarray(states))
+
+
+def _draw(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walk:
     largest = run.config.data.max_velocity
-    drawn = smooth_walks(
+    return smooth_walks(
         jax.random.key(1), num_walks=num_walks, num_steps=num_steps, box_m=box_m,
         max_velocity=largest, mean_speed=MEAN_SPEED * largest,
     )  # fmt: skip
-    states = run.rollout(drawn.steps, exact=False)
-    return Walked(np.asarray(drawn.steps), np.asarray(drawn.positions), np.asarray(states))
 
 
 def measure_dynamics(run: Run, walked: Walked, modules: Modules, maps: RateMaps) -> Dynamics:
@@ -93,8 +97,10 @@ def measure_dynamics(run: Run, walked: Walked, modules: Modules, maps: RateMaps)
     """
     lattices, members = modules.lattice, modules.members
     several = len(members) > 1
-    init = jax.jit(make_init(run.config, run.method))  # one program, not one for each operation
-    untrained = dataclasses.replace(run, parameters=init(jnp.uint32(run.seed)).parameters)
+    init = make_init(run.config, run.method)
+    # One program, not one for each operation, and without the optimiser's state.
+    parameters = jax.jit(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
+    untrained = dataclasses.replace(run, parameters=parameters)
     few = walked.steps[:MANIFOLD_WALKS]
     again = Walked(few, walked.positions[: len(few)], np.asarray(untrained.rollout(few)))
     return Dynamics(
@@ -114,7 +120,7 @@ def _attractor(run: Run, walked: Walked) -> Attractor | None:
     dense = PERTURBED + _dense(positions[PERTURBED:])
     if not states.any(axis=1).all() or len(dense) <= NEIGHBOURS:
         return None
-    on_walks = walk(run, MANIFOLD_BOX_M, PERTURBED, STEPS[-1]).steps
+    on_walks = np.asarray(_draw(run, MANIFOLD_BOX_M, PERTURBED, STEPS[-1]).steps)
     return measure_attractor(
         _step_of(run), states[:PERTURBED], states[dense], positions[dense], on_walks,
         key=jax.random.key(2), jacobian=_jacobian_of(run), amplitudes=AMPLITUDES, noises=NOISES,

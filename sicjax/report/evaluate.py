@@ -8,8 +8,9 @@ is decided on those of the box that `evaluation.verdict_box` of the config names
 """
 
 import contextlib
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sicjax.analysis.grid_score import Scores, score_ratemaps
 from sicjax.analysis.kinds import active_units, constant_units, lattices_at_a_glance
-from sicjax.analysis.modules import Modules, find_modules
+from sicjax.analysis.modules import Modules
 from sicjax.analysis.path_integration import (
     Binned,
     Conformality,
@@ -32,9 +34,11 @@ from sicjax.analysis.path_integration import (
     explained_by_maps,
 )
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.analysis.torus import TorusTest, torus_test
-from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
+from sicjax.analysis.torus import TorusTest
+from sicjax.analysis.units import UnitAnalysis
+from sicjax.report.cells import judge_modules, judge_units
 from sicjax.report.dynamics import Dynamics, Walked, measure_dynamics, walk
+from sicjax.report.second_process import second_process
 from sicjax.run import (
     BATCH_STEPS,
     MEAN_SPEED,
@@ -48,7 +52,7 @@ BOXES_M = (2.0, 3.0, 4.0)  # of the long walks, besides that of the verdict
 SHORT_BOXES_M = (2.0, 3.0)
 SPEEDS = {"slow": 0.15, "fast": 0.8}  # mean of other walks in the 2 m box, as `run.MEAN_SPEED`
 SHUFFLES = 100  # of every unit's fields
-LANDMARKS = 250  # of the persistence diagrams
+LANDMARKS = 150  # of the persistence diagrams: as many as those of the null have
 PATH_PIECES = 300
 DRIFT_WALKS, DRIFT_STEPS = 16, 10_000
 SAMPLES = 3000  # states whose distances and speeds are compared
@@ -161,23 +165,32 @@ class Evaluation(Judged):
 def evaluate(
     run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 0,
     show: Callable[[Mapped], None] | None = None,
+    meanwhile: Sequence[Callable[[Evaluation], None]] = (),
 ) -> Evaluation:  # fmt: skip
     """Measure a network on smooth walks and along a recorded path.
 
     Args:
         run: the network.
         recorded_path: a walk with leaves [T, 2], or none.
-        torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict.
+        torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict;
+            -1 for that of the config's default.
         show: called with the maps that verdicts will come from, before anything else is measured.
+        meanwhile: called in order with all but the tori, as long as those are still being tested.
     """
     verdict_box = run.config.evaluation.verdict_box
     boxes = sorted({*BOXES_M, verdict_box})
-    with second_thread() as submit:  # scores maps while this one draws the next
+    # A thread scores maps while this one draws the next; another process judges cells and tori.
+    # Threads of BLAS would only wait, at full speed, for cores that those and XLA's have.
+    with (
+        threadpool_limits(1), second_thread() as submit, second_thread() as beside,
+        second_process() as apart,
+    ):  # fmt: skip
         usual = MEAN_SPEED * run.config.data.max_velocity
         verdict = _map(run, submit, verdict_box)
         if show is not None:
             show(Mapped(*_scored(verdict), WALK_STEPS, usual))
-        judged = submit(judge, verdict[0])
+        judged = beside(apart, judge_units, verdict[0], SHUFFLES)
+        tested = beside(_find_tori_judged, apart, verdict[0].ratemaps, judged, torus_rolls)
         drawn = {box: verdict if box == verdict_box else _map(run, submit, box) for box in boxes}
         brief = {box: _map(run, submit, box, steps=SHORT_WALK_STEPS) for box in SHORT_BOXES_M}
         other = {name: _map(run, submit, BOXES_M[0], speed=SPEEDS[name]) for name in SPEEDS}
@@ -200,23 +213,25 @@ def evaluate(
         if recorded_path is not None:
             path = _along(run, recorded_path, long, glanced["lattice"] != "")
         units, modules = judged.result()
-        tested = submit(find_tori, verdict[0].ratemaps, modules, torus_rolls)
         dynamics = measure_dynamics(run, wide, modules, near_start)
-        tori = tested.result()
-    return Evaluation(
-        **glanced,
-        long=long,
-        short=short,
-        speeds=speeds,
-        units=units,
-        modules=modules,
-        tori=tori,
-        path_integration=path_integration,
-        dynamics=dynamics,
-        path=path,
-        training_range_m=_training_range(run),
-        verdict_box_m=verdict_box,
-    )
+        found = Evaluation(
+            **glanced,
+            long=long,
+            short=short,
+            speeds=speeds,
+            units=units,
+            modules=modules,
+            tori=(),
+            path_integration=path_integration,
+            dynamics=dynamics,
+            path=path,
+            training_range_m=_training_range(run),
+            verdict_box_m=verdict_box,
+        )
+        for work in meanwhile:
+            if not tested.done():
+                work(found)
+        return dataclasses.replace(found, tori=tested.result())
 
 
 def glance(first: Mapped) -> dict[str, Any]:
@@ -238,10 +253,7 @@ def glance(first: Mapped) -> dict[str, Any]:
 
 def judge(maps: RateMaps) -> tuple[UnitAnalysis, Modules]:
     """Say what units are, and which modules they form."""
-    units = analyze_ratemaps(
-        maps.ratemaps, maps.box_m, num_shuffles=SHUFFLES, key=jax.random.key(0)
-    )
-    return units, find_modules(units)
+    return judge_units(maps, SHUFFLES)
 
 
 def median(values: np.ndarray) -> float:
@@ -276,12 +288,15 @@ def _scored(pair: tuple[RateMaps, Future]) -> tuple[RateMaps, Scores]:
 
 def find_tori(ratemaps: np.ndarray, modules: Modules, rolls: int) -> tuple[TorusTest, ...]:
     """Say whether modules are tori."""
-    return tuple(
-        torus_test(
-            ratemaps[members], num_shuffles=rolls, key=jax.random.key(0), num_landmarks=LANDMARKS
-        )
-        for members in modules.members
-    )
+    return judge_modules(ratemaps, modules.members, rolls, LANDMARKS)
+
+
+def _find_tori_judged(
+    apart: Callable[..., Any], ratemaps: np.ndarray,
+    judged: Future[tuple[UnitAnalysis, Modules]], rolls: int,
+) -> tuple[TorusTest, ...]:  # fmt: skip
+    """Say the same, in another process, of the modules that were found there."""
+    return apart(judge_modules, ratemaps, judged.result()[1].members, rolls, LANDMARKS)
 
 
 def _share_of_mean(ratemaps: np.ndarray, units: np.ndarray) -> float:

@@ -40,7 +40,7 @@ def draw(
     metrics: Sequence[Mapping[str, Any]],
     frames: Sequence[Snapshot] = (),
 ) -> dict[str, Figure]:
-    """Draw every figure of the report, by the name of its file."""
+    """Draw every figure of the report but `module_figures`, by the name of its file."""
     order = display_order(evaluation)
     count = max(int(evaluation.active.sum()), 1)
     best = examples(evaluation, min(SHOWN, count))
@@ -54,7 +54,6 @@ def draw(
         ),
         f"autocorrelograms_{verdict.name}": correlogram_sheet(evaluation, by_module),
         **score_figures(evaluation),
-        **module_figures(evaluation),
         "generalisation": plots.generalisation(
             [(box, mapped.maps.ratemaps[best]) for box, mapped in evaluation.long.items()],
             titles=[_titles(evaluation.verdict, evaluation)[n] for n in best],

@@ -7,7 +7,7 @@ import contextlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.report.animations import animate
-from sicjax.report.evaluate import Judged, Mapped, evaluate, second_thread
-from sicjax.report.figures import SHEETS, draw, first_picture
+from sicjax.report.animations import Motion, animate
+from sicjax.report.evaluate import Evaluation, Judged, Mapped, evaluate, second_thread
+from sicjax.report.figures import SHEETS, draw, first_picture, module_figures
 from sicjax.report.page import render
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import (
@@ -35,6 +35,7 @@ from sicjax.trajectories import Walk
 from sicjax.workdir import write_whole
 
 DPI = 120
+PNG_LEVEL = 7  # of compression: 9 takes four times as long, for 2 % less
 
 
 def write_report(
@@ -54,6 +55,7 @@ def write_report(
 
     Everything is written beside `folder` first and then takes its place, so that a kill leaves
     the old report or none, never half of one. Animations come last, into a report that is whole.
+    What shows no torus is drawn, as far as there is time for it, while those are tested.
 
     Args:
         run: the network.
@@ -63,8 +65,9 @@ def write_report(
         recorded_path: a walk with leaves [T, 2] to drive the network along.
         recorded_note: one line: which path that is, or why there is none.
         variant: name of the settings that the network was trained with.
-        torus_rolls: size of the null of each module's torus test, minutes for 20; 0 for none, and
-            so no verdict.
+        torus_rolls: size of the null of each module's torus test, a third of a second for each; 0
+            for none, and so no verdict; -1: 20 for the largest module, unless by an estimate they
+            take more than a minute.
         animations: draw what moves, too, which takes a few seconds.
         first: a file beside the folder for a first picture, which is written, whole, seconds after
             the call, and named on standard output: the maps that verdicts will come from.
@@ -77,15 +80,31 @@ def write_report(
     """
     folder = Path(folder)
     show = None if first is None else partial(show_first, Path(first))
-    evaluation = evaluate(run, recorded_path, torus_rolls=torus_rolls, show=show)
+    pictures: dict[str, bytes] = {}
+    motions: dict[str, Motion] = {}
+
+    def draw_all(found: Evaluation) -> None:
+        pictures.update(pack_all(draw(run, found, metrics, frames)))
+
+    def animate_all(found: Evaluation) -> None:
+        motions.update(animate(run, found, frames))
+
+    evaluation = evaluate(
+        run, recorded_path, torus_rolls=torus_rolls, show=show,
+        meanwhile=[draw_all, *([animate_all] if animations else [])],
+    )  # fmt: skip
+    if not pictures:
+        draw_all(evaluation)
+    pictures |= pack_all(module_figures(evaluation))
     summary = summarise(run, evaluation, variant)
-    figures = draw(run, evaluation, metrics, frames)
 
     def page(pictures: Mapping[str, bytes], motions: Mapping[str, bytes]) -> str:
         return render(run, summary, evaluation, pictures, motions, recorded_note)
 
-    pictures = write_folder(folder, evaluation, summary, figures, lambda found: page(found, {}))
-    if animations and (motions := animate(run, evaluation, frames)):
+    write_folder(folder, evaluation, summary, pictures, page(pictures, {}))
+    if animations and not motions:
+        animate_all(evaluation)
+    if motions:
         for name, motion in motions.items():
             write_whole(folder / f"{name}.gif", motion.gif)
             write_whole(folder / f"{name}.png", motion.png)
@@ -99,20 +118,17 @@ def write_folder(
     folder: Path,
     judged: Judged,
     summary: Mapping[str, Any],
-    figures: Mapping[str, Figure],
-    page: Callable[[Mapping[str, bytes]], str],
-) -> dict[str, bytes]:
-    """Write maps, numbers, figures and the page made of them beside a folder; they replace it.
+    pictures: Mapping[str, bytes],
+    page: str,
+) -> None:
+    """Write maps, numbers, pictures and the page made of them beside a folder; they replace it.
 
     Args:
         folder: of the report.
         judged: what its maps say.
         summary: its numbers.
-        figures: by the names of their files.
-        page: pictures, by the same names, to the text of report.html.
-
-    Returns:
-        The figures' files.
+        pictures: the figures' files, by their names.
+        page: the text of report.html.
     """
     with replacing(folder) as place:
         for mapped in judged.mapped:
@@ -121,9 +137,9 @@ def write_folder(
         rows = unit_rows(judged)
         write_csv(place / "units.csv", list(rows[0]), rows)
         write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(judged))
-        pictures = _save_all(figures, place)
-        (place / "report.html").write_text(page(pictures), encoding="utf-8")
-    return pictures
+        for name, picture in pictures.items():
+            (place / f"{name}.png").write_bytes(picture)
+        (place / "report.html").write_text(page, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -153,17 +169,14 @@ def show_first(path: Path, mapped: Mapped) -> None:
     print(f"first picture: {path}", flush=True)
 
 
-def _save_all(figures: Mapping[str, Figure], place: Path) -> dict[str, bytes]:
-    """Write figures as PNG, and return the files; sheets get 256 colours, which halves them."""
+def pack_all(figures: Mapping[str, Figure]) -> dict[str, bytes]:
+    """Return figures as PNG files, by their names; sheets get 256 colours, which halves them."""
     with second_thread() as submit:  # packs pictures while this one draws the next
         packed = {
             name: submit(_pack, _paint(figure), name.startswith(SHEETS))
             for name, figure in figures.items()
         }
-        files = {name: picture.result() for name, picture in packed.items()}
-    for name, file in files.items():
-        (place / f"{name}.png").write_bytes(file)
-    return files
+        return {name: picture.result() for name, picture in packed.items()}
 
 
 def _paint(figure: Figure) -> Image.Image:
@@ -177,5 +190,5 @@ def _pack(picture: Image.Image, few_colours: bool) -> bytes:
     if few_colours:
         picture = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     packed = io.BytesIO()
-    picture.save(packed, "PNG", optimize=True)
+    picture.save(packed, "PNG", compress_level=PNG_LEVEL)
     return packed.getvalue()

@@ -17,7 +17,7 @@ from sicjax.report.figures import (
     rate_sheet,
     score_figures,
 )
-from sicjax.report.folder import write_folder
+from sicjax.report.folder import pack_all, write_folder
 from sicjax.report.given import FEWEST_WALKS, MOST_WALKS, Activity
 from sicjax.report.page import contents, module_captions, template
 from sicjax.report.summary import (
@@ -57,9 +57,8 @@ NEEDS_A_NETWORK = (
 def write_given(found: Activity, folder: Path, name: str) -> Path:
     """Write the report on given activity; returns the path of report.html."""
     summary = summarise(found, name)
-    write_folder(
-        folder, found, summary, draw(found), lambda pictures: _render(found, summary, pictures)
-    )
+    pictures = pack_all(draw(found))
+    write_folder(folder, found, summary, pictures, _render(found, summary, pictures))
     return folder / "report.html"
 
 

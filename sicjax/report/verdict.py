@@ -86,23 +86,28 @@ def _position_sentence(summary: Mapping[str, Any], longest: int) -> str:
 
 def torus_sentence(summary: Mapping[str, Any], untested: str) -> str:
     """Say how many modules are tori; where there was no null, `untested` says what to do."""
-    verdicts = [module["is_torus"] for module in summary["modules"]]
-    if not verdicts:
+    modules = summary["modules"]
+    tested = [module for module in modules if module["is_torus"] is not None]
+    if not modules:
         return ""
-    if None in verdicts:
+    if not tested:
         return f"Whether modules are tori has not been tested; {untested}."
-    yes = sum(verdicts)
-    if len(verdicts) == 1:
-        return "The module is a torus." if yes else "The module was not found to be a torus."
-    return f"{yes} of {len(verdicts)} modules {'is a torus' if yes == 1 else 'are tori'}."
+    yes = sum(module["is_torus"] for module in tested)
+    if len(tested) == 1:
+        which = "" if len(modules) == 1 else f" of {tested[0]['units']} cells"
+        others = "" if len(modules) == 1 else f" Others have not been tested; {untested}."
+        return f"The module{which} {'is' if yes else 'was not found to be'} a torus.{others}"
+    return f"{yes} of {len(tested)} modules {'is a torus' if yes == 1 else 'are tori'}."
 
 
 def betti_texts(modules: Sequence[Mapping[str, Any]]) -> str:
-    """Return (1, 2, 1) for each module, or one dash for torus tests without their null."""
+    """Return (1, 2, 1) for each module, a dash for one that was not tested against a null."""
     numbers = [[module[f"betti_{k}"] for k in range(3)] for module in modules]
-    if any(None in three for three in numbers):
+    if all(None in three for three in numbers):
         return "–"
-    return "; ".join(f"({', '.join(map(str, three))})" for three in numbers)
+    return "; ".join(
+        "–" if None in three else f"({', '.join(map(str, three))})" for three in numbers
+    )
 
 
 def tables(
@@ -125,7 +130,11 @@ def cell_rows(summary: Mapping[str, Any], evaluation: Judged, rolls: str) -> lis
     kinds = ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items() if count)
     scores = [np.median(s[units.is_grid]) if units.is_grid.any() else np.nan
               for s in (units.grid_score, units.grid_score_corrected)]  # fmt: skip
-    tested = any(torus.betti for torus in evaluation.tori)
+    untested = [torus.betti is None for torus in evaluation.tori]
+    torus = "(1, 2, 1) is a torus. Usual for modules above ten cells."
+    if any(untested) or not untested:
+        which = "Not tested" if all(untested) else "A dash: not tested"
+        torus = f"(1, 2, 1) is a torus. {which}; the null of every module: {rolls}"
     return [
         Row("Active units", f"{summary['active_units']} of {summary['num_units']}",
             "Fire at more than a fifth of their peak in 3 % of the box. Usual: two thirds or more.",
@@ -140,8 +149,7 @@ def cell_rows(summary: Mapping[str, Any], evaluation: Judged, rolls: str) -> lis
             "At least ten grid cells of one period and orientation. Usual: a large one at 1.2 m and"
             " a small one at 0.7 m, ratio 1.7.", box),
         Row("Torus: Betti numbers by module", betti_texts(summary["modules"]) or "–",
-            "(1, 2, 1) is a torus. Usual for modules above ten cells." if tested else
-            f"(1, 2, 1) is a torus. Not tested: the null takes minutes. {rolls}", box),
+            torus, box),
     ]  # fmt: skip
 
 
