@@ -277,7 +277,7 @@ def main(arguments: Sequence[str]) -> None:
     config, workdir = parse(arguments, sweep.usage(__doc__))
     if config.num_networks == 1:
         config.num_networks = NUM_NETWORKS
-    config.evaluation.torus_rolls = config.evaluation.torus_rolls or TORUS_ROLLS
+    config.evaluation.torus_rolls = max(config.evaluation.torus_rolls, 0) or TORUS_ROLLS
     print(run(config, workdir, arguments), flush=True)
 
 

@@ -3,7 +3,7 @@
     python -m experiments.evaluate --workdir=DIR [--network=K] [--torus_rolls=N]
 
 Without --network, of all its networks. --torus_rolls gives each module's torus test a null of that
-many rolls (20 take a minute or so a module), and so a verdict. Exit codes: 0 done, 2 bad input.
+many rolls (20 take seconds a module), and so a verdict. Exit codes: 0 done, 2 bad input.
 """
 
 import sys
