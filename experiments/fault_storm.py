@@ -65,7 +65,7 @@ def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, str]) -> Iter
         ]
     for name, number in STARTS.items():
         if name in chosen:
-            about, text = storm_starts.starts(folder, name, int(flags.get(name, number)))
+            about, text = storm_starts.starts(folder / name, name, int(flags.get(name, number)))
             yield [about, text]
     if "strange_calls" in chosen:
         calls = storm_api.calls()

@@ -255,11 +255,13 @@ def lengths_by_sigma_g(rows: Mapping[str, Row]) -> dict[str, list[tuple[float, f
 
 
 def draw(rows: Mapping[str, Row]) -> Figure:
-    """Periods of all modules against the range, with the fits; lengths against sigma_g."""
+    """Periods against the range where T and v differ, with the fits; lengths against sigma_g."""
     figure = plots.blank_figure(8.6, 3.4)
     left, right = figure.subplots(1, 2)
     points = [
-        (row["range_m"], [module["period_m"] for module in row["modules"]]) for row in rows.values()
+        (rows[name]["range_m"], [module["period_m"] for module in rows[name]["modules"]])
+        for name in _ranges((20, 30, 60, 120), (0.1, 0.15, 0.25))
+        if name in rows
     ]
     lines = {label: slope for label, (slope, _, _) in fits(rows).items()}
     plots.periods_against_range(points, lines, ax=left)
