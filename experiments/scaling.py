@@ -48,17 +48,14 @@ SHUFFLES = 100
 DRAWS = 4000  # trajectories that the range is measured on
 
 
-def _ranges(steps: Sequence[int], speeds: Sequence[float]) -> dict[str, dict[str, Any]]:
-    return {
-        f"T {T}, v {v:g}": {"data.trajectory_length": T, "data.max_velocity": v}
-        for T in steps
-        for v in speeds
-    }
-
-
-# Name -> what differs from the recipe.
+# Name -> what differs from the recipe: the networks of the law, and all.
+RANGES: Mapping[str, Mapping[str, Any]] = {
+    f"T {T}, v {v:g}": {"data.trajectory_length": T, "data.max_velocity": v}
+    for T in (20, 30, 60, 120)
+    for v in (0.1, 0.15, 0.25)
+}
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
-    **_ranges((20, 30, 60, 120), (0.1, 0.15, 0.25)),
+    **RANGES,
     "T 60, v 0.15, N 128": {"model.num_units": 128},
     "T 120, v 0.15, N 128": {"data.trajectory_length": 120, "model.num_units": 128},
     "T 60, v 0.15, sigma_x 0.03": {"loss.sigma_x": 0.03},
@@ -191,7 +188,7 @@ def power_laws(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, float, 
 def _by_lattice(rows: Mapping[str, Row]) -> dict[str, list[tuple[Row, float]]]:
     """The networks of the fits, with their period: "coarse" and "fine"."""
     groups: dict[str, list[tuple[Row, float]]] = {"coarse": [], "fine": []}
-    for name in _ranges((20, 30, 60, 120), (0.1, 0.15, 0.25)):
+    for name in RANGES:
         modules = rows[name]["modules"] if name in rows else []
         if not modules or modules[-1]["units"] < MOST * rows[name]["active"]:
             continue
@@ -260,7 +257,7 @@ def draw(rows: Mapping[str, Row]) -> Figure:
     left, right = figure.subplots(1, 2)
     points = [
         (rows[name]["range_m"], [module["period_m"] for module in rows[name]["modules"]])
-        for name in _ranges((20, 30, 60, 120), (0.1, 0.15, 0.25))
+        for name in RANGES
         if name in rows
     ]
     lines = {label: slope for label, (slope, _, _) in fits(rows).items()}

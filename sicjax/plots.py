@@ -421,7 +421,8 @@ def neural_distance(
     ax.plot(centres, middle, color=COLOURS[0], lw=1.4)
     if training_range_m is not None:
         ax.axvline(training_range_m, color=FAINT, ls="--", lw=1)
-        ax.text(training_range_m, 0.02, " training range", fontsize=8, color=FAINT)
+        ax.text(training_range_m, 0.02, " training range", fontsize=8, color=FAINT,
+                transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set_xlim(0, edges[-1])
     ax.set_ylim(bottom=0)
     return dress(ax, x="physical distance (m)", y="neural distance |g − g′|")

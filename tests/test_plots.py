@@ -439,3 +439,16 @@ def test_the_point_goes_round_its_torus_and_faints_on_the_far_side():
     np.testing.assert_allclose(point.get_xydata()[0], places[-1])
     assert point.get_alpha() == 1
     assert len(film._fig.axes[1].collections[0].get_offsets()) == 2
+
+
+def test_training_range_is_named_inside_however_small_the_distances_are():
+    """As those of a network are whose units have all become constant."""
+    figure = plots.blank_figure()
+    ax = plots.neural_distance(
+        np.linspace(0, 3, 7), np.full(6, 1e-4), np.full(6, 1e-4), training_range_m=1.7,
+        ax=figure.subplots(),
+    )  # fmt: skip
+    figure.canvas.draw()
+    (text,) = ax.texts
+    assert text.get_text() == " training range"
+    assert ax.get_window_extent().contains(*text.get_window_extent().p0)

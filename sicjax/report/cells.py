@@ -13,7 +13,7 @@ from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.torus import TorusTest, torus_test
 from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
 
-AUTOMATIC = -1  # rolls: ROLLS for the largest module, if by an estimate they take MOST_S or less
+AUTOMATIC = -1  # rolls: ROLLS for each module, as long as by an estimate all take MOST_S or less
 ROLLS, MOST_S = 20, 60
 _KEY = np.zeros(2, np.uint32)  # the words of jax.random.key(0)
 
@@ -49,14 +49,18 @@ def rolls_of(sizes: Sequence[int], rolls: int, num_bins: int) -> list[int]:
 
     Args:
         sizes: units of each.
-        rolls: for each, or AUTOMATIC.
+        rolls: for each, or AUTOMATIC: the largest module first.
         num_bins: of a map.
     """
     if rolls != AUTOMATIC:
         return [rolls] * len(sizes)
-    largest = int(np.argmax(sizes)) if sizes else None
-    affordable = [ROLLS * roll_seconds(size, num_bins) <= MOST_S for size in sizes]
-    return [ROLLS if k == largest and affordable[k] else 0 for k in range(len(sizes))]
+    number, left = [0] * len(sizes), float(MOST_S)
+    for k in np.argsort(sizes)[::-1]:
+        left -= ROLLS * roll_seconds(sizes[k], num_bins)
+        if left < 0:  # nor a smaller one, instead of the larger
+            break
+        number[k] = ROLLS
+    return number
 
 
 def roll_seconds(num_units: int, num_bins: int) -> float:

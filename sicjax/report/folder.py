@@ -66,7 +66,7 @@ def write_report(
         recorded_note: one line: which path that is, or why there is none.
         variant: name of the settings that the network was trained with.
         torus_rolls: size of the null of each module's torus test, a third of a second for each; 0
-            for none, and so no verdict; -1: 20 for the largest module, unless by an estimate they
+            for none, and so no verdict; -1: 20, the largest module first, until by an estimate they
             take more than a minute.
         animations: draw what moves, too, which takes a few seconds.
         first: a file beside the folder for a first picture, which is written, whole, seconds after
