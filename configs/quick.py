@@ -2,7 +2,8 @@
 
     python -m sicjax.main --config=configs/quick.py
 
-Cost: 10,000 steps, 74 seconds on two CPU cores (7.4 ms a step), and 20 seconds for the report.
+Cost: 10,000 steps, 74 to 95 seconds on two CPU cores (7 to 10 ms a step), and half a minute for the
+report.
 
 Result, in the 3 m box: of seeds 400 to 415, all that were trained after the recipe was frozen, 14
 have two modules (11 to 19 units at 0.66 to 0.69 m, 32 to 41 at 1.15 to 1.20 m) and two have one;
