@@ -1,6 +1,6 @@
 """How long one training step takes, beside the straightforward one and beside its matrix products.
 
-    python -m experiments.benchmark [--json] [--config=FILE] [--scaling] [--estimate]
+    python -m experiments.benchmark [--json] [--config=FILE] [--scaling] [--tiles] [--estimate]
 
 Measured interleaved in one process, medians of repeats: (a) our whole step: sampling, forward,
 backward, clip, AdamW; (b) the straightforward step of `experiments.naive`; (c) the two dense
@@ -8,6 +8,7 @@ products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N]
 `jnp` call. Without --config: paper scale (B 130, T 60, N 128, H 256), one network.
 --scaling: time and peak memory of our step against B, N and P, and on a CPU against the devices
 that its cores are taken for, each in a process of its own.
+--tiles: the pair losses with their gradient against the width of their tiles, at several M and N.
 --estimate: what a step should cost on accelerators, on paper (`experiments.accelerators`), written
 to experiments/results/accelerators.md.
 """
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +32,16 @@ from ml_collections import ConfigDict
 from experiments.accelerators import write_estimate
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
+from sicjax import pairs
 from sicjax.config import ConfigError
-from sicjax.method import make_settings
+from sicjax.method import draw_batch, make_settings
 from sicjax.parallel import available_cores, make_layout
 from sicjax.population import Population
 from sicjax.recipes import from_json, load_config, to_json
 from sicjax.training import Dispatch, make_init, make_step, start
 
 ROUNDS = 5
+WIDTHS = range(96, 417, 32)
 
 
 def paper_scale() -> ConfigDict:
@@ -92,7 +96,7 @@ def compile_products(config: ConfigDict) -> Callable[[], None]:
     return run
 
 
-def seconds_of(run: Callable[[], None]) -> float:
+def seconds_of(run: Callable[[], object]) -> float:
     """Seconds of one call."""
     began = time.perf_counter()
     run()
@@ -197,6 +201,59 @@ def scaling(config: ConfigDict) -> list[dict[str, Any]]:
     return rows
 
 
+def compile_pair_losses(config: ConfigDict, width: int | None = None) -> Callable[[], float]:
+    """The pair losses with their gradient, of random states where the recipe's walks lead.
+
+    Args:
+        config: whose sizes, weights and walks.
+        width: of a tile in states; None takes the width that the losses themselves choose.
+
+    Returns:
+        A function that computes both and returns the total of the losses.
+    """
+    settings = make_settings(config)
+    positions = draw_batch(config, jax.random.key(0), settings).positions.reshape(-1, 2)
+    states = jnp.abs(jax.random.normal(jax.random.key(1), (len(positions), config.model.num_units)))
+    states /= jnp.linalg.norm(states, axis=1, keepdims=True)
+    loss = config.loss
+    scales = (jnp.float32(loss.sigma_x), jnp.float32(loss.sigma_g))
+    weights = jnp.array([loss.separation, loss.invariance], jnp.float32)
+
+    def total(states):
+        return pairs.pair_losses(states, positions, *scales, weights)[0]
+
+    chosen = mock.patch.object(pairs, "_tile_size", return_value=width)
+    with chosen if width else contextlib.nullcontext():
+        compiled = jax.jit(jax.value_and_grad(total)).lower(states).compile()
+    return lambda: float(jax.block_until_ready(compiled(states))[0])
+
+
+def tiles(config: ConfigDict) -> list[dict[str, Any]]:
+    """Time of the pair losses against the width of a tile, over that of the width they choose.
+
+    Medians over rounds in which all widths run in turn; B from the recipe's T, so that M is about
+    1,000 to 8,000.
+    """
+    length = config.data.trajectory_length
+    rows: list[dict[str, Any]] = []
+    for number in (17, 32, 48, 64, 96, 130):
+        for units in (32, 64, 128):
+            other = config.copy_and_resolve_references()
+            other.data.num_trajectories, other.model.num_units = number, units
+            runs = {width: compile_pair_losses(other, width) for width in (None, *WIDTHS)}
+            times: dict[int | None, list[float]] = {width: [] for width in runs}
+            for _ in range(3 * ROUNDS):
+                for width, run in runs.items():
+                    times[width].append(seconds_of(run))
+            medians = {width: median(values[1:]) for width, values in times.items()}
+            chosen = medians.pop(None)
+            row: dict[str, Any] = {"M": number * length, "N": units}
+            row["chosen"] = pairs._tile_size(number * length, branch=True)
+            rows.append(row | {str(width): value / chosen for width, value in medians.items()})
+            print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; returns the exit code."""
     if "--step-alone" in arguments:
@@ -214,6 +271,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if "--scaling" in arguments:
         rows = scaling(config)
+        print(json.dumps(rows) if "--json" in arguments else as_table(rows))
+        return 0
+    if "--tiles" in arguments:
+        rows = tiles(config)
         print(json.dumps(rows) if "--json" in arguments else as_table(rows))
         return 0
     result = measure(config)

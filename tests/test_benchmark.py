@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import benchmark
+from sicjax import pairs
 
 ROOT = Path(__file__).parent.parent
 TINY = """
@@ -51,6 +53,22 @@ def test_scaling_measures_a_process_of_its_own_on_as_many_devices(tiny_config, m
     measured = benchmark.in_own_process(tiny_config, cpu_devices=2)
     assert seen == ["2"]
     assert 0 < measured["step_s"] < measured["compile_s"]
+
+
+def test_tiles_of_any_width_have_one_total_and_programs_of_their_own(tiny_config, monkeypatch):
+    widths = []
+    original = pairs._make_tiles
+
+    def make(*arguments):
+        tiles = original(*arguments)
+        widths.append(tiles.states.shape[1])
+        return tiles
+
+    monkeypatch.setattr(pairs, "_make_tiles", make)
+    totals = [benchmark.compile_pair_losses(tiny_config, width)() for width in (None, 4, 16)]
+    assert widths[1:] == [4, 16]
+    assert totals[0] > 0
+    np.testing.assert_allclose(totals[1:], totals[0], rtol=1e-5)
 
 
 def test_an_unreadable_config_is_one_line():
