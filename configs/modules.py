@@ -26,6 +26,7 @@ from sicjax.recipes import load_config
 def get_config():
     config = load_config("quick")
     config.num_steps = 38000
+    config.data.max_velocity = 0.15
     config.loss.min_step = 0.01
     config.loss.conformal_isometry = 0.05
     config.optimizer.learning_rate = 3e-4

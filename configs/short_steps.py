@@ -20,5 +20,7 @@ from sicjax.recipes import load_config
 
 def get_config():
     config = load_config("quick")
-    config.data.max_velocity = 0.1
+    config.num_steps = 10000
+    config.loss.min_step = 0.0
+    config.loss.conformal_isometry = 0.1
     return config
