@@ -25,7 +25,7 @@ from sicjax.model import rollout_permuted
 from sicjax.run import Run
 
 USAGE = "usage: python -m experiments.isometry [--network=NAME] [--batches=NUMBER] [--folder=DIR]"
-MIN_STEPS_M = (0.0, 0.003, 0.01, 0.02)
+MIN_STEPS_M = (0.0, 0.003, 0.0067, 0.01, 0.02)
 TRAJECTORIES = 8
 
 
