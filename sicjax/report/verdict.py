@@ -144,10 +144,10 @@ def cell_rows(summary: Mapping[str, Any], evaluation: Judged, rolls: str) -> lis
             " than five fields leave a unit undetermined. Usual: most active units are grid cells.",
             box),
         Row("60° score of grid cells, and with the ellipse undone", _pair(*scores),
-            "Median. 1.3 to 1.5 is a perfect hexagon. Usual: 1.0 to 1.2.", box),
+            "Median. 1.3 to 1.5 is a perfect hexagon. Usual: 1.1 to 1.3.", box),
         Row("Modules", _modules_text(summary["modules"]),
-            "At least ten grid cells of one period and orientation. Usual: a large one at 1.2 m and"
-            " a small one at 0.7 m, ratio 1.7.", box),
+            "At least ten grid cells of one period and orientation. Usual: a large one at 0.87 m"
+            " and a small one at 0.5 m, ratio 1.7; with the paper's steps 1.2 m and 0.7 m.", box),
         Row("Torus: Betti numbers by module", betti_texts(summary["modules"]) or "–",
             torus, box),
     ]  # fmt: skip
@@ -194,13 +194,13 @@ def _path_rows(
         Row("Steps until position explains less than half",
             _steps(summary["steps_position_holds"], longest),
             "Of a grid cell's variance (an active unit's, where there is none), by its short-walk"
-            " map; the code is lost then. Usual: some 800; untrained, 0.", walks),
+            " map; the code is lost then. Usual: 500 to 1,300; untrained, 0.", walks),
         Row("Variance that position explains, 120 and 2,000 steps",
             _pair(summary["variance_explained_short"], summary["variance_explained_long"]),
-            "Between places against within one, median of active units. Usual: 0.93 and 0.5.",
+            "Between places against within one, median of active units. Usual: 0.93 and 0.6.",
             f"{short}; {first}"),
         Row("Distance from the map's state after 100 / 1,000 / 10,000 steps", " / ".join(drifts),
-            "Of that between two random places (100 %). Usual: 20, 55 and 100 %.", walks),
+            "Of that between two random places (100 %). Usual: 20, 60 and 100 %.", walks),
         Row("Range over which places are told apart",
             f"{reach} (at one place, states differ by {percent(floor)} of what they do elsewhere)",
             "Nearest displacement that the code takes for none. Usual: a little less than the"
@@ -235,7 +235,7 @@ def _recorded_rows(
     values = [summary[f"recorded_path_{part}correlation"] for part in ("", "pieces_")]
     return [Row(
         "Recorded path, in one go and in pieces of 120 steps", _pair(*values),
-        "r with the smooth walks' maps, median of lattice units. Usual: 0.5 and 0.9.",
+        "r with the smooth walks' maps, median of lattice units. Usual: 0.6 and 0.8.",
         recorded_note or "the path given",
     )]  # fmt: skip
 
@@ -251,7 +251,7 @@ def _attractor_rows(summary: Mapping[str, Any]) -> list[Row]:
     return [
         Row("Steps to return after a push of 20 % off the manifold",
             f"{walking[0]} (untrained {walking[1]})",
-            "To within 2 %, walking. Few steps mean that errors are corrected; usual: some 10.",
+            "To within 2 %, walking. Few steps mean that errors are corrected; usual: 10 to 40.",
             "walks in the 2 m box"),
         Row(f"Gain of {length} steps, along and across", f"{gains[0]} (untrained {gains[1]})",
             "What is left of a small displacement. A continuous attractor keeps those along the"
