@@ -8,14 +8,14 @@ The first two add the table and the figure; the third only trains and reports. T
 `quick.py`; beside it are the paper's six ablations, and the whole with the capacity weight that the
 paper prints. Network k of each starts from the same seed. One population, one compiled program.
 
-Cost: 55 minutes with the reports on two cores of an AMD EPYC that had other work for ten of them;
-on quiet cores 4.8 steps a second for all 32 networks, and 16 s a report.
+Cost: 48 minutes with the reports on one core of an AMD EPYC: 3 steps a second for all 32 networks,
+and 20 s a report.
 
 Result, in the 3 m box (experiments/results/ablations.md): the whole has two modules from all four
-seeds; without capacity all four have one; without separation, invariance or permutations there is
-no grid cell; without conformal isometry two are square and two are sheared by 1.4 and 1.8; half the
-sigma_g gives bands, or a module at 0.65 m, and not the paper's place-like fields; the published
-capacity weight gives one module.
+seeds; without capacity three have one and one is square; without separation, invariance or
+permutations there is no grid cell; without conformal isometry two have one sheared module and two
+are square; half the sigma_g gives fields at the edges and bands, and not the paper's place-like
+fields; the published capacity weight gives two modules from all four.
 """
 
 from sicjax.recipes import load_config
