@@ -1,7 +1,7 @@
 """What sets the periods, and the fields? Networks trained over different ranges, their lattices.
 
-    python -m experiments.scaling [--config=short_steps] [--workdir=runs/scaling] [--only="NAME;NAME;..."]
-        [--config.FIELD=VALUE ...]
+    python -m experiments.scaling [--config=short_steps] [--workdir=runs/scaling]
+        [--only="NAME;NAME;..."] [--config.FIELD=VALUE ...]
 
 Trains one network for each row of `NETWORKS` by the recipe of the config, in one stage of 10,000
 steps, with the number of steps of a trajectory, the largest velocity, the number of units, the
