@@ -68,8 +68,9 @@ _OTHERS: Mapping[str, Mapping[str, Any]] = {
     "20,000 steps": {"num_steps": 20_000},
     "30,000 steps at 3e-4": {"num_steps": 30_000, "optimizer.learning_rate": 3e-4},
 }
-NETWORKS = RANGES | {
-    name: {"data.max_velocity": 0.15, **fields} for name, fields in _OTHERS.items()
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    **RANGES,
+    **{name: {"data.max_velocity": 0.15, **fields} for name, fields in _OTHERS.items()},
 }
 
 
