@@ -72,8 +72,7 @@ ASSUMED = (
     " program of all (ours, without a source).",
     "On a TPU what is no product runs at an eighth of the float32 products' rate (ours; the rate of"
     " the vector unit is not published).",
-    "All products are taken for ones at HIGHEST precision; those of the hypernetwork are at JAX's"
-    " default, which is faster.",
+    "All products are at HIGHEST precision.",
     "Peaks and bandwidths are reached. Small products are far from that, so where arithmetic or"
     " memory decide, the time is a bound from below.",
 )

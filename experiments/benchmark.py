@@ -1,6 +1,7 @@
 """How long one training step takes, beside the straightforward one and beside its matrix products.
 
-    python -m experiments.benchmark [--json] [--config=FILE] [--scaling] [--tiles] [--estimate]
+    python -m experiments.benchmark [--json] [--config=FILE] [--scaling] [--tiles] [--populations]
+        [--estimate]
 
 Measured interleaved in one process, medians of repeats: (a) our whole step: sampling, forward,
 backward, clip, AdamW; (b) the straightforward step of `experiments.naive`; (c) the two dense
@@ -9,6 +10,8 @@ products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N]
 --scaling: time and peak memory of our step against B, N and P, and on a CPU against the devices
 that its cores are taken for, each in a process of its own.
 --tiles: the pair losses with their gradient against the width of their tiles, at several M and N.
+--populations: the step of `quick.py` and of paper scale against P, 50 steps in one program, for an
+accelerator; a minute and a half there.
 --estimate: what a step should cost on accelerators, on paper (`experiments.accelerators`), written
 to experiments/results/accelerators.md.
 """
@@ -20,7 +23,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -42,6 +45,8 @@ from sicjax.training import Dispatch, make_init, make_step, start
 
 ROUNDS = 5
 WIDTHS = range(96, 417, 32)
+AT_ONCE = 50  # steps of one call, as a training takes them
+NETWORKS = (1, 16, 64)
 
 
 def paper_scale() -> ConfigDict:
@@ -52,8 +57,10 @@ def paper_scale() -> ConfigDict:
     return config
 
 
-def compile_step(config: ConfigDict, devices: int = 1) -> tuple[Callable[[], None], float]:
-    """Our step of a population, as training runs it, and the seconds it took to compile."""
+def compile_step(
+    config: ConfigDict, devices: int = 1, steps: int = 1
+) -> tuple[Callable[[], None], float]:
+    """So many steps of a population, as training takes them, and the seconds it took to compile."""
     layout = make_layout(config.num_networks, config.parallel, devices)
     population = Population(config)
     states, settings = start(config, population.seeds, layout), layout.rows(population.settings())
@@ -63,7 +70,7 @@ def compile_step(config: ConfigDict, devices: int = 1) -> tuple[Callable[[], Non
 
     def run() -> None:
         nonlocal states
-        states, metrics = dispatch(states, settings, 1)
+        states, metrics = dispatch(states, settings, steps)
         jax.block_until_ready((states, metrics))
 
     return run, seconds
@@ -201,6 +208,25 @@ def scaling(config: ConfigDict) -> list[dict[str, Any]]:
     return rows
 
 
+def populations(recipes: Mapping[str, ConfigDict]) -> list[dict[str, Any]]:
+    """A step of populations on the first device, batch by batch, when nobody waits for each.
+
+    The fastest of three calls of so many steps.
+    """
+    rows = []
+    for recipe, config in recipes.items():
+        for networks in NETWORKS:
+            other = config.copy_and_resolve_references()
+            other.num_networks = networks
+            run, compile_s = compile_step(other, steps=AT_ONCE)
+            run()
+            step = min(seconds_of(run) for _ in range(3)) / AT_ONCE
+            row = {"recipe": recipe, "P": networks, "step_s": step, "a_network_s": step / networks}
+            rows.append(row | {"compile_s": compile_s, "device": device(), "jax": jax.__version__})
+            print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
 def compile_pair_losses(config: ConfigDict, width: int | None = None) -> Callable[[], float]:
     """The pair losses with their gradient, of random states where the recipe's walks lead.
 
@@ -275,6 +301,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if "--tiles" in arguments:
         rows = tiles(config)
+        print(json.dumps(rows) if "--json" in arguments else as_table(rows))
+        return 0
+    if "--populations" in arguments:
+        rows = populations({"quick": load_config("quick"), "paper scale": paper_scale()})
         print(json.dumps(rows) if "--json" in arguments else as_table(rows))
         return 0
     result = measure(config)

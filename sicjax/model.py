@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from sicjax.arguments import checked, real
 
-# Float32 products of states run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
+# Float32 products run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
 PRECISION = lax.Precision.HIGHEST
 
 # From this number of units on, a CPU multiplies one matrix after another (measured).
@@ -105,7 +105,9 @@ class Hypernetwork(nn.Module):
         for _ in range(self.num_layers - 1):
             init = _torch_uniform(hidden.shape[-1])
             hidden = activation(
-                nn.Dense(self.hidden_width, kernel_init=init, bias_init=init)(hidden)
+                nn.Dense(self.hidden_width, kernel_init=init, bias_init=init, precision=PRECISION)(
+                    hidden
+                )
             )
         if hidden_only:
             return hidden
@@ -114,6 +116,7 @@ class Hypernetwork(nn.Module):
             self.num_units**2,
             kernel_init=last_init,
             bias_init=self._flat_identity if self.identity_start else last_init,
+            precision=PRECISION,
         )(hidden)
         return entries.reshape(*velocities.shape[:-1], self.num_units, self.num_units)
 

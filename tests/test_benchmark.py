@@ -71,6 +71,23 @@ def test_tiles_of_any_width_have_one_total_and_programs_of_their_own(tiny_config
     np.testing.assert_allclose(totals[1:], totals[0], rtol=1e-5)
 
 
+def test_populations_are_timed_by_the_step_and_by_the_network(tiny_config, monkeypatch):
+    asked = []
+    original = benchmark.compile_step
+
+    def compile_step(config, devices=1, steps=1):
+        asked.append((config.num_networks, devices, steps))
+        return original(config, devices, steps)
+
+    monkeypatch.setattr(benchmark, "compile_step", compile_step)
+    monkeypatch.setattr(benchmark, "NETWORKS", (1, 3))
+    rows = benchmark.populations({"tiny": tiny_config})
+    assert asked == [(1, 1, benchmark.AT_ONCE), (3, 1, benchmark.AT_ONCE)]
+    assert [row["P"] for row in rows] == [1, 3]
+    assert all(row["recipe"] == "tiny" for row in rows)
+    assert rows[1]["a_network_s"] == rows[1]["step_s"] / 3 > 0
+
+
 def test_an_unreadable_config_is_one_line():
     done = subprocess.run(
         [sys.executable, "-m", "experiments.benchmark", "--config=nowhere.py"],
