@@ -66,6 +66,8 @@ def test_measure_takes_active_grid_units(report):
     assert row["drift_10000_of_chance"] == pytest.approx(0.75)
     assert row["largest_is_torus"] is True
     assert row["spacings_m"] == [[0.75, 0], [1.3, 1]]
+    assert [m["grid_score_corrected"] for m in row["modules"]] == pytest.approx([1.0, 1.2])
+    assert row["num_scales"] == 2
     assert row["num_modules_4m"] == 1  # of other maps
     assert (row["steps_to_return"], row["steps_to_return_at_rest"]) == (9, None)
 
@@ -94,11 +96,26 @@ def test_modules_count_when_large_and_in_ratio(modules, number):
     assert claims.num_modules([module(*values) for values in modules]) == number
 
 
+@pytest.mark.parametrize(
+    ("modules", "number"),
+    [
+        ([], 0),
+        ([(9, 1.3), (10, None)], 0),
+        ([(10, 1.0), (12, 1.3), (30, 0.99)], 2),
+        ([(10, 1.2), (12, 1.3), (30, 1.1)], 3),
+    ],
+)
+def test_scales_count_when_large_and_hexagonal(modules, number):
+    found = [{"units": units, "grid_score_corrected": score} for units, score in modules]
+    assert claims.num_scales(found) == number
+
+
 def network(**changes):
     row = {
         "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
         "num_units": 44, "num_modules_4m": 2, "explained_far": 0.5, "steps_to_return": 8,
-        "num_modules": 2, "grid_score": 0.7, "grid_score_corrected": 1.1, "period_change": 0.01,
+        "num_modules": 2, "num_scales": 2, "grid_score": 0.7, "grid_score_corrected": 1.1,
+        "period_change": 0.01,
         "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
         "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
     }  # fmt: skip
@@ -109,7 +126,7 @@ NOTHING = dict.fromkeys(
     ("grid_score", "grid_score_corrected", "period_change", "explained", "explained_short",
      "explained_4m", "explained_far", "largest_is_torus", "steps_to_return"),
 ) | {
-    "num_modules": 0, "active_units": 20, "grid_units": 0, "spacings_m": [],
+    "num_modules": 0, "num_scales": 0, "active_units": 20, "grid_units": 0, "spacings_m": [],
     "failure": "separation",
 }  # fmt: skip
 
@@ -118,6 +135,7 @@ def test_claims_are_judged_over_all_seeds():
     found = claims.claims([network()] * 4 + [network(**NOTHING)])
     assert found["two modules or more"] == ("4 of 5", True)
     assert found["three modules or more"] == ("0 of 5", False)
+    assert found["three scales or more"] == ("0 of 5", False)
     assert found["largest module is a torus"] == ("4 of 5", True)
     assert found["60° score, median of grid units"] == ("0.70 (n = 4)", True)
     assert found["periods agree between boxes"] == ("4 of 4 networks", True)
