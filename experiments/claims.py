@@ -2,12 +2,14 @@
 
     python -m experiments.claims [--config=configs/full.py] [--workdir=DIR]
         [--config.FIELD=VALUE ...]
+    python -m experiments.claims --merge=DIR,DIR,... --workdir=DIR
 
 Trains 16 networks (--config.num_networks=16) if the config says no more than one, each report with
 20 rolls per torus test, and writes claims.md, claims.json (one row per network) and claims.png
 into the workdir. All verdicts come from the long-walk map of the box that the config's
 `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained. Can be stopped
-and started again; a finished run only gets its tables and figure anew.
+and started again; a finished run only gets its tables and figure anew. --merge: one table and
+figure of runs of one recipe, each of other seeds, that are finished.
 """
 
 import itertools
@@ -27,8 +29,10 @@ from experiments import sweep
 from experiments.ablations import median, numbers, read_units, report_of
 from experiments.sweep import Row
 from sicjax import plots
-from sicjax.main import guarded, leave, parse
+from sicjax.config import ConfigError, flatten
+from sicjax.main import guarded, leave, parse, read_flags
 from sicjax.run import Run
+from sicjax.workdir import read_config
 
 NUM_NETWORKS = 16
 TORUS_ROLLS = 20
@@ -292,15 +296,56 @@ def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str
         measure(report) | {"explained_far": explained_far(run, report)}
         for run, report in zip(sicjax.load_runs(workdir), reports, strict=True)
     ]
+    return write(rows, sweep.provenance("experiments.claims", arguments, config, workdir), workdir)
+
+
+def write(rows: Sequence[Row], provenance: str, workdir: Path) -> str:
+    """Write claims.json, claims.md and claims.png; returns claims.md."""
     (workdir / "claims.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
-    provenance = sweep.provenance("experiments.claims", arguments, config, workdir)
     (workdir / "claims.md").write_text(text := as_markdown(rows, provenance))
     draw(rows).savefig(workdir / "claims.png", dpi=150)
     return text
 
 
+def merge(sources: Sequence[Path], workdir: Path) -> str:
+    """Write the table and figure of several finished runs of one recipe; returns claims.md.
+
+    Raises:
+        ConfigError: a folder without claims, of another recipe, or with a seed that another has.
+    """
+    rows: list[Row] = []
+    lines, recipes = [], []
+    for source in sources:
+        try:
+            found = json.loads((source / "claims.json").read_text())
+            line = (source / "claims.md").read_text().partition("\n")[0]
+            recipe = flatten(read_config(source))
+        except FileNotFoundError as error:
+            raise ConfigError(f"--merge={source}: holds no finished run: {error}") from None
+        recipes.append({k: v for k, v in recipe.items() if k not in ("seed", "num_networks")})
+        changed = [name for name, value in recipes[-1].items() if value != recipes[0].get(name)]
+        if changed:
+            raise ConfigError(f"--merge={source}: another recipe than {sources[0]}: {changed[0]}")
+        again = {row["seed"] for row in found} & {row["seed"] for row in rows}
+        if again:
+            raise ConfigError(f"--merge={source}: seed {min(again)} is in another folder too")
+        rows += found
+        lines.append(f"- {line}")
+    workdir.mkdir(parents=True, exist_ok=True)
+    rows.sort(key=lambda row: row["seed"])
+    runs = [f"{len(rows)} networks, of {len(lines)} runs:", "", *lines]
+    return write(rows, "\n".join(runs), workdir)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run and print the table."""
+    if any(argument.startswith("--merge") for argument in arguments):
+        flags = read_flags(arguments, says := sweep.usage(__doc__))
+        if set(flags) != {"merge", "workdir"}:
+            raise ConfigError(says)
+        sources = [Path(folder) for folder in flags["merge"].split(",")]
+        print(merge(sources, Path(flags["workdir"])), flush=True)
+        return
     if not any(argument.startswith("--config=") for argument in arguments):
         arguments = ["--config=configs/full.py", *arguments]
     config, workdir = parse(arguments, sweep.usage(__doc__))

@@ -9,7 +9,8 @@ from matplotlib import pyplot as plt
 
 from experiments import claims, sweep
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
-from sicjax.recipes import load_config
+from sicjax.config import ConfigError, changed
+from sicjax.recipes import load_config, to_json
 
 
 def module(units, period_m, is_torus=None, betti=(None, None, None)):
@@ -200,3 +201,45 @@ def test_provenance_says_what_made_it(tmp_path):
     )
     assert "16 networks, seeds 100 to 115, B 32, T 60, N 64, H 64, 8,000 steps; a CPU, jax" in text
     assert "0.8 h with the reports (2 session(s))" in text
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A function that makes the folder of a finished run of some seeds."""
+
+    def make(name, seeds, **fields):
+        folder = tmp_path / name
+        folder.mkdir()
+        config = changed(load_config("quick"), {"seed": seeds[0], **fields})
+        config.num_networks = len(seeds)
+        (folder / "config.json").write_text(to_json(config))
+        rows = [network(seed=seed, spacings_m=[[0.7, -1]]) for seed in seeds]
+        (folder / "claims.json").write_text(json.dumps(rows))
+        (folder / "claims.md").write_text(f"made by {name}\n\nrest\n")
+        return folder
+
+    return make
+
+
+def test_runs_of_other_seeds_become_one_table(finished, tmp_path):
+    folders = finished("later", [5, 6]), finished("one", [3])
+    claims.main([f"--merge={folders[0]},{folders[1]}", "--workdir", str(tmp_path / "all")])
+    rows = json.loads((tmp_path / "all/claims.json").read_text())
+    assert [row["seed"] for row in rows] == [3, 5, 6]
+    text = (tmp_path / "all/claims.md").read_text()
+    assert "3 networks, of 2 runs:\n\n- made by later\n- made by one\n" in text
+    assert "| two modules or more | 80 % of seeds | 3 of 3 | yes |" in text
+    assert (tmp_path / "all/claims.png").stat().st_size > 1000
+
+
+def test_only_finished_runs_of_one_recipe_and_other_seeds_are_merged(finished, tmp_path):
+    first, unfinished = finished("first", [3]), finished("unfinished", [4])
+    (unfinished / "claims.json").unlink()
+    for other, says in [
+        (unfinished, "no finished run"),
+        (finished("same", [2, 3]), "seed 3 is in another"),
+        (finished("slow", [4], **{"optimizer.learning_rate": 0.5}), "optimizer.learning_rate"),
+    ]:
+        with pytest.raises(ConfigError, match=says):
+            claims.merge([first, other], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
