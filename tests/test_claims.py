@@ -68,7 +68,7 @@ def test_measure_takes_active_grid_units(report):
     assert row["largest_is_torus"] is True
     assert row["spacings_m"] == [[0.75, 0], [1.3, 1]]
     assert [m["grid_score_corrected"] for m in row["modules"]] == pytest.approx([1.0, 1.2])
-    assert row["num_scales"] == 2
+    assert [m["hexagonal_units"] for m in row["modules"]] == [1, 1]
     assert row["num_modules_4m"] == 1  # of other maps
     assert (row["steps_to_return"], row["steps_to_return_at_rest"]) == (9, None)
 
@@ -98,24 +98,33 @@ def test_modules_count_when_large_and_in_ratio(modules, number):
 
 
 @pytest.mark.parametrize(
-    ("modules", "number"),
+    ("modules", "met"),
     [
-        ([], 0),
-        ([(9, 1.3), (10, None)], 0),
-        ([(10, 1.0), (12, 1.3), (30, 0.99)], 2),
-        ([(10, 1.2), (12, 1.3), (30, 1.1)], 3),
+        ([], (0, 0, 0)),
+        ([(10, 10, 1.3), (12, 11, 1.2), (9, 9, 1.3)], (0, 0, 0)),
+        ([(10, 10, 1.3), (12, 11, 1.2), (30, 9, 0.99)], (1, 0, 0)),
+        ([(10, 10, 1.3), (12, 11, 1.2), (30, 10, 0.99)], (1, 1, 0)),
+        ([(10, 9, 1.3), (12, 11, 1.2), (30, 20, 1.0)], (1, 0, 1)),
+        ([(10, 10, 1.3), (12, 11, 1.2), (30, 20, 1.0), (12, 1, 0.5)], (1, 1, 1)),
     ],
 )
-def test_scales_count_when_large_and_hexagonal(modules, number):
-    found = [{"units": units, "grid_score_corrected": score} for units, score in modules]
-    assert claims.num_scales(found) == number
+def test_three_modules_count_at_any_ratio_and_by_two_scores(modules, met):
+    keys = ("units", "hexagonal_units", "grid_score_corrected")
+    row = network(modules=[dict(zip(keys, values, strict=True)) for values in modules])
+    found = claims.claims([row])
+    names = (
+        "three modules at any ratio",
+        "three, each with ten cells of score 1.0",
+        ("three, each with a median score of 1.0"),
+    )
+    assert tuple(int(found[name][1]) for name in names) == met
 
 
 def network(**changes):
     row = {
         "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
         "num_units": 44, "num_modules_4m": 2, "explained_far": 0.5, "steps_to_return": 8,
-        "num_modules": 2, "num_scales": 2, "grid_score": 0.7, "grid_score_corrected": 1.1,
+        "num_modules": 2, "grid_score": 0.7, "grid_score_corrected": 1.1,
         "period_change": 0.01,
         "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
         "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
@@ -127,7 +136,7 @@ NOTHING = dict.fromkeys(
     ("grid_score", "grid_score_corrected", "period_change", "explained", "explained_short",
      "explained_4m", "explained_far", "largest_is_torus", "steps_to_return"),
 ) | {
-    "num_modules": 0, "num_scales": 0, "active_units": 20, "grid_units": 0, "spacings_m": [],
+    "num_modules": 0, "active_units": 20, "grid_units": 0, "spacings_m": [],
     "failure": "separation",
 }  # fmt: skip
 
@@ -136,7 +145,7 @@ def test_claims_are_judged_over_all_seeds():
     found = claims.claims([network()] * 4 + [network(**NOTHING)])
     assert found["two modules or more"] == ("4 of 5", True)
     assert found["three modules or more"] == ("0 of 5", False)
-    assert found["three scales or more"] == ("0 of 5", False)
+    assert found["three modules at any ratio"] == ("0 of 5", False)
     assert found["largest module is a torus"] == ("4 of 5", True)
     assert found["60° score, median of grid units"] == ("0.70 (n = 4)", True)
     assert found["periods agree between boxes"] == ("4 of 4 networks", True)
@@ -163,7 +172,7 @@ def test_the_table_and_the_figure_name_every_network():
     assert lines[0] == "made so"
     assert "| two modules or more | 80 % of seeds | 1 of 2 | no |" in lines
     assert lines[-2].startswith(
-        "| 3 | 30 of 40 | 12 at 0.75; 20 at 1.30 (1, 2, 1) torus | 2 | 0.70 |"
+        "| 3 | 30 of 40 | 12 at 0.75 [1.20]; 20 at 1.30 [1.20] (1, 2, 1) torus | 2 | 0.70 |"
     )
     assert lines[-1].startswith("| 4 | 0 of 20 | separation | 2 | – |")
     figure = claims.draw(rows)
@@ -184,7 +193,7 @@ def test_a_coarse_module_alone_has_the_colour_of_the_coarse_ones():
 def claims_module(units, period_m, is_torus=None, betti=(None, None, None)):
     return {
         "units": units, "period_m": period_m, "orientation_deg": 5.0, "is_torus": is_torus,
-        "betti": list(betti),
+        "betti": list(betti), "grid_score_corrected": 1.2, "hexagonal_units": units,
     }  # fmt: skip
 
 
