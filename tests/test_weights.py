@@ -47,8 +47,9 @@ def test_rate_maps_give_the_committed_figures(name):
 def test_modules_are_the_committed_ones(name):
     """By 20 shuffles instead of 100: a verdict on a few units may differ, a period may not."""
     summary = json.loads((PRETRAINED / name / "summary.json").read_text())
-    maps = sicjax.load_pretrained(name).ratemaps(3.0).ratemaps
-    units = sicjax.analyze_ratemaps(maps, 3.0, num_shuffles=20, key=jax.random.key(0))
+    box_m = summary.get("verdict_box_m", 3.0)
+    maps = sicjax.load_pretrained(name).ratemaps(box_m).ratemaps
+    units = sicjax.analyze_ratemaps(maps, box_m, num_shuffles=20, key=jax.random.key(0))
     modules = sicjax.find_modules(units)
     wanted = summary["modules"]
     assert len(modules.members) == len(wanted) > 0
