@@ -281,13 +281,22 @@ def draw(rows: Sequence[Row]) -> Figure:
 def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
     """Each network's modules -> scales, 0 the finest, so that a coarse module alone is not that.
 
-    A scale's period is the median over the networks with most modules; the nearest ratio decides.
+    A scale's period is the median over the networks with most modules. Several modules of a
+    network are the scales whose proportions are nearest to theirs, a single one the nearest scale.
     """
     periods = [[module["period_m"] for module in row["modules"]] for row in rows]
     most = max(map(len, periods), default=0)
-    scales = np.median([found for found in periods if len(found) == most], axis=0)
+    scales = np.log(np.median([found for found in periods if len(found) == most], axis=0))
+
+    def misfit(found: Sequence[float], chosen: Sequence[int]) -> float:
+        difference = np.log(found) - scales[list(chosen)]
+        return float(np.ptp(difference) if len(found) > 1 else abs(difference[0]))
+
     return [
-        [int(np.argmin(np.abs(np.log(scales / period)))) for period in found] for found in periods
+        list(min(itertools.combinations(range(most), len(found)), key=lambda c: misfit(found, c)))
+        if found
+        else []
+        for found in periods
     ]
 
 

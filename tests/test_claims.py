@@ -190,6 +190,15 @@ def test_a_coarse_module_alone_has_the_colour_of_the_coarse_ones():
     assert claims.scales_of_modules([{"modules": []}]) == [[]]
 
 
+def test_modules_have_the_scales_of_their_proportions():
+    """The finer two of three scales, half of all, and a middle and coarse one 0.8 times as long."""
+    rows = [
+        {"modules": [claims_module(10, period_m) for period_m in periods]}
+        for periods in [(0.86, 1.0, 1.73), (0.43, 0.5), (0.8, 1.384), (0.73, 0.85, 1.47), (0.95,)]
+    ]
+    assert claims.scales_of_modules(rows) == [[0, 1, 2], [0, 1], [1, 2], [0, 1, 2], [1]]
+
+
 def claims_module(units, period_m, is_torus=None, betti=(None, None, None)):
     return {
         "units": units, "period_m": period_m, "orientation_deg": 5.0, "is_torus": is_torus,
