@@ -15,7 +15,7 @@ figure of runs of one recipe, each of other seeds, that are finished.
 import itertools
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +288,7 @@ def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
     most = max(map(len, periods), default=0)
     scales = np.log(np.median([found for found in periods if len(found) == most], axis=0))
 
-    def misfit(found: Sequence[float], chosen: Sequence[int]) -> float:
+    def misfit(found: Sequence[float], chosen: Iterable[int]) -> float:
         difference = np.log(found) - scales[list(chosen)]
         return float(np.ptp(difference) if len(found) > 1 else abs(difference[0]))
 
