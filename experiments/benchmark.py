@@ -10,7 +10,7 @@ products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N]
 --scaling: time and peak memory of our step against B, N and P, and on a CPU against the devices
 that its cores are taken for, each in a process of its own.
 --tiles: the pair losses with their gradient against the width of their tiles, at several M and N.
---populations: the step of `quick.py` and of paper scale against P, 50 steps in one program, for an
+--populations: the step of `quick.py` and of `full.py` against P, 50 steps in one program, for an
 accelerator; a minute and a half there.
 --estimate: what a step should cost on accelerators, on paper (`experiments.accelerators`), written
 to experiments/results/accelerators.md.
@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments.accelerators import write_estimate
+from experiments.accelerators import NETWORKS, RECIPES, write_estimate
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
 from sicjax import pairs
@@ -46,7 +46,6 @@ from sicjax.training import Dispatch, make_init, make_step, start
 ROUNDS = 5
 WIDTHS = range(96, 417, 32)
 AT_ONCE = 50  # steps of one call, as a training takes them
-NETWORKS = (1, 16, 64)
 
 
 def paper_scale() -> ConfigDict:
@@ -295,18 +294,16 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
-    if "--scaling" in arguments:
-        rows = scaling(config)
-        print(json.dumps(rows) if "--json" in arguments else as_table(rows))
-        return 0
-    if "--tiles" in arguments:
-        rows = tiles(config)
-        print(json.dumps(rows) if "--json" in arguments else as_table(rows))
-        return 0
-    if "--populations" in arguments:
-        rows = populations({"quick": load_config("quick"), "paper scale": paper_scale()})
-        print(json.dumps(rows) if "--json" in arguments else as_table(rows))
-        return 0
+    tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "--scaling": lambda: scaling(config),
+        "--tiles": lambda: tiles(config),
+        "--populations": lambda: populations({name: load_config(name) for name in RECIPES}),
+    }
+    for flag, make in tables.items():
+        if flag in arguments:
+            rows = make()
+            print(json.dumps(rows) if "--json" in arguments else as_table(rows))
+            return 0
     result = measure(config)
     result["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]
     print(json.dumps(result) if "--json" in arguments else as_table([result]))

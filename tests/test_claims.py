@@ -115,7 +115,7 @@ def test_three_modules_count_at_any_ratio_and_by_two_scores(modules, met):
     names = (
         "three modules at any ratio",
         "three, each with ten cells of score 1.0",
-        ("three, each with a median score of 1.0"),
+        "three, each with a median score of 1.0",
     )
     assert tuple(int(found[name][1]) for name in names) == met
 
@@ -124,8 +124,7 @@ def network(**changes):
     row = {
         "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
         "num_units": 44, "num_modules_4m": 2, "explained_far": 0.5, "steps_to_return": 8,
-        "num_modules": 2, "grid_score": 0.7, "grid_score_corrected": 1.1,
-        "period_change": 0.01,
+        "num_modules": 2, "grid_score": 0.7, "grid_score_corrected": 1.1, "period_change": 0.01,
         "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
         "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
     }  # fmt: skip
