@@ -24,7 +24,7 @@ from sicjax.recipes import load_config
 
 def get_config():
     config = load_config("quick")
-    config.num_steps = 38000
+    config.num_steps = 50000
     config.data.max_velocity = 0.15
     config.model.num_units = 112
     config.loss.min_step = 0.01
@@ -34,11 +34,14 @@ def get_config():
     config.loss.sigma_g = 0.36
     config.loss.sigma_x = 0.055
     config.optimizer.learning_rate = 4e-4
+    long = {"data.trajectory_length": 180, "data.num_trajectories": 12}
     config.stages = {
         "walks": {"num_steps": 30000},
-        "long walks": {
-            "num_steps": 8000, "data.trajectory_length": 180, "data.num_trajectories": 12,
+        "long walks": {"num_steps": 8000, **long},
+        "settling": {
+            "num_steps": 12000, **long, "loss.invariance": 0.2, "loss.capacity": 0.06,
+            "loss.conformal_isometry": 0.02, "loss.sigma_g": 0.45, "loss.sigma_x": 0.07,
         },
     }  # fmt: skip
-    config.evaluation.verdict_box = 5.0
+    config.evaluation.verdict_box = 6.0
     return config
