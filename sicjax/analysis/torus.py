@@ -2,6 +2,9 @@
 
 Letters: N units; P points (visited bins); L landmarks; S shuffles; y, x bins of a map. After
 Gardner et al. 2022 (Nature 602), for rate maps: one point per bin, no noise to clean away in time.
+What is looked at scales with the module: fields that are small against their period put most of the
+variance beyond the six principal components of that paper, where a perfect lattice then shows no
+torus, and bins that are small against it make the sheet of states too rough for the landmarks.
 """
 
 from dataclasses import dataclass
@@ -22,8 +25,10 @@ from sicjax.arguments import at_least, check
 
 MIN_UNITS = 10  # of a module
 MIN_LANDMARKS = 7  # the fewest vertices of a triangulated torus
-DIMENSIONS = 6  # of the PCA: three waves, a cosine and a sine each
-SMOOTHING = 1.5  # bins: takes away what differs from bin to bin, small against any field
+MIN_COMPONENTS = 6  # of the PCA: three waves, a cosine and a sine each, as in Gardner et al.
+VARIANCE = 0.9  # that the components kept hold at least
+MIN_SMOOTHING = 1.5  # bins: takes away what differs from bin to bin
+SMOOTHING = 0.07  # of the period: small against any field
 FIELD = 47  # coefficients in Z/47: large, so that torsion does not show, and as in Gardner et al.
 NULL_LANDMARKS, EMBEDDED = 150, 800
 TORUS = (1, 2, 1)
@@ -41,12 +46,14 @@ class TorusTest:
     is_torus: bool | None  # whether they are (1, 2, 1)
     bins: np.ndarray  # [P, 2] (iy, ix) of the points
     circular_coordinates: np.ndarray  # [P, 2] in [0, 1), of the two longest bars of H1, or NaN
-    embedding: np.ndarray  # [E, 3] spectral embedding of the first six principal components
+    embedding: np.ndarray  # [E, 3] spectral embedding of the principal components kept
     embedding_points: np.ndarray  # [E] which of the P points those are
     waves: np.ndarray  # [3, 2] the module's wave vectors (x, y), cycles per bin
     rings: np.ndarray  # [3, P, 2] cosine and sine of each wave, read from the activity
     ring_phases: np.ndarray  # [3, P] k.x mod 1 of each point
     explained: float  # share of the variance in the first six principal components
+    num_components: int  # principal components kept
+    smoothing_bins: float  # deviation of the Gaussian that smoothed the maps
 
 
 def torus_test(
@@ -54,10 +61,10 @@ def torus_test(
 ) -> TorusTest:
     """Test whether the population activity of one grid module is a torus.
 
-    Every visited bin is a point; maps are smoothed by 1.5 bins and z-scored, six principal
-    components kept, distances are cosine distances between landmarks chosen greedily (150 for the
-    null and what is compared with it). In the null each unit's map is rolled by its own random
-    shift.
+    Every visited bin is a point; maps are smoothed by 7 % of the module's period (by 1.5 bins at
+    least) and z-scored; as many principal components are kept as hold 90 % of the variance (six at
+    least); distances are cosine distances between landmarks chosen greedily (150 for the null and
+    what is compared with it). In the null each unit's map is rolled by its own random shift.
 
     Args:
         ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
@@ -73,7 +80,8 @@ def torus_test(
         ValueError: maps that are not [N, bins, bins], fewer than 10 units that vary, fewer than
             100 bins that all units visited, or a number of rolls or landmarks that can't be.
 
-    Source: Gardner et al. 2022; de Silva et al. 2011 (circular coordinates).
+    Source: Gardner et al. 2022; de Silva et al. 2011 (circular coordinates); that smoothing and
+        number of components follow the module is ours.
 
     Example:
         >>> import jax, numpy as np, sicjax
@@ -96,18 +104,21 @@ def torus_test(
     if len(bins) < 100:
         raise ValueError(f"ratemaps_of_one_module has {len(bins)} bins visited by all; needs 100")
     rng = generator(key)
-    maps = smooth_ratemaps(maps, SMOOTHING)
-    points, explained = _directions(maps[:, bins[:, 0], bins[:, 1]].T)
+    axes = _common_axes(smooth_ratemaps(maps, MIN_SMOOTHING))
+    smoothing = _smoothing(axes)
+    maps = smooth_ratemaps(maps, smoothing)
+    points, shares = _directions(maps[:, bins[:, 0], bins[:, 1]].T)
+    kept = points.shape[1]
     landmarks = greedy_landmarks(points, num_landmarks)
     diagrams = _diagrams(points[landmarks])
     compared = diagrams
     if num_landmarks != NULL_LANDMARKS:
         compared = _diagrams(points[greedy_landmarks(points, NULL_LANDMARKS)])
     lifetimes = _lifetimes(compared[0]), _lifetimes(compared[1]), _lifetimes(compared[2])
-    null = _roll_null(maps, bins, num_shuffles, rng)
+    null = _roll_null(maps, bins, num_shuffles, kept, rng)
     betti = _betti(lifetimes, null) if num_shuffles else None
     embedded = greedy_landmarks(points, EMBEDDED)
-    waves, rings, ring_phases = _rings(maps, bins)
+    waves, rings, ring_phases = _rings(maps, bins, axes)
     return TorusTest(
         diagrams=diagrams,
         lifetimes=lifetimes,
@@ -121,18 +132,41 @@ def torus_test(
         waves=waves,
         rings=rings,
         ring_phases=ring_phases,
-        explained=explained,
+        explained=float(shares[:MIN_COMPONENTS].sum()),
+        num_components=kept,
+        smoothing_bins=smoothing,
     )
 
 
-def _directions(activity: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return z-scored activity [P, N] as PCA directions [P, 6], and the share of variance kept."""
+def _common_axes(maps: np.ndarray) -> np.ndarray:
+    """Axes [3, 2] in bins of the mean autocorrelogram of maps; NaN if it has no lattice."""
+    correlograms = autocorrelogram(maps)
+    seen = np.isfinite(correlograms)
+    mean = np.where(seen, correlograms, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    return find_axes(np.where(seen.any(axis=0), mean, np.nan)[None])[0]
+
+
+def _smoothing(axes: np.ndarray) -> float:
+    """Bins to smooth a module by whose axes [3, 2] these are; the least if it has none."""
+    period = float(np.linalg.norm(axes, axis=-1).mean())
+    return max(MIN_SMOOTHING, SMOOTHING * period) if np.isfinite(period) else MIN_SMOOTHING
+
+
+def _directions(
+    activity: np.ndarray, num_components: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """PCA directions [P, D] of z-scored activity [P, N], and each component's share of variance.
+
+    D is what is asked for, or else as many as hold `VARIANCE`.
+    """
     scored = (activity - activity.mean(axis=0)) / activity.std(axis=0)
     left, values, _ = np.linalg.svd(scored, full_matrices=False)
-    reduced = left[:, :DIMENSIONS] * values[:DIMENSIONS]
+    shares = values**2 / np.sum(values**2)
+    enough = int(np.searchsorted(np.cumsum(shares), VARIANCE)) + 1
+    kept = num_components or max(MIN_COMPONENTS, enough)
+    reduced = left[:, :kept] * values[:kept]
     length = np.linalg.norm(reduced, axis=1, keepdims=True)
-    share = np.sum(values[:DIMENSIONS] ** 2) / np.sum(values**2)
-    return reduced / np.maximum(length, 1e-12), float(share)
+    return reduced / np.maximum(length, 1e-12), shares
 
 
 def greedy_landmarks(points: np.ndarray, count: int) -> np.ndarray:
@@ -169,12 +203,13 @@ def _lifetimes(diagram: np.ndarray) -> np.ndarray:
 
 
 def _roll_null(
-    maps: np.ndarray, bins: np.ndarray, num_shuffles: int, rng: np.random.Generator
-) -> np.ndarray:
+    maps: np.ndarray, bins: np.ndarray, num_shuffles: int, num_components: int,
+    rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
     """Longest finite bars [S, 3] when each map is rolled by its own shift.
 
-    Holes take the value of their nearest visited bin first: rolled holes would leave no common
-    bins.
+    As many components are kept as of the maps themselves. Holes take the value of their nearest
+    visited bin first: rolled holes would leave no common bins.
     """
     whole = np.stack([_fill(m) for m in maps])
     longest = np.zeros((num_shuffles, 3))
@@ -183,7 +218,7 @@ def _roll_null(
         rolled = np.stack(
             [np.roll(m, shift, (0, 1)) for m, shift in zip(whole, shifts, strict=True)]
         )
-        points, _ = _directions(rolled[:, bins[:, 0], bins[:, 1]].T)
+        points, _ = _directions(rolled[:, bins[:, 0], bins[:, 1]].T, num_components)
         diagrams = _diagrams(points[greedy_landmarks(points, NULL_LANDMARKS)])
         for k, diagram in enumerate(diagrams):
             lifetimes = _lifetimes(diagram)
@@ -260,17 +295,16 @@ def _embed(points: np.ndarray) -> np.ndarray:
     return spectral_embedding(np.exp(-distance / width), n_components=3, random_state=0)
 
 
-def _rings(maps: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rings(
+    maps: np.ndarray, bins: np.ndarray, axes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the cosine and sine of the module's three waves from the activity in each bin.
 
     Returns:
         wave vectors [3, 2] (x, y) in cycles per bin, rings [3, P, 2], phases k.x mod 1 [3, P]; NaN
         when the module's mean autocorrelogram has no lattice.
     """
-    correlograms = autocorrelogram(maps)
-    seen = np.isfinite(correlograms)
-    mean = np.where(seen, correlograms, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    waves = wave_vectors(find_axes(np.where(seen.any(axis=0), mean, np.nan)[None]))[0]
+    waves = wave_vectors(axes[None])[0]
     if not np.isfinite(waves).all():
         empty = np.full((3, len(bins)), np.nan)
         return np.full((3, 2), np.nan), np.repeat(empty[..., None], 2, axis=-1), empty

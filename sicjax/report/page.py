@@ -130,9 +130,9 @@ def module_captions(count: int) -> dict[str, str]:
             f"fourier_{k}": f"Mean power spectrum of the units of module {k} (root of the power),"
             " with the three wave vectors of their lattice.",
             f"phases_{k}": "Where each unit fires within the lattice's unit cell.",
-            f"torus_{k}": "The states at all places of the box: a spectral embedding of their first"
-            " six principal components, coloured by a circular coordinate; the activity read along"
-            " each wave vector, coloured by that wave's phase; the longest bars of persistent"
+            f"torus_{k}": "The states at all places of the box: a spectral embedding of the"
+            " principal components that hold nine tenths of the variance, coloured by a circular"
+            " coordinate; the activity read along each wave vector, coloured by that wave's phase; the longest bars of persistent"
             " cohomology (a torus has one in H0, two in H1 and one in H2 that stand out).",
         }
     return captions

@@ -70,6 +70,51 @@ def test_place_cells_are_no_torus():
     assert not result.is_torus
 
 
+@pytest.mark.parametrize("period", [0.8, 2.2])
+@pytest.mark.parametrize("impure", [False, True], ids=["one field a cell", "further fields"])
+def test_sharp_fields_are_a_torus_at_any_scale(period, impure):
+    """Fields a tenth of the period wide; in half the cells weaker ones in between, as trained."""
+    rng = np.random.default_rng(3)
+    basis = synthetic.hexagonal_basis(period, 10)
+    thirds, halves = np.array([[1, 1], [2, 2]]) / 3, np.array([[1, 0], [0, 1], [1, 1]]) / 2
+
+    def cell(number):
+        phase = rng.random(2)
+        strengths = [1.0] + ([*rng.uniform(0.1, 0.8, 3)] if impure and number % 2 else [])
+        cosets = [np.zeros(2), *(halves if number % 4 == 1 else thirds)]
+        fields = [
+            strength * synthetic.lattice_map(
+                basis, field_width=0.1, box_m=2.5 * period, bins=round(2.5 * period / 0.04),
+                phase=phase + coset,
+            )
+            for strength, coset in zip(strengths, cosets, strict=False)
+        ]  # fmt: skip
+        return np.max(fields, axis=0)
+
+    maps = np.stack([cell(number) for number in range(30)])
+    result = torus_test(maps, num_shuffles=5, key=jax.random.key(0), num_landmarks=150)
+    assert result.betti == (1, 2, 1)
+    assert result.num_components > 6
+    assert result.smoothing_bins == pytest.approx(max(1.5, 0.07 * period / 0.04), rel=0.02)
+
+
+@pytest.mark.parametrize("orientations", ["two", "of each its own"])
+def test_lattices_that_share_no_period_are_no_torus(orientations):
+    rng = np.random.default_rng(4)
+    two = [synthetic.hexagonal_basis(1.2, 10), synthetic.hexagonal_basis(1.2 / 1.4, 27)]
+    bases = [
+        two[number % 2]
+        if orientations == "two"
+        else synthetic.hexagonal_basis(rng.uniform(0.7, 1.3), rng.uniform(0, 60))
+        for number in range(24)
+    ]
+    maps = np.stack(
+        [synthetic.lattice_map(b, box_m=4.0, bins=100, phase=rng.random(2)) for b in bases]
+    )
+    result = torus_test(maps, num_shuffles=5, key=jax.random.key(0), num_landmarks=150)
+    assert not result.is_torus
+
+
 def test_without_a_null_there_is_no_verdict():
     result = torus_test(
         module(np.random.default_rng(2), 12),
