@@ -132,8 +132,9 @@ def module_captions(count: int) -> dict[str, str]:
             f"phases_{k}": "Where each unit fires within the lattice's unit cell.",
             f"torus_{k}": "The states at all places of the box: a spectral embedding of the"
             " principal components that hold nine tenths of the variance, coloured by a circular"
-            " coordinate; the activity read along each wave vector, coloured by that wave's phase; the longest bars of persistent"
-            " cohomology (a torus has one in H0, two in H1 and one in H2 that stand out).",
+            " coordinate; the activity read along each wave vector, coloured by that wave's phase;"
+            " the longest bars of persistent cohomology (a torus has one in H0, two in H1 and one"
+            " in H2 that stand out).",
         }
     return captions
 
