@@ -1,22 +1,24 @@
-"""Three modules of grid cells: less invariance, more units, slower, then on longer walks.
+"""Three modules of grid cells that hold their place: less invariance first, then more.
 
     python -m sicjax.main --config=configs/modules.py
 
-Cost: 38,000 steps, 12 minutes on one core of an AMD EPYC (18 to 20 ms a step), and the report.
+Cost: 50,000 steps; on one core of an AMD EPYC 12 minutes for the first 38,000, on one of a slower
+Intel Xeon 9 for the last 12,000; and the report.
 
-Result, in the 5 m box: of seeds 1100 to 1109, all that were trained after the recipe was frozen,
-9 of 10 have three modules of ten grid cells or more (10 to 15 units at 0.71 to 0.87 m,
-17 to 23 at 0.82 to 1.00 m, 16 to 52 at 1.41 to 1.74 m): the finest has half the
-coarsest period, the middle one that over √3. 106 to 112 of 112 units are active; position explains
-0.74 of a grid cell's variance after 2,000 steps, 0.29 after 10,000. The coarsest module, many of
-whose units fire unevenly, passes as a torus in none (experiments/results/claims_modules.md).
+Result, in the 6 m box: of seeds 1500 to 1515, all that were trained after the recipe was frozen,
+12 of 16 have three modules of ten grid cells or more (10 to 15 units at 0.95 to 1.12 m,
+16 to 26 at 1.10 to 1.30 m, 35 to 56 at 1.90 to 2.25 m): the finest has half the
+coarsest period, the middle one that over √3. 107 to 111 of 112 units are active; position explains
+0.90 of a grid cell's variance after 2,000 steps, 0.59 after 10,000; the largest module is a torus
+in 15 (experiments/results/claims_modules.md).
 
 Differs from `quick.py` in these: the invariance weighs 0.07 instead of 0.1, which lets units keep
 half the coarsest period, as 64 random settings showed (experiments/results/search.md); 112 units,
 for of 64 too few would do so to be a module; capacity, conformal isometry and both scales as the
 best of those 64 had them. The rate is 4e-4 for 30,000 steps; then T 180, B 12, for 8,000 steps,
-walks that reach further stretch all lattices and remove drift. Steps are as long as the paper's,
-and those no longer than 1 cm don't count in conformal isometry (docs/method.md).
+walks that reach further stretch all lattices and remove drift. Then, for 12,000 more, the invariance
+weighs 0.2 and capacity less: by now units keep their lattices, and drift goes. Steps are as long
+as the paper's, and those no longer than 1 cm don't count in conformal isometry (docs/method.md).
 """
 
 from sicjax.recipes import load_config
