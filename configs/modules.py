@@ -16,9 +16,10 @@ Differs from `quick.py` in these: the invariance weighs 0.07 instead of 0.1, whi
 half the coarsest period, as 64 random settings showed (experiments/results/search.md); 112 units,
 for of 64 too few would do so to be a module; capacity, conformal isometry and both scales as the
 best of those 64 had them. The rate is 4e-4 for 30,000 steps; then T 180, B 12, for 8,000 steps,
-walks that reach further stretch all lattices and remove drift. Then, for 12,000 more, the invariance
-weighs 0.2 and capacity less: by now units keep their lattices, and drift goes. Steps are as long
-as the paper's, and those no longer than 1 cm don't count in conformal isometry (docs/method.md).
+walks that reach further stretch all lattices and remove drift. Then, for 12,000 more, the
+invariance weighs 0.2 and capacity less: by now units keep their lattices, and drift goes. Steps are
+as long as the paper's, and those no longer than 1 cm don't count in conformal isometry
+(docs/method.md).
 """
 
 from sicjax.recipes import load_config
