@@ -537,7 +537,8 @@ def wrong_values():
     below = st.tuples(st.sampled_from(negative), st.floats(-1e30, -1e-30).map(str))
     misspelt = st.tuples(st.sampled_from(fields).map(lambda name: name + "s"), st.just("1"))
     other = st.tuples(st.text("abc.xyz\n", min_size=1).map(lambda t: "q" + t), st.just("1"))
-    return st.one_of(known, below, misspelt, other)
+    wrong = known.filter(lambda pair: pair != ("evaluation.torus_rolls", "-1"))  # the default
+    return st.one_of(wrong, below, misspelt, other)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
