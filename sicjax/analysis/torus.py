@@ -298,7 +298,7 @@ def _embed(points: np.ndarray) -> np.ndarray:
 def _rings(
     maps: np.ndarray, bins: np.ndarray, axes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the cosine and sine of the module's three waves from the activity in each bin.
+    """Read cosine and sine of the module's waves, of axes [3, 2], from the activity in each bin.
 
     Returns:
         wave vectors [3, 2] (x, y) in cycles per bin, rings [3, P, 2], phases k.x mod 1 [3, P]; NaN
