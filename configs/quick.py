@@ -18,15 +18,24 @@ count in conformal isometry, whose expectation is infinite with them (docs/metho
 units in ten stay active; and conformal isometry weighs 0.2.
 """
 
-from sicjax.recipes import load_config
+from sicjax.config import default
 
 
 def get_config():
-    config = load_config("full")
+    config = default()
     config.num_steps = 7000
+    config.parallel = "auto"
     config.data.num_trajectories = 32
     config.data.max_velocity = 0.1
     config.model.num_units = 64
+    config.model.hidden_width = 64
+    config.model.activation = "tanh"
     config.loss.min_step = 0.0067
+    config.loss.capacity = 0.2
     config.loss.conformal_isometry = 0.2
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 1000
+    config.optimizer.accumulation = 1
+    config.evaluation.snapshot_every = 1000
     return config
