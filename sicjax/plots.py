@@ -1096,20 +1096,55 @@ def attractor_return(
         ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
     if level is not None:
         ax.axhline(level, color=FAINT, lw=1, ls=":")
-    ax.set_xscale("symlog", linthresh=10, linscale=1.2)
     ax.set_yscale("log")
     ax.set_ylim(bottom=4e-3)
+    ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    _since_perturbation(ax, steps)
+    return dress(ax, x="steps since the perturbation", y=y)
+
+
+def attractor_shift(
+    steps: ArrayLike, left: ArrayLike, shift_m: ArrayLike, *, null: ArrayLike | None = None,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw the share of a shift along the manifold that is left, one line a size of it.
+
+    Args:
+        steps: [K] since the shift, from 0.
+        left: [A, K] share of it that is left.
+        shift_m: [A] metres.
+        null: [A, K] the same of another network, dashed.
+        ax: where to draw.
+    """
+    ax = _axes(ax)
+    sizes = np.asarray(shift_m, dtype=float)
+    for row, shade in enumerate(mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(sizes)))):
+        for values, style in ((left, "-"), (null, "--")):
+            if values is not None:
+                label = f"{100 * sizes[row]:.1f} cm" if style == "-" else None
+                line = np.asarray(values, dtype=float)[row]
+                ax.plot(steps, line, color=shade, lw=1.5, ls=style, label=label)
+    if null is not None:
+        ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
+    for level in (0, 1):
+        ax.axhline(level, color=FAINT, lw=1, ls=":")
+    ax.set_ylim(-0.3, 1.3)
+    _since_perturbation(ax, steps)
+    return dress(ax, x="steps at rest since the shift", y="share of the shift that is left")
+
+
+def _since_perturbation(ax: Axes, steps: ArrayLike) -> None:
+    """Spread the first steps along x, and put the legend on top."""
+    ax.set_xscale("symlog", linthresh=10, linscale=1.2)
     ax.set_xlim(0, np.max(np.asarray(steps)))
     ax.xaxis.set_major_locator(mpl.ticker.FixedLocator([0, 2, 4, 6, 8, 10, 20, 50, 100, 200]))
     ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     ax.legend(
         fontsize=8, frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0,
         columnspacing=1, handlelength=1.4,
     )  # fmt: skip
-    return dress(ax, x="steps since the perturbation", y=y)
 
 
 def jacobian_gains(

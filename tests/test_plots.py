@@ -368,6 +368,17 @@ def test_attractor_return_dashes_the_null_and_leaves_out_zeros():
     assert len(drawn(plots.attractor_return, [0, 1, 50], lines, [0.1, 0.2], level=None).lines) == 2
 
 
+def test_attractor_shift_names_sizes_and_dashes_the_null():
+    left = np.array([[1.0, 0.9, 0.8], [1.0, 1.0, 1.0]])
+    ax = drawn(plots.attractor_shift, [0, 1, 50], left, [0.02, 0.04], null=0 * left)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "2.0 cm", "4.0 cm", "untrained",
+    ]  # fmt: skip
+    assert [line.get_linestyle() for line in ax.lines[:4]] == ["-", "--", "-", "--"]
+    np.testing.assert_array_equal(ax.lines[2].get_ydata(), left[1])
+    assert len(drawn(plots.attractor_shift, [0, 1, 50], left, [0.02, 0.04]).get_lines()) == 4
+
+
 def test_gains_and_noise():
     ax = drawn(plots.jacobian_gains, [1, 10], {"along": [[0.9, 1, 1.1], [0.8, 1, 1.2]]})
     assert {"along", "1", "10", "gain"} <= set(texts(ax.figure))

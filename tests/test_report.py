@@ -318,7 +318,10 @@ def test_untrained_network_follows_no_place_and_keeps_none(written):
     assert summary["attractor"].keys() == summary["attractor_untrained"].keys()
     assert 0 < summary["attractor"]["gain_across"][-1] < 1
     assert summary["place"]["distance_plateau"] >= summary["place"]["distance_same_place"] > 0
-    for name in ("distance_map", "explained", "attractor_return", "attractor_gains", "noise_drift"):
+    for name in (
+        "distance_map", "explained", "attractor_return", "attractor_shift", "attractor_gains",
+        "noise_drift",
+    ):  # fmt: skip
         assert (written / f"{name}.png").exists()
 
 

@@ -47,6 +47,7 @@ class Return:
     floor: np.ndarray  # [K] distance of the unperturbed states to it
     from_twin: np.ndarray  # [A, K] distance to the unperturbed state
     shift_m: np.ndarray  # [A, K] how far along the manifold from the unperturbed state
+    shift_left: np.ndarray  # [A, K] share of the shift at step 0 that is left, in its direction
     returned: (
         np.ndarray
     )  # [A] first number of steps from which on the distance is below 2 %, or NaN
@@ -54,7 +55,11 @@ class Return:
 
 @dataclass(frozen=True)
 class Gains:
-    """By how much steps at rest scale small displacements; quantiles over states."""
+    """By how much steps at rest scale the smallest displacements; quantiles over states.
+
+    They are derivatives, which see every ripple of the manifold. What becomes of a displacement of
+    centimetres can differ: `Return.shift_left` of a shift along it.
+    """
 
     lengths: np.ndarray  # [L] int, steps in a row
     along: np.ndarray  # [L, Q] singular values within the tangent plane, both of each state
@@ -213,6 +218,7 @@ def follow(
         floor=np.median(floor, axis=-1),
         from_twin=np.median(np.linalg.norm(orbits - twins[:, None], axis=-1), axis=-1).T,
         shift_m=np.median(np.linalg.norm(shift, axis=-1), axis=-1).T,
+        shift_left=_left(shift).T,
         returned=np.array([_back(np.asarray(steps), line) for line in excess]),
     )
 
@@ -225,6 +231,13 @@ def _excess(distance: np.ndarray, floor: np.ndarray) -> np.ndarray:
     so squares subtract.
     """
     return np.sqrt(np.maximum(np.median(distance**2 - floor**2, axis=-1), 0))
+
+
+def _left(shift: np.ndarray) -> np.ndarray:
+    """Of shifts [K, A, S, 2] the share of the first that each one is, along it; medians [K, A]."""
+    first = shift[0]
+    square = np.maximum((first**2).sum(axis=-1), 1e-12)
+    return np.median((shift * first).sum(axis=-1) / square, axis=-1)
 
 
 def _back(steps: np.ndarray, excess: np.ndarray) -> float:

@@ -323,7 +323,7 @@ def _attractor_figures(dynamics: Dynamics) -> dict[str, Figure]:
     found, null = dynamics.attractor, dynamics.untrained
     if found is None:
         return {}
-    names = ("attractor_gains", "noise_drift")
+    names = ("attractor_shift", "attractor_gains", "noise_drift")
     figures = {"attractor_return": plots.blank_figure(9.4, 3.6)}
     figures |= {name: plots.blank_figure() for name in names}
     panels = figures["attractor_return"].subplots(1, 2, sharey=True)
@@ -335,6 +335,12 @@ def _attractor_figures(dynamics: Dynamics) -> dict[str, Figure]:
         ax.set_xlabel(f"steps since the perturbation, {where}")
     panels[0].set_ylim(bottom=0.01)  # below, differences are the noise of the floor
     panels[1].set_ylabel("")
+    shifts = found.along
+    plots.attractor_shift(
+        shifts.steps, shifts.shift_left, shifts.shift_m[:, 0],
+        null=None if null is None else null.along.shift_left,
+        ax=figures["attractor_shift"].subplots(),
+    )  # fmt: skip
     gains = {"along": found.gains.along, "across": found.gains.across}
     if null is not None:
         gains |= {"along, untrained": null.gains.along, "across, untrained": null.gains.across}

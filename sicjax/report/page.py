@@ -30,7 +30,9 @@ SECTIONS = (
         "explained", "drift", "neural_distance", "distance_map", "conformality", "decoding",
         "recorded_path",
     )),
-    ("Are errors corrected?", ("attractor_return", "attractor_gains", "noise_drift")),
+    ("Are errors corrected?", (
+        "attractor_return", "attractor_shift", "attractor_gains", "noise_drift",
+    )),
     ("How the modules belong together", ("module_relation", "module_drift", "module_coupling")),
     ("Training", ("film_strip", "losses", "batch")),
 )  # fmt: skip
@@ -193,10 +195,13 @@ def _dynamics_captions(evaluation: Evaluation) -> dict[str, str]:
         " norm; how much farther from it they are than without the push. Lines that fall below the"
         " dotted one (2 %) are back; dashed, the same network before training. Gaps are differences"
         " of 0.",
-        "attractor_gains": "By how much steps at rest scale a small displacement (median over"
-        " states, bars to the 10th and 90th percentile). A continuous attractor keeps what is along"
-        " the manifold (blue at 1) and shrinks what is across (orange falls); an untrained network"
-        " loses both.",
+        "attractor_shift": "What is left, at rest, of a shift along the manifold, towards the state"
+        " of a neighbouring place. A continuous attractor keeps it (1), as a memory of place must;"
+        " an untrained network (dashed) forgets it.",
+        "attractor_gains": "By how much steps at rest scale the smallest displacements (median over"
+        " states, bars to the 10th and 90th percentile). An attractor shrinks what is across"
+        " (orange falls). What is along it keeps (blue at 1) where the manifold is smooth; ripples"
+        " of a centimetre or so spread the bars, and shifts larger than they stay (above).",
         "noise_drift": "How far noise in every step at rest moves states along the manifold:"
         " nothing corrects that. Dashed, diffusion; the smaller its rate, the longer place is"
         " kept.",

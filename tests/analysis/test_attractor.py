@@ -134,6 +134,29 @@ def test_along_the_torus_nothing_is_corrected(on_torus, kind):
     np.testing.assert_allclose(found.shift_m[:3, -1], expected, rtol=0.1, atol=0.005)
 
 
+def test_of_a_shift_along_the_torus_all_is_left_and_of_a_forgotten_one_nothing(on_torus, forgotten):
+    for found in (on_torus.along, on_torus.along_walking):
+        np.testing.assert_allclose(found.shift_left[1:3], 1, atol=0.1)
+    for found in (forgotten.along, forgotten.along_walking):
+        np.testing.assert_allclose(found.shift_left[:, 0], 1)
+        np.testing.assert_allclose(found.shift_left[:3, -1], 0, atol=0.1)
+
+
+def test_a_rough_torus_keeps_what_is_larger_than_its_ripples(samples):
+    pitch = 0.03  # metres between the places at which states come to rest
+
+    def rough(states, velocities):
+        moved = torus(states, velocities)
+        place = read(moved)
+        pulled = place - 0.1 * pitch / (2 * np.pi) * np.sin(2 * np.pi * place / pitch)
+        return moved - code(place) + code(pulled)
+
+    found = measure(rough, samples)
+    assert found.gains.along[-1, 1] < 0.3  # of the smallest displacements little
+    assert found.along.shift_m[2, 0] > 3 * pitch
+    np.testing.assert_allclose(found.along.shift_left[2], 1, atol=0.1)
+
+
 def test_gains_of_the_torus_are_one_along_and_the_known_rate_across(on_torus):
     gains = on_torus.gains
     np.testing.assert_allclose(gains.along[:, 1:], 1, atol=0.01)
