@@ -130,7 +130,8 @@ def network(**changes):
         "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
         "num_units": 44, "num_modules_4m": 2, "explained_far": 0.5, "steps_to_return": 8,
         "steps_to_return_untrained": None, "shift_m": 0.04, "shift_left": 0.97,
-        "shift_left_untrained": 0.02, "num_modules": 2, "grid_score": 0.7, "grid_score_corrected": 1.1, "period_change": 0.01,
+        "shift_left_untrained": 0.02, "num_modules": 2, "grid_score": 0.7,
+        "grid_score_corrected": 1.1, "period_change": 0.01,
         "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
         "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
     }  # fmt: skip
