@@ -28,9 +28,13 @@ def report(tmp_path):
         "num_units": 4, "verdict_box_m": 3.0,
         "attractor": {
             "steps_to_return_walking": 9, "steps_to_return_at_rest": None,
-            "shift_m": 0.04, "shift_left": 0.97,
+            "shift_amplitudes": [0.1, 0.2, 0.5], "shift_m": [0.02, 0.04, 0.11],
+            "shift_left": [0.8, 0.97, 1.01],
         },
-        "attractor_untrained": {"steps_to_return_walking": 80, "shift_left": 0.02},
+        "attractor_untrained": {
+            "steps_to_return_walking": 80, "shift_amplitudes": [0.1, 0.2, 0.5],
+            "shift_left": [0.0, 0.02, 0.1],
+        },
         "modules": [module(12, 0.75), module(20, 1.3, True, (1, 2, 1))],
         "path_integration": {"neural_distance_after_10000": 0.6, "chance_neural_distance": 0.8},
     }  # fmt: skip
@@ -75,7 +79,8 @@ def test_measure_takes_active_grid_units(report):
     assert [m["hexagonal_units"] for m in row["modules"]] == [1, 1]
     assert row["num_modules_4m"] == 1  # of other maps
     assert (row["steps_to_return"], row["steps_to_return_at_rest"]) == (9, None)
-    assert (row["shift_m"], row["shift_left"], row["shift_left_untrained"]) == (0.04, 0.97, 0.02)
+    assert (row["shift_m"], row["shift_left"]) == ([0.04, 0.11], [0.97, 1.01])
+    assert row["shift_left_untrained"] == [0.02, 0.1]
 
 
 def test_boxes_too_small_for_the_coarsest_period_are_not_compared(report):
@@ -129,8 +134,8 @@ def network(**changes):
     row = {
         "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
         "num_units": 44, "num_modules_4m": 2, "explained_far": 0.5, "steps_to_return": 8,
-        "steps_to_return_untrained": None, "shift_m": 0.04, "shift_left": 0.97,
-        "shift_left_untrained": 0.02, "num_modules": 2, "grid_score": 0.7,
+        "steps_to_return_untrained": None, "shift_m": [0.04, 0.11], "shift_left": [0.97, 1.0],
+        "shift_left_untrained": [0.02, 0.1], "num_modules": 2, "grid_score": 0.7,
         "grid_score_corrected": 1.1, "period_change": 0.01,
         "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
         "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
@@ -150,12 +155,22 @@ NOTHING = dict.fromkeys(
 
 @pytest.mark.parametrize(
     ("left", "untrained", "kept"),
-    [(0.97, 0.02, 1), (0.89, 0.02, 0), (0.97, 0.3, 0), (0.97, None, 1), (None, 0.0, 0)],
+    [
+        ([0.97, 0.89], [0.02, 0.0], (1, 0)),
+        ([0.5, 0.9], [0.3, 0.2], (0, 1)),
+        ([0.97, 1.1], [0.3, 0.21], (0, 0)),
+        ([0.97, 1.1], None, (1, 1)),
+        (None, [0.0, 0.0], (0, 0)),
+    ],
 )
 def test_a_shift_counts_as_kept_if_the_untrained_network_forgets_it(left, untrained, kept):
-    row = network(shift_left=left, shift_left_untrained=untrained)
-    found = claims.claims([row])["of a shift along it 0.9 left at rest, untrained at most 0.2"]
-    assert found == (f"{kept} of 1", bool(kept))
+    found = claims.claims([network(shift_left=left, shift_left_untrained=untrained)])
+    names = (
+        "shifted along it by 20 %, 0.9 left at rest, untrained at most 0.2",
+        "shifted along it by 50 %, the same",
+    )
+    for name, number in zip(names, kept, strict=True):
+        assert found[name] == (f"{number} of 1", bool(number))
 
 
 def test_claims_are_judged_over_all_seeds():
@@ -175,7 +190,8 @@ def test_claims_are_judged_over_all_seeds():
         "corrected 60° score, median of grid units",
         "explained by position after 10,000 steps, median of grid units",
         "largest module is a torus", "pushed off the torus by 20 %, back within 2 %",
-        "of a shift along it 0.9 left at rest, untrained at most 0.2",
+        "shifted along it by 20 %, 0.9 left at rest, untrained at most 0.2",
+        "shifted along it by 50 %, the same",
     ]  # fmt: skip
     assert not any(met for _, met in claims.claims([network(**NOTHING)]).values())
     assert worse["active units, median"] == ("91%", True)

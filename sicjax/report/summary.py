@@ -182,12 +182,12 @@ def attractor_summary(found: Attractor | None) -> dict[str, Any] | None:
     middle = QUANTILES.index(0.5)
     fifth = int(np.argmin(np.abs(found.across.amplitudes - 0.2)))
     return {
-        "push": found.across.amplitudes[fifth],
         "steps_to_return_at_rest": found.across.returned[fifth],
         "steps_to_return_walking": found.across_walking.returned[fifth],
-        "shift_m": found.along.shift_m[fifth, 0],
+        "shift_amplitudes": found.along.amplitudes,
+        "shift_m": found.along.shift_m[:, 0],
         "shift_steps": found.along.steps[-1],
-        "shift_left": found.along.shift_left[fifth, -1],
+        "shift_left": found.along.shift_left[:, -1],
         "gain_steps": found.gains.lengths,
         "gain_along": found.gains.along[:, middle],
         "gain_across": found.gains.across[:, middle],

@@ -245,7 +245,8 @@ def _attractor_rows(summary: Mapping[str, Any]) -> list[Row]:
     if found is None:
         return []
     walking = [_steps(a["steps_to_return_walking"]) if a else "–" for a in (found, null)]
-    left = [f"{a['shift_left']:.2f}" if a else "–" for a in (found, null)]
+    left = [", ".join(map(number, a["shift_left"])) if a else "–" for a in (found, null)]
+    shifts = ", ".join(f"{100 * shift:.1f}" for shift in found["shift_m"])
     length = found["gain_steps"][-1]
     gains = [f"{a['gain_along'][-1]:.2f}, {a['gain_across'][-1]:.2f}" if a else "–"
              for a in (found, null)]  # fmt: skip
@@ -254,10 +255,11 @@ def _attractor_rows(summary: Mapping[str, Any]) -> list[Row]:
             f"{walking[0]} (untrained {walking[1]})",
             "To within 2 %, walking. Few steps mean that errors are corrected; usual: 10 to 40.",
             "walks in the 2 m box"),
-        Row(f"Left of a shift of {100 * found['shift_m']:.1f} cm along the manifold",
+        Row(f"Left of shifts of {shifts} cm along the manifold",
             f"{left[0]} (untrained {left[1]})",
-            f"After {found['shift_steps']} steps. A continuous attractor keeps it (1): nothing"
-            " pulls the memory of a place to another.", "at rest"),
+            f"After {found['shift_steps']} steps. A continuous attractor keeps them (1): nothing"
+            " pulls the memory of a place to another. Ripples swallow what is smaller than they.",
+            "at rest"),
         Row(f"Gain of {length} steps, along and across", f"{gains[0]} (untrained {gains[1]})",
             "What is left of the smallest displacement. Across: 0, errors are corrected. Along: 1"
             " where the manifold is smooth; less where it has ripples, of a centimetre or so.",
