@@ -34,6 +34,7 @@ def number(value: Any) -> float:
 
 
 POSITIVE = Rule(number, lambda value: 0 < value < math.inf, "positive and finite")
+SHARE = Rule(number, lambda value: 0 < value <= 1, "in (0, 1]")
 NOT_NEGATIVE = Rule(number, lambda value: value >= 0, "at least 0")
 BOUNDED = Rule(number, lambda value: 0 <= value < math.inf, "finite and at least 0")
 

@@ -103,7 +103,8 @@ def sound() -> Mapping[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "separation_loss": (sicjax.separation_loss, {"states": states, "positions": places,
                                                      **scales, "reduction": "mean"}),
         "torus_test": (sicjax.torus_test, {"ratemaps_of_one_module": maps, "num_shuffles": 0,
-                                           "key": KEY, "num_landmarks": 7}),
+                                           "key": KEY, "num_landmarks": 7,
+                                           "variance": 0.9, "null_landmarks": 7}),
         "train": (train, {"field": "loss.sigma_x", "value": 0.05}),
     }  # fmt: skip
 

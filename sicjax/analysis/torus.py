@@ -21,7 +21,7 @@ from sicjax.analysis.lattice import find_axes
 from sicjax.analysis.ratemaps import check_ratemaps, smooth_ratemaps
 from sicjax.analysis.shuffles import generator
 from sicjax.analysis.waves import fit_waves, wave_vectors
-from sicjax.arguments import at_least, check
+from sicjax.arguments import SHARE, at_least, check
 
 MIN_UNITS = 10  # of a module
 MIN_LANDMARKS = 7  # the fewest vertices of a triangulated torus
@@ -57,8 +57,9 @@ class TorusTest:
 
 
 def torus_test(
-    ratemaps_of_one_module: ArrayLike, *, num_shuffles: int, key: Any, num_landmarks: int = 400
-) -> TorusTest:
+    ratemaps_of_one_module: ArrayLike, *, num_shuffles: int, key: Any, num_landmarks: int = 400,
+    variance: float = VARIANCE, null_landmarks: int = NULL_LANDMARKS,
+) -> TorusTest:  # fmt: skip
     """Test whether the population activity of one grid module is a torus.
 
     Every visited bin is a point; maps are smoothed by 7 % of the module's period (by 1.5 bins at
@@ -72,6 +73,10 @@ def torus_test(
         key: a JAX key.
         num_landmarks: of the diagrams shown, at least 7; H2 takes about 0.3, 2 and 10 s for 150,
             250 and 400.
+        variance: share of it that the components kept hold at least. To test all modules together
+            for one torus, keep all (1): the finer lattices are in the smaller components.
+        null_landmarks: of the null and what is compared with it, at least 7. Where modules are
+            tested together 150 can be too few for the null: 250 tell small loops from none.
 
     Returns:
         A `TorusTest`.
@@ -94,6 +99,8 @@ def torus_test(
     """
     check("num_shuffles", num_shuffles, at_least(0))
     check("num_landmarks", num_landmarks, at_least(MIN_LANDMARKS))
+    check("variance", variance, SHARE)
+    check("null_landmarks", null_landmarks, at_least(MIN_LANDMARKS))
     maps = check_ratemaps(ratemaps_of_one_module)
     maps = maps[[np.isfinite(m).any() and np.nanstd(m) > 1e-9 for m in maps]]
     if len(maps) < MIN_UNITS:
@@ -107,15 +114,15 @@ def torus_test(
     axes = _common_axes(smooth_ratemaps(maps, MIN_SMOOTHING))
     smoothing = _smoothing(axes)
     maps = smooth_ratemaps(maps, smoothing)
-    points, shares = _directions(maps[:, bins[:, 0], bins[:, 1]].T)
+    points, shares = _directions(maps[:, bins[:, 0], bins[:, 1]].T, variance)
     kept = points.shape[1]
     landmarks = greedy_landmarks(points, num_landmarks)
     diagrams = _diagrams(points[landmarks])
     compared = diagrams
-    if num_landmarks != NULL_LANDMARKS:
-        compared = _diagrams(points[greedy_landmarks(points, NULL_LANDMARKS)])
+    if num_landmarks != null_landmarks:
+        compared = _diagrams(points[greedy_landmarks(points, null_landmarks)])
     lifetimes = _lifetimes(compared[0]), _lifetimes(compared[1]), _lifetimes(compared[2])
-    null = _roll_null(maps, bins, num_shuffles, kept, rng)
+    null = _roll_null(maps, bins, num_shuffles, kept, null_landmarks, rng)
     betti = _betti(lifetimes, null) if num_shuffles else None
     embedded = greedy_landmarks(points, EMBEDDED)
     waves, rings, ring_phases = _rings(maps, bins, axes)
@@ -153,16 +160,16 @@ def _smoothing(axes: np.ndarray) -> float:
 
 
 def _directions(
-    activity: np.ndarray, num_components: int | None = None
+    activity: np.ndarray, variance: float, num_components: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """PCA directions [P, D] of z-scored activity [P, N], and each component's share of variance.
 
-    D is what is asked for, or else as many as hold `VARIANCE`.
+    D is what is asked for, or else as many as hold so much of the variance.
     """
     scored = (activity - activity.mean(axis=0)) / activity.std(axis=0)
     left, values, _ = np.linalg.svd(scored, full_matrices=False)
     shares = values**2 / np.sum(values**2)
-    enough = int(np.searchsorted(np.cumsum(shares), VARIANCE)) + 1
+    enough = min(int(np.searchsorted(np.cumsum(shares), variance)) + 1, len(shares))
     kept = num_components or max(MIN_COMPONENTS, enough)
     reduced = left[:, :kept] * values[:kept]
     length = np.linalg.norm(reduced, axis=1, keepdims=True)
@@ -204,7 +211,7 @@ def _lifetimes(diagram: np.ndarray) -> np.ndarray:
 
 def _roll_null(
     maps: np.ndarray, bins: np.ndarray, num_shuffles: int, num_components: int,
-    rng: np.random.Generator,
+    num_landmarks: int, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
     """Longest finite bars [S, 3] when each map is rolled by its own shift.
 
@@ -218,8 +225,8 @@ def _roll_null(
         rolled = np.stack(
             [np.roll(m, shift, (0, 1)) for m, shift in zip(whole, shifts, strict=True)]
         )
-        points, _ = _directions(rolled[:, bins[:, 0], bins[:, 1]].T, num_components)
-        diagrams = _diagrams(points[greedy_landmarks(points, NULL_LANDMARKS)])
+        points, _ = _directions(rolled[:, bins[:, 0], bins[:, 1]].T, VARIANCE, num_components)
+        diagrams = _diagrams(points[greedy_landmarks(points, num_landmarks)])
         for k, diagram in enumerate(diagrams):
             lifetimes = _lifetimes(diagram)
             longest[s, k] = lifetimes[np.isfinite(lifetimes)].max(initial=0.0)

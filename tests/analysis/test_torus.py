@@ -115,6 +115,25 @@ def test_lattices_that_share_no_period_are_no_torus(orientations):
     assert not result.is_torus
 
 
+@pytest.mark.parametrize(("finer", "turned", "one"), [(np.sqrt(3), 40, True), (1.4, 27, False)])
+def test_modules_together_are_one_torus_where_their_lattices_nest(finer, turned, one):
+    """Of all components two loops and a hollow stand out, or nothing does."""
+    rng = np.random.default_rng(1)
+    bases = synthetic.hexagonal_basis(1.2, 10), synthetic.hexagonal_basis(1.2 / finer, turned)
+    maps = [
+        synthetic.lattice_map(basis, box_m=3.0, bins=60, phase=rng.random(2))
+        for basis in bases
+        for _ in range(15)
+    ]
+    together = torus_test(
+        np.stack(maps), num_shuffles=0, key=jax.random.key(0), num_landmarks=150, variance=1
+    )
+    assert together.num_components == 30
+    loops, hollows = (together.lifetimes[k] for k in (1, 2))
+    assert (loops[1] > 1.4 * loops[2]) == one
+    assert (hollows[0] > 1.4 * hollows[1]) == one
+
+
 def test_without_a_null_there_is_no_verdict():
     result = torus_test(
         module(np.random.default_rng(2), 12),
@@ -146,6 +165,7 @@ def test_bad_input_is_named(maps, message):
         ("num_landmarks", -5, 7),
         ("num_landmarks", 6, 7),  # no torus has a triangulation of six vertices
         ("num_landmarks", 80.5, 7),
+        ("null_landmarks", 6, 7),
         ("num_shuffles", -1, 0),
         ("num_shuffles", np.nan, 0),
     ],
@@ -155,6 +175,13 @@ def test_numbers_that_cannot_be_are_refused(name, value, smallest):
     numbers = {"num_shuffles": 1, name: value}
     with pytest.raises(ValueError, match=f"^{name}={value}: must be an integer from {smallest}, "):
         torus_test(maps, **numbers, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("variance", [0.0, -0.5, 1.01, np.nan])
+def test_a_share_that_cannot_be_is_refused(variance):
+    maps = np.random.default_rng(0).random((12, 30, 30))
+    with pytest.raises(ValueError, match=rf"^variance={variance}: must be in \(0, 1\]$"):
+        torus_test(maps, num_shuffles=1, key=jax.random.key(0), variance=variance)
 
 
 def test_seven_landmarks_are_enough_to_run():
