@@ -7,6 +7,7 @@ from sicjax.analysis import relations
 from sicjax.analysis.lattice import reduce_basis, three_axes
 from sicjax.analysis.ratemaps import bin_positions
 from sicjax.analysis.relations import (
+    drift_of_phase,
     measure_coupling,
     measure_drifts,
     relate_lattices,
@@ -197,6 +198,29 @@ def test_modules_on_two_tori_drift_apart(walks, ratemaps):
     np.testing.assert_allclose(found.difference_m[0], expected, rtol=0.4)
     assert (np.abs(found.correlation[0]) < 0.6).all()
     assert found.p[0].max() > 0.1
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 1.5])
+def test_fields_small_against_their_period_are_read_right(walks, sharpness):
+    """Most of such a map is in higher harmonics, and units differ in strength."""
+    rng = np.random.default_rng(2)
+    axes = three_axes(reduce_basis(triangle_basis([2.0, 2.0, 2.0], 10)[None]))[0]
+    phases, strengths = rng.uniform(-1, 1, (40, 2)), rng.uniform(0.3, 1, 40)
+    waves = wave_vectors(axes[None])[0]
+    third = 3 if waves[0] @ waves[1] > 0 else 2
+
+    def sharp(places):
+        turns = 2 * np.pi * (places[..., None, :] - phases) @ waves[[0, 1, third]].T
+        return strengths * np.exp(sharpness * (np.cos(turns).sum(axis=-1) - 3))
+
+    positions, (drift, _) = walks
+    maps = np.moveaxis(sharp(bin_positions(3.0, 75)), -1, 0)
+    found = drift_of_phase(sharp(positions + drift), positions, maps, 3.0, axes)
+    error = np.linalg.norm(found - drift, axis=-1)
+    assert error.max() < 0.06
+    assert np.sqrt((error**2).mean()) < 0.02
+    some = drift_of_phase(sharp(positions + drift), positions, maps, 3.0, axes, [7, 400])
+    np.testing.assert_allclose(some, found[:, [6, 399]])
 
 
 def test_what_never_drifts_has_no_correlation(walks, ratemaps):
