@@ -29,7 +29,7 @@ def rows_of(coarse, fine):
 
 def test_range_is_that_of_a_random_walk():
     """Sixty steps of a variance of 0.15^2 / 3 on each axis: positions at all times, mixed."""
-    config = load_config("full")
+    config = load_config("paper")
     variances = 0.15**2 / 3 * np.arange(1, 61)
     radii = np.random.default_rng(0).rayleigh(np.sqrt(variances), (20_000, 60))
     # 4,000 walks of one draw against 20,000 of the other; neighbours of one walk are alike.

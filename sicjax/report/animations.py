@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax import plots
-from sicjax.analysis.relations import drift_of_phase
+from sicjax.analysis.phases import drift_of_phase
 from sicjax.report.dynamics import walk
 from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation
 from sicjax.report.figures import display_order, module_order

@@ -5,9 +5,9 @@ import pytest
 
 from sicjax.analysis import relations
 from sicjax.analysis.lattice import reduce_basis, three_axes
+from sicjax.analysis.phases import drift_of_phase
 from sicjax.analysis.ratemaps import bin_positions
 from sicjax.analysis.relations import (
-    drift_of_phase,
     measure_coupling,
     measure_drifts,
     relate_lattices,

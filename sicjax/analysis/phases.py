@@ -1,0 +1,99 @@
+"""Where in its unit cell a module stands: phases read from activity, and how they leave the place.
+
+Letters: W walks, T steps, L of them (counted from 1), M units of a module, J waves, S states.
+Lengths in metres, phases in cycles.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sicjax.analysis.lattice import shortest_pair
+from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
+from sicjax.analysis.waves import fit_waves, wave_vectors
+
+HARMONICS = 4  # along each wave vector, of which fields are made
+PHASES = 36  # tried along each axis of the unit cell
+
+_AT_ONCE = 4096  # states whose phases are read together
+# Half of the plane of waves: the other half are their complex conjugates.
+_HARMONICS = np.array(
+    [
+        (first, second)
+        for first in range(HARMONICS + 1)
+        for second in range(-HARMONICS, HARMONICS + 1)
+        if (first, second) > (0, 0)
+    ]
+)
+
+
+def drift_of_phase(
+    states: ArrayLike, positions: ArrayLike, ratemaps: ArrayLike, box_m: float,
+    lattice_m: ArrayLike, steps: ArrayLike | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Follow the displacement of one module's phase from the true place along walks.
+
+    To each unit's map a constant and the plane waves of the lattice are fitted, up to the fourth
+    harmonics, of which fields are made that are small against their period. The phase of a state is
+    where in the unit cell it is most like the code of these waves: the best of 36 x 36 phases,
+    whose error is unwrapped from step to step, and from there by least squares.
+
+    Args:
+        states: [W, T, M], the module's units.
+        positions: [W, T, 2], the true places.
+        ratemaps: [M, bins, bins] of those units.
+        box_m: side of their box.
+        lattice_m: [3, 2] axes of the module.
+        steps: [L] numbers of steps, from 1 to T, at which drift is reported; by default all.
+
+    Returns:
+        [W, L, 2] metres; not confined to the unit cell.
+    """
+    maps, codes = check_ratemaps(ratemaps), np.asarray(states, dtype=float)
+    axes = np.asarray(lattice_m, dtype=float)[None]
+    waves, basis = wave_vectors(axes)[0, :2], shortest_pair(axes)[0]
+    where = bin_positions(box_m, maps.shape[1])
+    fits = [fit_waves(ratemap, _HARMONICS @ waves, where) for ratemap in maps]
+    amplitudes = np.stack([amplitude for amplitude, _ in fits], axis=1)  # [J, M]
+    offset = np.array([np.nanmean(m - fitted) for m, (_, fitted) in zip(maps, fits, strict=True)])
+    codes = codes - offset
+    nearest = _nearest_phases(codes, amplitudes)
+    error = nearest - np.asarray(positions, dtype=float) @ waves.T
+    error -= np.round(error[:, :1])  # the start is within half a cycle of where it should be
+    when = slice(None) if steps is None else np.asarray(steps) - 1
+    rest = _nearer(codes[:, when], nearest[:, when], amplitudes)
+    return (np.unwrap(error, axis=1, period=1.0)[:, when] + rest) @ basis
+
+
+def _nearest_phases(states: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+    """Phases [..., 2] of a grid, in cycles, whose code by [J, M] is most like states [..., M].
+
+    Like up to a factor, as a module's share in the norm of a state may change.
+    """
+    grid = np.stack(np.meshgrid(*[np.arange(PHASES) / PHASES] * 2), axis=-1).reshape(-1, 2)
+    tried = (np.exp(-2j * np.pi * grid @ _HARMONICS.T) @ amplitudes).real
+    tried /= np.maximum(np.linalg.norm(tried, axis=1, keepdims=True), 1e-12)
+    flat, tried = states.reshape(-1, states.shape[-1]).astype(np.float32), tried.astype(np.float32)
+    starts = range(0, len(flat), _AT_ONCE)
+    best = [(flat[start : start + _AT_ONCE] @ tried.T).argmax(axis=1) for start in starts]
+    return grid[np.concatenate(best)].reshape(*states.shape[:-1], 2)
+
+
+def _nearer(states: np.ndarray, phases: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
+    """How far from phases [..., 2] the code by [J, M] is most like states [..., M], in cycles."""
+    flat, start = states.reshape(-1, states.shape[-1]), phases.reshape(-1, 2)
+    # d/d phase of exp(-2 pi i h.phase): each wave is multiplied by -2 pi i h.
+    slopes = [-2j * np.pi * _HARMONICS[:, axis, None] * amplitudes for axis in (0, 1)]
+    bases = np.concatenate([amplitudes, *slopes], axis=1)
+    offset = np.zeros_like(start)
+    for _ in range(4):  # Gauss-Newton, of the phases and the factor
+        waves = np.exp(-2j * np.pi * (start + offset) @ _HARMONICS.T)
+        value, first, second = np.split((waves @ bases).real, 3, axis=1)
+        square = np.maximum((value**2).sum(axis=1, keepdims=True), 1e-12)
+        factor = (flat * value).sum(axis=1, keepdims=True) / square
+        along = np.stack([factor * first, factor * second, value], axis=-1)
+        gram = along.swapaxes(1, 2) @ along
+        gram += (1e-9 * np.trace(gram, axis1=1, axis2=2) + 1e-30)[:, None, None] * np.eye(3)
+        moments = along.swapaxes(1, 2) @ (flat - factor * value)[..., None]
+        step = np.linalg.solve(gram, moments)[:, :2, 0]
+        offset = np.clip(offset + step, -1 / PHASES, 1 / PHASES)
+    return offset.reshape(phases.shape)
