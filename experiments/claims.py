@@ -109,6 +109,9 @@ def measure(report: Path) -> Row:
         }
         for number, module in enumerate(summary["modules"])
     ]
+    in_other_box = (
+        modules if summary["verdict_box_m"] == OTHER_BOX_M else modules_of_box(report, OTHER_BOX_M)
+    )
     largest = max(modules, key=lambda module: module["units"], default={"is_torus": None})
     path = summary["path_integration"]
     drift, chance = path["neural_distance_after_10000"], path["chance_neural_distance"]
@@ -122,7 +125,7 @@ def measure(report: Path) -> Row:
         "grid_units": len(grids),
         "modules": modules,
         "num_modules": num_modules(modules),
-        "num_modules_4m": num_modules(modules_of_box(report, OTHER_BOX_M)),
+        "num_modules_4m": num_modules(in_other_box),
         "grid_score": median(numbers(grids, f"grid_score_{verdict}")),
         "grid_score_corrected": median(numbers(grids, corrected)),
         "period_change": max((c for c in changes if c is not None), default=None),

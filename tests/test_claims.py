@@ -83,6 +83,16 @@ def test_measure_takes_active_grid_units(report):
     assert row["shift_left_untrained"] == [0.02, 0.1]
 
 
+def test_where_the_4_m_box_gives_the_verdict_it_is_not_scored_again(report):
+    summary, units = report / "summary.json", report / "units.csv"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"verdict_box_m": 4.0}))
+    scores = units.read_text().replace("grid_score_corrected_3m", "grid_score_corrected_4m")
+    units.write_text(scores.replace("grid_score_3m", "grid_score_4m"))
+    (report / "ratemaps_4m.npz").unlink()
+    row = claims.measure(report)
+    assert row["num_modules_4m"] == row["num_modules"] == 2
+
+
 def test_boxes_too_small_for_the_coarsest_period_are_not_compared(report):
     summary = json.loads((report / "summary.json").read_text())
     summary["modules"][1]["period_m"] = 1.3 * 2  # 1.6 of them are longer than 4 m
