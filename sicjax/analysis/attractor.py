@@ -47,7 +47,8 @@ class Return:
     floor: np.ndarray  # [K] distance of the unperturbed states to it
     from_twin: np.ndarray  # [A, K] distance to the unperturbed state
     shift_m: np.ndarray  # [A, K] how far along the manifold from the unperturbed state
-    shift_left: np.ndarray  # [A, K] share of the shift at step 0 that is left, in its direction
+    # Share [A, K] of the shift at step 0 that is left, in its direction; of pushes across, noise.
+    shift_left: np.ndarray
     returned: (
         np.ndarray
     )  # [A] first number of steps from which on the distance is below 2 %, or NaN
