@@ -1084,16 +1084,13 @@ def attractor_return(
         ax: where to draw.
     """
     ax = _axes(ax)
-    shades = mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(np.asarray(amplitudes))))
-    for row, (shade, amplitude) in enumerate(zip(shades, np.asarray(amplitudes), strict=True)):
-        for values, style in ((distance, "-"), (null, "--")):
-            if values is not None:
-                line = np.asarray(values, dtype=float)[row]
-                label = f"{100 * amplitude:g} %" if style == "-" else None
-                shown = np.where(line > 0, line, np.nan)
-                ax.plot(steps, shown, color=shade, lw=1.5, ls=style, label=label)
-    if null is not None:
-        ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
+    names = [f"{100 * amplitude:g} %" for amplitude in np.asarray(amplitudes)]
+
+    def with_gaps(lines: ArrayLike) -> np.ndarray:
+        return np.where(np.asarray(lines, dtype=float) > 0, lines, np.nan)
+
+    dashed = None if null is None else with_gaps(null)
+    _beside_null(ax, steps, with_gaps(distance), dashed, names)
     if level is not None:
         ax.axhline(level, color=FAINT, lw=1, ls=":")
     ax.set_yscale("log")
@@ -1118,20 +1115,25 @@ def attractor_shift(
         ax: where to draw.
     """
     ax = _axes(ax)
-    sizes = np.asarray(shift_m, dtype=float)
-    for row, shade in enumerate(mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(sizes)))):
-        for values, style in ((left, "-"), (null, "--")):
-            if values is not None:
-                label = f"{100 * sizes[row]:.1f} cm" if style == "-" else None
-                line = np.asarray(values, dtype=float)[row]
-                ax.plot(steps, line, color=shade, lw=1.5, ls=style, label=label)
-    if null is not None:
-        ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
+    _beside_null(ax, steps, left, null, [f"{100 * m:.1f} cm" for m in np.asarray(shift_m)])
     for level in (0, 1):
         ax.axhline(level, color=FAINT, lw=1, ls=":")
     ax.set_ylim(-0.3, 1.3)
     _since_perturbation(ax, steps)
     return dress(ax, x="steps at rest since the shift", y="share of the shift that is left")
+
+
+def _beside_null(
+    ax: Axes, steps: ArrayLike, values: ArrayLike, null: ArrayLike | None, names: Sequence[str]
+) -> None:
+    """Draw lines [A, K], one a name, and those of a null dashed."""
+    shades = mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(names)))
+    for row, (shade, name) in enumerate(zip(shades, names, strict=True)):
+        ax.plot(steps, np.asarray(values)[row], color=shade, lw=1.5, label=name)
+        if null is not None:
+            ax.plot(steps, np.asarray(null)[row], color=shade, lw=1.5, ls="--")
+    if null is not None:
+        ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
 
 
 def _since_perturbation(ax: Axes, steps: ArrayLike) -> None:

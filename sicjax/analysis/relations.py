@@ -29,7 +29,6 @@ LEVEL = 0.01  # of p, below which a relation isn't chance
 PERIODS = 3.0  # largest ratio of periods in the null, the range of the paper's three modules
 VERDICTS = ("same", "nested", "common", "unrelated")
 
-
 _DRAWS = 20_000
 
 

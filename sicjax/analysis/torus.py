@@ -160,7 +160,7 @@ def _smoothing(axes: np.ndarray) -> float:
 
 
 def _directions(
-    activity: np.ndarray, variance: float, num_components: int | None = None
+    activity: np.ndarray, variance: float = VARIANCE, num_components: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """PCA directions [P, D] of z-scored activity [P, N], and each component's share of variance.
 
@@ -225,7 +225,7 @@ def _roll_null(
         rolled = np.stack(
             [np.roll(m, shift, (0, 1)) for m, shift in zip(whole, shifts, strict=True)]
         )
-        points, _ = _directions(rolled[:, bins[:, 0], bins[:, 1]].T, VARIANCE, num_components)
+        points, _ = _directions(rolled[:, bins[:, 0], bins[:, 1]].T, num_components=num_components)
         diagrams = _diagrams(points[greedy_landmarks(points, num_landmarks)])
         for k, diagram in enumerate(diagrams):
             lifetimes = _lifetimes(diagram)
