@@ -128,7 +128,7 @@ class Factors(NamedTuple):
     """W(v) = sum_r a_r(v) M_r with few matrices: as many as a set of velocities needs."""
 
     projection: Array  # [H + 1, R] takes (hidden features of v, 1) to a(v)
-    matrices: Array  # [R * N, N], M_r transposed: row r * N + j, column i
+    matrices: Array  # [N, R * N], M_r transposed and side by side: row j, column r * N + i
 
 
 def factorise(
@@ -162,7 +162,7 @@ def factorise(
     matrices = ((kept / scales) @ (vectors.T @ kernel)).reshape(-1, units, units)
     return Factors(
         jnp.asarray((vectors * scales) @ kept.T, jnp.float32),
-        jnp.asarray(matrices.transpose(0, 2, 1).reshape(-1, units), jnp.float32),
+        jnp.asarray(matrices.transpose(2, 0, 1).reshape(units, -1), jnp.float32),
     )
 
 
@@ -212,18 +212,18 @@ def rollout_factorised(
         States [W, T, N].
     """
 
-    def advance(states: Array, velocity: Array) -> tuple[Array, Array]:
-        features = hidden(velocity)
-        one = jnp.ones_like(features[:, :1])
-        amounts = jnp.matmul(
-            jnp.concatenate([features, one], axis=1), factors.projection, precision=PRECISION
-        )
-        pairs = (amounts[:, :, None] * states[:, None, :]).reshape(len(states), -1)
-        states = norm_relu(jnp.matmul(pairs, factors.matrices, precision=PRECISION))
+    features = hidden(velocities)
+    features = jnp.concatenate([features, jnp.ones_like(features[..., :1])], axis=-1)
+    amounts = jnp.matmul(features, factors.projection, precision=PRECISION)  # [W, T, R]
+
+    def advance(states: Array, amount: Array) -> tuple[Array, Array]:
+        pushed = jnp.matmul(states, factors.matrices, precision=PRECISION)
+        pushed = pushed.reshape(*amount.shape, -1)  # [W, R, N], by every matrix
+        states = norm_relu(jnp.sum(amount[:, :, None] * pushed, axis=1))
         return states, states
 
     start = jnp.broadcast_to(initial_state, (velocities.shape[0], initial_state.shape[-1]))
-    states = lax.scan(advance, start, jnp.moveaxis(velocities, 1, 0))[1]
+    states = lax.scan(advance, start, jnp.moveaxis(amounts, 1, 0))[1]
     return jnp.moveaxis(states, 0, 1)
 
 

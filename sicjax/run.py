@@ -11,6 +11,7 @@ import itertools
 import operator
 import os
 import sys
+from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -60,7 +61,7 @@ ROUNDING = 1e-5  # of velocities that are differences of positions, relative to 
 BOX = Rule(float, lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN_M} m")
 INDEX = Rule(operator.index, lambda value: True, "an integer")
 SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # in a notebook's picture of a run
-WIDTHS, PIECE_STEPS = (16, 64), 40  # walks and steps that a program of fast rollouts runs
+WIDTHS, PIECE_STEPS = (16, 48), 40  # walks and steps that a program of fast rollouts runs
 GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
 
 
@@ -261,9 +262,9 @@ class Run:
             box_m: side of the box around the walks' start, metres.
         """
         sums = ActivitySums(self.config.model.num_units, box_m=box_m, bins=num_bins(box_m))
-        for walk in walks:
-            states = np.asarray(self.rollout(walk.steps, exact=False))[:, DROPPED_STEPS:]
-            sums.add(np.asarray(walk.positions)[:, DROPPED_STEPS:], states)
+        for steps, positions in _together(walks):
+            states = np.asarray(self.rollout(steps, exact=False))[:, DROPPED_STEPS:]
+            sums.add(positions[:, DROPPED_STEPS:], states)
         return sums.ratemaps()
 
 
@@ -382,6 +383,15 @@ def _rollout_factorised(
 def num_bins(box_m: float) -> int:
     """Bins along a side of a box."""
     return round(box_m / BIN_M)
+
+
+def _together(walks: list[Walk]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield steps and positions [W, T, 2] of walks of one length, as many as fill programs."""
+    for length, alike in itertools.groupby(walks, lambda walk: walk.steps.shape[1]):
+        steps, positions = (np.concatenate(leaves) for leaves in zip(*alike, strict=True))
+        most = max(2 * BATCH_STEPS // (length * WIDTHS[1]), 1) * WIDTHS[1]
+        for first in range(0, len(steps), most):
+            yield steps[first : first + most], positions[first : first + most]
 
 
 def _walks_that_fill(

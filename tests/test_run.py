@@ -106,7 +106,7 @@ def test_smooth_features_need_few_matrices(tiny_config):
         factors = factorise(hypernetwork, parameters, grid, tolerance=tolerance)
         hidden = hypernetwork.apply(parameters, grid, hidden_only=True)
         amounts = np.concatenate([hidden, np.ones((500, 1))], axis=1) @ factors.projection
-        matrices = np.asarray(factors.matrices).reshape(-1, UNITS, UNITS).transpose(0, 2, 1)
+        matrices = np.asarray(factors.matrices).reshape(UNITS, -1, UNITS).transpose(1, 2, 0)
         rebuilt = np.tensordot(amounts, matrices, 1)
         assert np.linalg.norm(rebuilt - exact) < 1.1 * tolerance * np.linalg.norm(exact)
         ranks.append(len(matrices))

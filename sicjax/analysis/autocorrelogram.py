@@ -50,7 +50,7 @@ def autocorrelogram(ratemaps: ArrayLike, *, min_overlap: int = 20) -> np.ndarray
         return [fft.irfft2(product, s=padded)[window] for product in products]
 
     (product,) = correlate(values, values)
-    if visited.all():  # sums over rectangles, which a running sum gives at once
+    if visited.all():  # sums over rectangles
         count = np.outer(*(_overlaps(number, maps.dtype) for number in (rows, columns)))
         total, square = _rectangle_sums(np.stack([values, values**2]))
     else:
@@ -69,21 +69,16 @@ def _overlaps(number: int, dtype: np.dtype) -> np.ndarray:
 def _rectangle_sums(values: np.ndarray) -> np.ndarray:
     """Return the sum [..., 2y - 1, 2x - 1] over the overlap at each lag, of the copy at +lag.
 
-    A copy at lag d < 0 overlaps with its first n + d bins, at d >= 0 with its last n - d. Running
-    sums add whole rows at once, which `np.cumsum` along any axis but the last doesn't.
+    A copy at lag d < 0 overlaps with its first n + d bins, at d >= 0 with its last n - d.
     """
-    sums = values
-    for axis in (-2, -1):
-        bins = np.moveaxis(sums, axis, 0)
-        n = len(bins)
-        running = np.empty((2 * n - 1, *bins.shape[1:]), values.dtype)
-        running[0], running[-1] = bins[0], bins[-1]
-        for k in range(1, n - 1):
-            np.add(running[k - 1], bins[k], out=running[k])
-        for k in range(n - 2, -1, -1):
-            np.add(running[n + k], bins[k], out=running[n - 1 + k])
-        sums = np.moveaxis(running, 0, axis)
-    return sums
+    down, across = (_overlapping(n).astype(values.dtype) for n in values.shape[-2:])
+    return down @ (values @ across.T)
+
+
+def _overlapping(number: int) -> np.ndarray:
+    """Whether a bin of a row overlaps with the row's copy, at each lag: [2 number - 1, number]."""
+    lag, place = np.arange(1 - number, number)[:, None], np.arange(number)
+    return (place >= lag) & (place < number + lag)
 
 
 def _standardise(maps: np.ndarray, visited: np.ndarray) -> np.ndarray:
@@ -116,13 +111,14 @@ def _pearson(
     """
     middle = product.shape[-2] // 2
     count, product = count[..., middle:, :], product[..., middle:, :]
-    n = np.maximum(count, 1)
-    here, opposite = total[..., middle:, :] / n, total[..., middle::-1, ::-1] / n
-    variance = square[..., middle:, :] / n - here * here
-    variance_opposite = square[..., middle::-1, ::-1] / n - opposite * opposite
+    inverse = 1 / np.maximum(count, 1)
+    here, opposite = total[..., middle:, :] * inverse, total[..., middle::-1, ::-1] * inverse
+    variance = square[..., middle:, :] * inverse - here * here
+    variance_opposite = square[..., middle::-1, ::-1] * inverse - opposite * opposite
     # A variance (in units of the whole map's) below the rounding of its sums is not told from 0.
     smallest = 1e3 * np.finfo(count.dtype).eps
     defined = (count >= min_overlap) & (variance > smallest) & (variance_opposite > smallest)
-    spread = np.sqrt(np.where(defined, variance * variance_opposite, 1))
-    r = np.clip((product / n - here * opposite) / spread, -1, 1)
-    return np.where(defined, r, np.array(np.nan, r.dtype))
+    covariance = product * inverse - here * opposite
+    with np.errstate(invalid="ignore", divide="ignore"):  # where it is not defined
+        r = covariance / np.sqrt(variance * variance_opposite)
+    return np.where(defined, np.clip(r, -1, 1), np.array(np.nan, r.dtype))

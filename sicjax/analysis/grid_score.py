@@ -4,6 +4,7 @@ Letters: N units; y, x bins of a map; R radii and A angles of a ring. An autocor
 mirror image through lag 0, so half a turn holds all of it, r60 = r120 and r30 = r150.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +12,14 @@ from numpy.typing import ArrayLike
 
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.fields import count_fields
-from sicjax.analysis.lattice import ellipse_form, find_axes, sample
+from sicjax.analysis.lattice import ellipse_form, first_basis, refine_axes, sample
 from sicjax.analysis.ratemaps import check_box, check_ratemaps
 
 # The ring runs from 0.5 to 1.5 periods: the six nearest fields whole, and not the central peak.
 RADII = np.linspace(0.5, 1.5, 16)
 ANGLES = np.deg2rad(np.arange(0, 180, 3))
-CHUNK = 8  # maps handled at once: large enough to vectorise, small enough to stay in cache
+# Maps whose pictures are handled at once, few enough to stay in cache, and whose vectors are.
+CHUNK, MANY = 8, 96
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,26 @@ def score_chunks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     time.
     """
     axes, scores = np.empty((len(maps), 3, 2)), np.empty((len(maps), 3))
-    for start in range(0, len(maps), CHUNK):
-        part = slice(start, start + CHUNK)
-        correlograms = autocorrelogram(maps[part].astype(np.float32))
-        axes[part] = find_axes(correlograms)
-        scores[part, 0], scores[part, 2] = rotational_scores(correlograms, circle_of(axes[part]))
-        scores[part, 1], _ = rotational_scores(correlograms, ellipse_of(axes[part]))
+    for start in range(0, len(maps), MANY):
+        part = slice(start, start + MANY)
+        axes[part], scores[part] = _score(maps[part])
+    return axes, scores
+
+
+def _score(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same of some maps, at least one."""
+    chunks = [
+        autocorrelogram(maps[start : start + CHUNK].astype(np.float32))
+        for start in range(0, len(maps), CHUNK)
+    ]
+    found = zip(*(first_basis(correlograms) for correlograms in chunks), strict=True)
+    axes = refine_axes(*(np.concatenate(parts) for parts in found))
+    circles, ellipses = circle_of(axes), ellipse_of(axes)
+    scores = np.empty((len(maps), 3))
+    for k, correlograms in enumerate(chunks):
+        part = slice(k * CHUNK, (k + 1) * CHUNK)
+        scores[part, 0], scores[part, 2] = rotational_scores(correlograms, circles[part])
+        scores[part, 1], _ = rotational_scores(correlograms, ellipses[part])
     return axes, scores
 
 
@@ -102,12 +118,28 @@ def rotational_scores(
         min(r60, r120) - max(r30, r90, r150) and r90 - max(r45, r135), each [N]; NaN where the ring
         is not known or holds no variation.
     """
-    circle = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=-1)
-    ring = RADII[:, None, None] * circle  # [R, A, 2]
-    points = np.einsum("nij,raj->nrai", stretch, ring)
+    ring = RADII[:, None, None] * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=-1)  # [R, A, 2]
+    points = ring.reshape(-1, 2) @ stretch.swapaxes(1, 2)
     polar = sample(correlograms, np.nan_to_num(points, nan=np.inf))
-    r30, r45, r60, r90 = (_turned_correlation(polar, degrees) for degrees in (30, 45, 60, 90))
+    polar = polar.reshape(-1, *ring.shape[:2])
+    r30, r45, r60, r90 = _turned_correlations(polar, (30, 45, 60, 90))
     return r60 - np.maximum(r30, r90), r90 - r45
+
+
+def _turned_correlations(polar: np.ndarray, degrees: Sequence[int]) -> np.ndarray:
+    """Pearson r [angles, N] of rings [N, R, A] with themselves turned, samples weighted by area."""
+    r = np.empty((len(degrees), len(polar)))
+    whole = np.isfinite(polar).all(axis=(1, 2))
+    r[:, ~whole] = [_turned_correlation(polar[~whole], angle) for angle in degrees]
+    rings = polar[whole]  # which have, turned, the same mean and spread
+    rings = rings - (RADII[:, None] * rings).mean(axis=(1, 2), keepdims=True) / RADII.mean()
+    weighted = RADII[:, None] * rings
+    spread = (weighted * rings).sum(axis=(1, 2))
+    defined = spread > 1e-9
+    for k, angle in enumerate(degrees):
+        covariance = (weighted * np.roll(rings, angle // 3, axis=-1)).sum(axis=(1, 2))
+        r[k, whole] = np.where(defined, covariance / np.where(defined, spread, 1.0), np.nan)
+    return r
 
 
 def _turned_correlation(polar: np.ndarray, degrees: int) -> np.ndarray:

@@ -12,22 +12,38 @@ BASIS_PEAKS = 10  # of these, the nearest from which a basis is chosen: enough f
 CENTRAL_RADIUS = 2.5  # bins; maxima this near to lag 0 are noise on the central peak
 
 _PAIRS = np.stack(np.triu_indices(BASIS_PEAKS, 1), axis=-1)
-_STEPS = np.array([(i, j) for i in range(-3, 4) for j in range(-3, 4) if (j, i) > (0, 0)])
+_STEPS = np.array(
+    [(i, j) for i in range(-3, 4) for j in range(-3, 4) if (j, i) > (0, 0)], dtype=float
+)
+_SQUARES = (_STEPS[:, :, None] * _STEPS[:, None]).reshape(-1, 4)
 
 
-def smooth_autocorrelograms(correlograms: np.ndarray) -> np.ndarray:
-    """Smooth [N, y, x] by a binomial over 5 x 5 lags (deviation 1 bin); NaN spreads by 2 lags."""
-    smooth = correlograms
-    for axis in (-2, -1):
-        padding = [(0, 0)] * smooth.ndim
-        padding[axis] = (2, 2)
-        wide = np.moveaxis(np.pad(smooth, padding, constant_values=np.nan), axis, 0)
-        blurred = (wide[:-4] + wide[4:] + 4 * (wide[1:-3] + wide[3:-1]) + 6 * wide[2:-2]) / 16
-        smooth = np.moveaxis(blurred, 0, axis)
+def smooth_half(correlograms: np.ndarray) -> np.ndarray:
+    """Smooth the half plane y >= -1 of autocorrelograms by a binomial over 5 x 5 lags.
+
+    The other half is its mirror image. The binomial's deviation is 1 bin; NaN spreads by 2 lags.
+
+    Args:
+        correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle.
+
+    Returns:
+        [N, y + 1, 2x - 1], lag 0 stands in row 1.
+    """
+    middle = correlograms.shape[1] // 2
+    wide = correlograms[:, max(middle - 3, 0) :]
+    wide = np.pad(wide, [(0, 0), (max(3 - middle, 0), 2), (0, 0)], constant_values=np.nan)
+    down = wide[:, 2:-2] * np.array(0.375, wide.dtype)
+    down += (wide[:, 1:-3] + wide[:, 3:-1]) * np.array(0.25, wide.dtype)
+    down += (wide[:, :-4] + wide[:, 4:]) * np.array(0.0625, wide.dtype)
+    smooth = np.full_like(down, np.nan)
+    across = down[..., 2:-2] * np.array(0.375, wide.dtype)
+    across += (down[..., 1:-3] + down[..., 3:-1]) * np.array(0.25, wide.dtype)
+    across += (down[..., :-4] + down[..., 4:]) * np.array(0.0625, wide.dtype)
+    smooth[..., 2:-2] = across
     return smooth
 
 
-def find_peaks(smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_peaks(half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest local maxima of each autocorrelogram, to a fraction of a bin.
 
     Only one half plane is searched (an autocorrelogram equals its own mirror image). A maximum
@@ -35,38 +51,44 @@ def find_peaks(smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     largest.
 
     Args:
-        smooth: [N, 2y - 1, 2x - 1], smoothed autocorrelograms.
+        half: [N, y + 1, 2x - 1], of `smooth_half`.
 
     Returns:
         peaks [N, K, 2] in bins from lag 0, nearest first, NaN where there are fewer; their weights
         [N, K] (height times root of overlap; 0 where there is no peak).
     """
-    rows, columns = smooth.shape[1] // 2, smooth.shape[2] // 2
-    half = smooth[:, rows - 1 :]  # one row below lag 0, so that every candidate has 8 neighbours
-    core = half[:, 1:-1, 1:-1]
-    highest = np.ones(core.shape, dtype=bool)
-    for dy, dx in (
-        (0, 1),
-        (1, -1),
-        (1, 0),
-        (1, 1),
-    ):  # strict one way, loose the other: ties count once
-        highest &= core > half[:, 1 + dy : half.shape[1] - 1 + dy, 1 + dx : half.shape[2] - 1 + dx]
-        highest &= core >= half[:, 1 - dy : half.shape[1] - 1 - dy, 1 - dx : half.shape[2] - 1 - dx]
-    unit, y, x = np.nonzero(highest)
+    rows, columns = half.shape[1] - 2, half.shape[2] // 2
+    unit, y, x = np.nonzero(_maxima(half))
     lag = np.stack([x - (columns - 1), y], axis=-1)
     beyond = (np.hypot(*lag.T) > CENTRAL_RADIUS) & ((lag[:, 1] > 0) | (lag[:, 0] > 0))
     unit, y, x, lag = unit[beyond], y[beyond], x[beyond], lag[beyond]
-    height = core[unit, y, x]
+    height = half[unit, y + 1, x + 1]
     overlap = np.prod(1 - np.abs(lag) / (columns + 1, rows + 1), axis=-1)
     weight = np.maximum(height, 0.0) * np.sqrt(overlap)
 
-    largest = np.zeros(len(smooth))
+    largest = np.zeros(len(half))
     np.maximum.at(largest, unit, weight)
     keep = (weight > 0) & (weight >= 0.35 * largest[unit])
     unit, y, x, lag, weight = unit[keep], y[keep], x[keep], lag[keep], weight[keep]
     exact = lag + _parabola_tops(half, unit, y + 1, x + 1)
-    return _nearest_first(unit, exact, weight, len(smooth))
+    return _nearest_first(unit, exact, weight, len(half))
+
+
+def _maxima(half: np.ndarray) -> np.ndarray:
+    """Whether each inner lag [N, y - 1, 2x - 3] is a local maximum; of equal neighbours, the last.
+
+    A lag beside a NaN is none.
+    """
+    core = half[:, 1:-1, 1:-1]
+    before = np.maximum(half[:, :-2], half[:, 1:-1])  # strict one way, loose the other
+    highest = core >= before[..., :-2]
+    highest &= core >= half[:, :-2, 1:-1]
+    highest &= core >= half[:, :-2, 2:]
+    after = np.maximum(half[:, 2:, 1:-1], half[:, 2:, 2:])
+    after = np.maximum(after, half[:, 1:-1, 2:])
+    highest &= core > after
+    highest &= core > half[:, 2:, :-2]
+    return highest
 
 
 def _parabola_tops(maps: np.ndarray, unit: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -106,7 +128,18 @@ def sample(maps: np.ndarray, points: np.ndarray) -> np.ndarray:
         [N, ...]; NaN outside the map and beside a NaN.
     """
     rows, columns = maps.shape[1:]
-    x, y = points[..., 0] + columns // 2, points[..., 1] + rows // 2
+    return _bilinear(maps, points[..., 0] + columns // 2, points[..., 1] + rows // 2)
+
+
+def _sample_half(half: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return the same of maps that are their own mirror images, from those of `smooth_half`."""
+    upper = np.where(points[..., 1:] < 0, -points, points)
+    return _bilinear(half, upper[..., 0] + half.shape[2] // 2, upper[..., 1] + 1)
+
+
+def _bilinear(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear values [N, ...] of maps [N, y, x] at places [N, ...] in bins; NaN outside."""
+    rows, columns = maps.shape[1:]
     inside = (x >= 0) & (x <= columns - 1) & (y >= 0) & (y <= rows - 1)
     x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
     left, below = np.minimum(x.astype(int), columns - 2), np.minimum(y.astype(int), rows - 2)
@@ -138,20 +171,37 @@ def find_axes(correlograms: np.ndarray) -> np.ndarray:
         [N, 3, 2], the three shortest lattice vectors (x, y), each in the upper half plane, by
         angle; NaN where fewer than two peaks stand in different directions.
     """
-    smooth = smooth_autocorrelograms(correlograms)
-    peaks, weights = find_peaks(smooth)
-    basis = _choose_basis(smooth, peaks)
+    return refine_axes(*first_basis(correlograms))
+
+
+def first_basis(correlograms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pick a basis from the peaks of each autocorrelogram.
+
+    Args:
+        correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle.
+
+    Returns:
+        basis [N, 2, 2], NaN where there is no pair; peaks [N, K, 2] and weights [N, K] as of
+        `find_peaks`.
+    """
+    half = smooth_half(correlograms)
+    peaks, weights = find_peaks(half)
+    return _choose_basis(half, peaks), peaks, weights
+
+
+def refine_axes(basis: np.ndarray, peaks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Place the lattices of `first_basis` by all their peaks, and return their axes [N, 3, 2]."""
     for reach in (1.6, 2.4, 3.2):
         basis = reduce_basis(_fit_basis(basis, peaks, weights, reach))
     return three_axes(basis)
 
 
-def _choose_basis(smooth: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+def _choose_basis(half: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     """[N, 2, 2] basis vectors picked from the nearest peaks; NaN where there is no pair."""
     pairs = peaks[:, _PAIRS]  # [N, C, 2, 2]
     first, second = pairs[:, :, 0], pairs[:, :, 1]
     points = np.stack([first, second, first - second, first + second], axis=2)
-    heights = sample(smooth, np.nan_to_num(points, nan=np.inf))  # [N, C, 4]
+    heights = _sample_half(half, np.nan_to_num(points, nan=np.inf))  # [N, C, 4]
     seen = np.isfinite(heights)
     mean = np.where(seen, heights, 0.0).sum(-1) / np.maximum(seen.sum(-1), 1)
     area = cell_area(pairs)
@@ -168,17 +218,23 @@ def _fit_basis(
     basis: np.ndarray, peaks: np.ndarray, weights: np.ndarray, reach: float
 ) -> np.ndarray:
     """Least-squares basis [N, 2, 2] over the peaks within `reach` shortest vectors of lag 0."""
-    predicted = np.einsum("lk,nkd->nld", _STEPS, basis)
-    length = np.linalg.norm(basis, axis=-1).min(axis=-1)[:, None]
-    gaps = np.concatenate([peaks, -peaks], axis=1)[:, None] - predicted[:, :, None]  # [N, L, 2K, 2]
-    distance = np.nan_to_num(np.linalg.norm(gaps, axis=-1), nan=np.inf)
-    nearest = distance.argmin(axis=-1)
-    gap = np.take_along_axis(gaps, nearest[:, :, None, None], axis=2)[:, :, 0]
-    matched = np.take_along_axis(distance, nearest[:, :, None], axis=2)[:, :, 0] < 0.3 * length
-    matched &= np.linalg.norm(predicted, axis=-1) < reach * length
-    weight = np.where(matched, np.take_along_axis(weights, nearest % PEAKS, axis=1), 0.0)
-    normal = np.einsum("nl,lj,lk->njk", weight, _STEPS, _STEPS)
-    moment = np.einsum("nl,lj,nld->njd", weight, _STEPS, np.where(matched[..., None], gap, 0.0))
+    known = max(int((weights > 0).sum(axis=1).max(initial=0)), 1)  # peaks, at most
+    peaks, weights = peaks[:, :known], weights[:, :known]
+    predicted = _STEPS @ basis  # [N, L, 2]
+    square_length = (basis**2).sum(axis=-1).min(axis=-1)[:, None]
+    both = np.concatenate([peaks, -peaks], axis=1)  # [N, 2K, 2]
+    across, up = (both[:, None, :, k] - predicted[:, :, None, k] for k in (0, 1))  # [N, L, 2K]
+    distance = np.nan_to_num(across**2 + up**2, nan=np.inf)
+    nearest = distance.argmin(axis=-1)[..., None]
+    gap = np.concatenate(
+        [np.take_along_axis(part, nearest, axis=2) for part in (across, up)], axis=2
+    )
+    matched = np.take_along_axis(distance, nearest, axis=2)[..., 0] < 0.3**2 * square_length
+    matched &= (predicted**2).sum(axis=-1) < reach**2 * square_length
+    weight = np.where(matched, np.take_along_axis(weights, nearest[..., 0] % known, axis=1), 0.0)
+    # Not a product of matrices, whose rounding depends on how many units there are.
+    normal = (weight[..., None] * _SQUARES).sum(axis=1).reshape(-1, 2, 2)
+    moment = _STEPS.T @ (weight[..., None] * np.where(matched[..., None], gap, 0.0))
     solvable = cell_area(normal) > 1e-6
     normal = np.where(solvable[:, None, None], normal, np.eye(2))
     return basis + np.where(solvable[:, None, None], np.linalg.solve(normal, moment), 0.0)
@@ -186,14 +242,20 @@ def _fit_basis(
 
 def reduce_basis(basis: np.ndarray) -> np.ndarray:
     """Reduce bases [N, 2, 2] to the two shortest vectors, shorter first (Lagrange and Gauss)."""
-    first, second = basis[:, 0], basis[:, 1]
+    first, second = _shorter_first(basis[:, 0], basis[:, 1])
     for _ in range(8):  # far more rounds than vectors from the first three shells can need
-        swap = (np.linalg.norm(first, axis=-1) > np.linalg.norm(second, axis=-1))[:, None]
-        first, second = np.where(swap, second, first), np.where(swap, first, second)
         square = np.maximum((first**2).sum(-1, keepdims=True), 1e-12)
-        second = second - np.round((first * second).sum(-1, keepdims=True) / square) * first
-    swap = (np.linalg.norm(first, axis=-1) > np.linalg.norm(second, axis=-1))[:, None]
-    return np.stack([np.where(swap, second, first), np.where(swap, first, second)], axis=1)
+        turns = np.round((first * second).sum(-1, keepdims=True) / square)
+        if not (np.abs(turns) > 0).any():
+            break
+        first, second = _shorter_first(first, second - turns * first)
+    return np.stack([first, second], axis=1)
+
+
+def _shorter_first(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Swap vectors [N, 2] where the second is the shorter."""
+    swap = ((first**2).sum(-1) > (second**2).sum(-1))[:, None]
+    return np.where(swap, second, first), np.where(swap, first, second)
 
 
 def three_axes(basis: np.ndarray) -> np.ndarray:

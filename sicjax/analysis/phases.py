@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from sicjax.analysis.lattice import shortest_pair
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
-from sicjax.analysis.waves import fit_waves, wave_vectors
+from sicjax.analysis.waves import fit_waves_together, wave_vectors
 
 HARMONICS = 4  # along each wave vector, of which fields are made
 PHASES = 36  # tried along each axis of the unit cell
@@ -52,10 +52,9 @@ def drift_of_phase(
     axes = np.asarray(lattice_m, dtype=float)[None]
     waves, basis = wave_vectors(axes)[0, :2], shortest_pair(axes)[0]
     where = bin_positions(box_m, maps.shape[1])
-    fits = [fit_waves(ratemap, _HARMONICS @ waves, where) for ratemap in maps]
-    amplitudes = np.stack([amplitude for amplitude, _ in fits], axis=1)  # [J, M]
-    offset = np.array([np.nanmean(m - fitted) for m, (_, fitted) in zip(maps, fits, strict=True)])
-    codes = codes - offset
+    amplitudes, fitted = fit_waves_together(maps, _HARMONICS @ waves, where)
+    amplitudes = amplitudes.T  # [J, M]
+    codes = codes - np.nanmean(maps - fitted, axis=(1, 2))
     nearest = _nearest_phases(codes, amplitudes)
     error = nearest - np.asarray(positions, dtype=float) @ waves.T
     error -= np.round(error[:, :1])  # the start is within half a cycle of where it should be
@@ -84,10 +83,12 @@ def _nearer(states: np.ndarray, phases: np.ndarray, amplitudes: np.ndarray) -> n
     # d/d phase of exp(-2 pi i h.phase): each wave is multiplied by -2 pi i h.
     slopes = [-2j * np.pi * _HARMONICS[:, axis, None] * amplitudes for axis in (0, 1)]
     bases = np.concatenate([amplitudes, *slopes], axis=1)
+    bases = np.concatenate([bases.real, bases.imag])  # [2 J, 3 M]
     offset = np.zeros_like(start)
     for _ in range(4):  # Gauss-Newton, of the phases and the factor
-        waves = np.exp(-2j * np.pi * (start + offset) @ _HARMONICS.T)
-        value, first, second = np.split((waves @ bases).real, 3, axis=1)
+        turns = 2 * np.pi * (start + offset) @ _HARMONICS.T
+        waves = np.concatenate([np.cos(turns), np.sin(turns)], axis=1)
+        value, first, second = np.split(waves @ bases, 3, axis=1)
         square = np.maximum((value**2).sum(axis=1, keepdims=True), 1e-12)
         factor = (flat * value).sum(axis=1, keepdims=True) / square
         along = np.stack([factor * first, factor * second, value], axis=-1)

@@ -329,25 +329,24 @@ def measure_coupling(
     there = cloud[(gap**2).sum(axis=-1).argmin(axis=1)]
     path = np.cumsum(np.concatenate([starts[:, None], walks], axis=1), axis=1)
 
-    def drifts(now: np.ndarray) -> np.ndarray:
-        orbit = [now]
-        for velocity in walks.swapaxes(0, 1):
-            orbit.append(np.asarray(step(orbit[-1], velocity)))
-        walked = np.stack(orbit, axis=1)
-        return np.stack(
-            [
-                drift_of_phase(walked[..., module], path, maps[module], box_m, lattice)
-                for module, lattice in zip(units, axes, strict=True)
-            ]
-        )
-
-    undisturbed, shifts = drifts(codes), []
-    for module in units:
+    starts_of = [codes]
+    for module in units:  # side by side: undisturbed first, then one module elsewhere
         mixed = codes.copy()
         mixed[:, module] = there[:, module]
-        shift = drifts(np.asarray(norm_relu(mixed))) - undisturbed  # [K, S, T + 1, 2]
-        shifts.append(np.median(np.einsum("kstd,sd->kst", shift, heading), axis=1))
-    return Coupling(np.arange(path.shape[1]), displacement_m, np.stack(shifts))
+        starts_of.append(np.asarray(norm_relu(mixed)))
+    orbit = [np.concatenate(starts_of)]
+    for velocity in np.tile(walks, (len(starts_of), 1, 1)).swapaxes(0, 1):
+        orbit.append(np.asarray(step(orbit[-1], velocity)))
+    walked, paths = np.stack(orbit, axis=1), np.tile(path, (len(starts_of), 1, 1))
+    drifts = np.stack(
+        [
+            drift_of_phase(walked[..., module], paths, maps[module], box_m, lattice)
+            for module, lattice in zip(units, axes, strict=True)
+        ]
+    ).reshape(len(units), len(starts_of), *path.shape)
+    shifts = drifts[:, 1:] - drifts[:, :1]  # [K, K displaced, S, T + 1, 2]
+    along = np.median(np.einsum("kmstd,sd->mkst", shifts, heading), axis=2)
+    return Coupling(np.arange(path.shape[1]), displacement_m, along)
 
 
 def _rms(drifts: np.ndarray) -> np.ndarray:

@@ -17,10 +17,11 @@ from scipy import ndimage, sparse
 from sklearn.manifold import spectral_embedding
 
 from sicjax.analysis.autocorrelogram import autocorrelogram
+from sicjax.analysis.cohomology import FIELD, persistence_diagrams
 from sicjax.analysis.lattice import find_axes
 from sicjax.analysis.ratemaps import check_ratemaps, smooth_ratemaps
 from sicjax.analysis.shuffles import generator
-from sicjax.analysis.waves import fit_waves, wave_vectors
+from sicjax.analysis.waves import fit_waves_together, wave_vectors
 from sicjax.arguments import SHARE, at_least, check
 
 MIN_UNITS = 10  # of a module
@@ -29,7 +30,6 @@ MIN_COMPONENTS = 6  # of the PCA: three waves, a cosine and a sine each, as in G
 VARIANCE = 0.9  # that the components kept hold at least
 MIN_SMOOTHING = 1.5  # bins: takes away what differs from bin to bin
 SMOOTHING = 0.07  # of the period: small against any field
-FIELD = 47  # coefficients in Z/47: large, so that torsion does not show, and as in Gardner et al.
 NULL_LANDMARKS, EMBEDDED = 150, 800
 TORUS = (1, 2, 1)
 
@@ -201,7 +201,7 @@ def _distances(points: np.ndarray) -> np.ndarray:
 
 def _diagrams(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Persistence diagrams H0 to H2 over Z/47 of unit vectors [L, D]."""
-    return tuple(ripser(_distances(points), maxdim=2, coeff=FIELD, distance_matrix=True)["dgms"])
+    return persistence_diagrams(_distances(points))
 
 
 def _lifetimes(diagram: np.ndarray) -> np.ndarray:
@@ -316,7 +316,7 @@ def _rings(
         empty = np.full((3, len(bins)), np.nan)
         return np.full((3, 2), np.nan), np.repeat(empty[..., None], 2, axis=-1), empty
     grid = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in maps.shape[:0:-1])), axis=-1)
-    amplitudes = np.stack([fit_waves(m, waves, grid)[0] for m in maps])
+    amplitudes, _ = fit_waves_together(maps, waves, grid)
     third = 2 + int(np.argmax(np.abs(amplitudes[:, 2:]).mean(axis=0)))
     kept = [0, 1, third]
     activity = maps[:, bins[:, 0], bins[:, 1]]
