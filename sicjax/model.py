@@ -211,7 +211,6 @@ def rollout_factorised(
     Returns:
         States [W, T, N].
     """
-
     features = hidden(velocities)
     features = jnp.concatenate([features, jnp.ones_like(features[..., :1])], axis=-1)
     amounts = jnp.matmul(features, factors.projection, precision=PRECISION)  # [W, T, R]

@@ -337,7 +337,7 @@ def test_two_modules_are_related_and_drawn(run):
     maps = [lattice_map(bases[n % 8], phase=phases[n], **box) for n in range(UNITS)]
     walked = dynamics.walk(run, 4.0, 50, 120)
     found = dynamics.measure_dynamics(
-        run, walked, SimpleNamespace(members=members, lattice=lattices),
+        run, walked, lambda: SimpleNamespace(members=members, lattice=lattices),
         RateMaps(np.stack(maps), None, 2.0, None, None),
     )  # fmt: skip
     summary = relation_summary(found)

@@ -1,9 +1,9 @@
 """Persistent cohomology of Vietoris-Rips complexes, no further out than anything happens.
 
-A complex grows edge by edge, by length. With an edge come all cliques that hold it, so that what is
-glued on is a suspension of its link, which is the complex of the vertices joined to both ends. By
-Mayer and Vietoris no bar of H0 or H1 begins or ends there, and none of H2 begins, where that link is
-not empty and in one piece. Beyond the longest edge of another kind only bars of H2 are left to end.
+A complex grows edge by edge, by length. With an edge come all cliques that hold it, so that what
+is glued on is a suspension of its link, the complex of the vertices joined to both ends. By Mayer
+and Vietoris no bar of H0 or H1 begins or ends there, and none of H2 begins, where that link is not
+empty and in one piece. Beyond the longest edge of another kind only bars of H2 are left to end.
 Until the complex is a cone, where Ripser stops by itself, there may be ten times as many cliques.
 
 Letters: L points; E edges of one round.

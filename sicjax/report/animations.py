@@ -15,7 +15,7 @@ from PIL import Image
 
 from sicjax import plots
 from sicjax.analysis.phases import drift_of_phase
-from sicjax.report.dynamics import walk
+from sicjax.report.dynamics import Walked, walk
 from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation
 from sicjax.report.figures import display_order, module_order
 from sicjax.report.snapshots import Snapshot
@@ -39,15 +39,29 @@ class Motion:
     png: bytes
 
 
-def animate(run: Run, evaluation: Evaluation, frames: Sequence[Snapshot]) -> dict[str, Motion]:
-    """Draw what moves, by the name of its files; nothing where no unit is active."""
+def shown_walk(run: Run) -> Walked:
+    """Walk a network along what `animate` shows."""
+    return walk(run, BOX_M, 1, STEPS)
+
+
+def animate(
+    evaluation: Evaluation, frames: Sequence[Snapshot], walked: Walked
+) -> dict[str, Motion]:
+    """Draw what moves, by the name of its files; nothing where no unit is active.
+
+    Nothing here needs JAX, so that another process can do it.
+
+    Args:
+        evaluation: of the network; its tori aren't needed.
+        frames: the network's snapshots; none for no formation.
+        walked: of `shown_walk`.
+    """
     if not evaluation.active.any():
         return {}
     shown = _shown_modules(evaluation)
     made = {}
     if len(frames) > 1:
         made["formation"] = _formation(evaluation, frames, shown)
-    walked = walk(run, BOX_M, 1, STEPS)
     path, states = walked.positions[0], walked.states[0]
     made["walk"] = _walk(evaluation, path, states, shown)
     if shown:

@@ -86,27 +86,32 @@ def _draw(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walk:
     )  # fmt: skip
 
 
-def measure_dynamics(run: Run, walked: Walked, modules: Modules, maps: RateMaps) -> Dynamics:
+def measure_dynamics(
+    run: Run, walked: Walked, find_modules: Callable[[], Modules], maps: RateMaps
+) -> Dynamics:
     """Measure how a network's states move.
 
     Args:
         run: the network.
         walked: many short walks of it, in a box larger than MANIFOLD_BOX_M.
-        modules: of its grid cells.
+        find_modules: gives those of its grid cells; called when all that needs none is measured.
         maps: of short walks, which say what the modules' phases are before they drift.
     """
-    lattices, members = modules.lattice, modules.members
-    several = len(members) > 1
     init = make_init(run.config, run.method)
     # One program, not one for each operation, and without the optimiser's state.
     parameters = jax.jit(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
     untrained = dataclasses.replace(run, parameters=parameters)
     few = walked.steps[:MANIFOLD_WALKS]
     again = Walked(few, walked.positions[: len(few)], np.asarray(untrained.rollout(few)))
+    places = map_distances(*walked.samples(PAIRED), reach_m=FARTHEST_M)
+    attractors = _attractor(run, walked), _attractor(untrained, again)
+    modules = find_modules()
+    lattices, members = modules.lattice, modules.members
+    several = len(members) > 1
     return Dynamics(
-        places=map_distances(*walked.samples(PAIRED), reach_m=FARTHEST_M),
-        attractor=_attractor(run, walked),
-        untrained=_attractor(untrained, again),
+        places=places,
+        attractor=attractors[0],
+        untrained=attractors[1],
         relations=relate_modules(lattices) if several else None,
         drifts=_drifts(run, maps, members, lattices) if several else None,
         coupling=_coupling(run, walked, maps, members, lattices) if several else None,

@@ -38,7 +38,7 @@ from sicjax.analysis.torus import TorusTest
 from sicjax.analysis.units import UnitAnalysis
 from sicjax.report.cells import judge_modules, judge_units
 from sicjax.report.dynamics import Dynamics, Walked, measure_dynamics, walk
-from sicjax.report.second_process import second_process
+from sicjax.report.second_process import Apart, second_process
 from sicjax.run import (
     BATCH_STEPS,
     MEAN_SPEED,
@@ -165,7 +165,7 @@ class Evaluation(Judged):
 def evaluate(
     run: Run, recorded_path: Walk | None = None, *, torus_rolls: int = 0,
     show: Callable[[Mapped], None] | None = None,
-    meanwhile: Sequence[Callable[[Evaluation], None]] = (),
+    meanwhile: Sequence[Callable[[Evaluation], None]] = (), apart: Apart | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure a network on smooth walks and along a recorded path.
 
@@ -176,6 +176,7 @@ def evaluate(
             -1 for that of the config's default.
         show: called with the maps that verdicts will come from, before anything else is measured.
         meanwhile: called in order with all but the tori, as long as those are still being tested.
+        apart: another process that judges cells and tori; by default one for this call alone.
     """
     verdict_box = run.config.evaluation.verdict_box
     boxes = sorted({*BOXES_M, verdict_box})
@@ -183,7 +184,7 @@ def evaluate(
     # Threads of BLAS would only wait, at full speed, for cores that those and XLA's have.
     with (
         threadpool_limits(1), second_thread() as submit, second_thread() as beside,
-        second_process() as apart,
+        second_process() if apart is None else contextlib.nullcontext(apart) as apart,
     ):  # fmt: skip
         usual = MEAN_SPEED * run.config.data.max_velocity
         verdict = _map(run, submit, verdict_box)
@@ -212,8 +213,8 @@ def evaluate(
         path = None
         if recorded_path is not None:
             path = _along(run, recorded_path, long, glanced["lattice"] != "")
+        dynamics = measure_dynamics(run, wide, lambda: judged.result()[1], near_start)
         units, modules = judged.result()
-        dynamics = measure_dynamics(run, wide, modules, near_start)
         found = Evaluation(
             **glanced,
             long=long,
@@ -292,7 +293,7 @@ def find_tori(ratemaps: np.ndarray, modules: Modules, rolls: int) -> tuple[Torus
 
 
 def _find_tori_judged(
-    apart: Callable[..., Any], ratemaps: np.ndarray,
+    apart: Apart, ratemaps: np.ndarray,
     judged: Future[tuple[UnitAnalysis, Modules]], rolls: int,
 ) -> tuple[TorusTest, ...]:  # fmt: skip
     """Say the same, in another process, of the modules that were found there."""

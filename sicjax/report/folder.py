@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.report.animations import Motion, animate
+from sicjax.report.animations import Motion, animate, shown_walk
 from sicjax.report.evaluate import Evaluation, Judged, Mapped, evaluate, second_thread
 from sicjax.report.figures import SHEETS, draw, first_picture, module_figures
 from sicjax.report.page import render
+from sicjax.report.second_process import second_process
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import (
     MODULE_COLUMNS,
@@ -55,7 +57,8 @@ def write_report(
 
     Everything is written beside `folder` first and then takes its place, so that a kill leaves
     the old report or none, never half of one. Animations come last, into a report that is whole.
-    What shows no torus is drawn, as far as there is time for it, while those are tested.
+    What shows no torus is drawn, as far as there is time for it, while those are tested; another
+    process, where there is a second core, draws what moves.
 
     Args:
         run: the network.
@@ -81,29 +84,36 @@ def write_report(
     folder = Path(folder)
     show = None if first is None else partial(show_first, Path(first))
     pictures: dict[str, bytes] = {}
-    motions: dict[str, Motion] = {}
 
-    def draw_all(found: Evaluation) -> None:
-        pictures.update(pack_all(draw(run, found, metrics, frames)))
+    with second_process() as apart, second_thread() as beside:
+        moving: list[Future] = []
 
-    def animate_all(found: Evaluation) -> None:
-        motions.update(animate(run, found, frames))
+        def begin(found: Evaluation) -> None:
+            moving.append(beside(apart.ask, animate, found, frames, shown_walk(run)))
 
-    evaluation = evaluate(
-        run, recorded_path, torus_rolls=torus_rolls, show=show,
-        meanwhile=[draw_all, *([animate_all] if animations else [])],
-    )  # fmt: skip
-    if not pictures:
-        draw_all(evaluation)
-    pictures |= pack_all(module_figures(evaluation))
-    summary = summarise(run, evaluation, variant)
+        def draw_all(found: Evaluation) -> None:
+            pictures.update(pack_all(draw(run, found, metrics, frames)))
 
-    def page(pictures: Mapping[str, bytes], motions: Mapping[str, bytes]) -> str:
-        return render(run, summary, evaluation, pictures, motions, recorded_note)
+        evaluation = evaluate(
+            run, recorded_path, torus_rolls=torus_rolls, show=show, apart=apart,
+            meanwhile=[*([begin] if animations else []), draw_all],
+        )  # fmt: skip
+        if animations and not moving:
+            begin(evaluation)
+        if not pictures:
+            draw_all(evaluation)
+        pictures |= pack_all(module_figures(evaluation))
+        summary = summarise(run, evaluation, variant)
 
-    write_folder(folder, evaluation, summary, pictures, page(pictures, {}))
-    if animations and not motions:
-        animate_all(evaluation)
+        def page(pictures: Mapping[str, bytes], motions: Mapping[str, bytes]) -> str:
+            return render(run, summary, evaluation, pictures, motions, recorded_note)
+
+        write_folder(folder, evaluation, summary, pictures, page(pictures, {}))
+        motions: dict[str, Motion] = {}
+        if moving:
+            drawn, motions = moving[0].result()
+            if not drawn:
+                motions = animate(evaluation, frames, shown_walk(run))
     if motions:
         for name, motion in motions.items():
             write_whole(folder / f"{name}.gif", motion.gif)

@@ -15,46 +15,62 @@ from typing import Any
 
 from sicjax.parallel import available_cores
 
-Call = Callable[..., Any]
 _CODE = "import sys; sys.path[:] = {!r}; from sicjax.report.served import serve; serve()"
 
 
-@contextlib.contextmanager
-def second_process() -> Iterator[Call]:
-    """Give a function that calls functions, by turns, in another process.
+class Apart:
+    """Calls functions of modules in another process, one after another, whoever asks."""
 
-    Called with a function of a module and its arguments, it returns what that returns. Where there
-    is one core, or no other process can be had or it dies, they are called in this one. The other
-    ends with the context, and with this process, however that ends.
-    """
-    child = _start() if available_cores() > 1 else None
-    if child is None:
-        yield lambda function, *args: function(*args)
-        return
-    assert child.stdin is not None
-    assert child.stdout is not None
-    asked, answers, ended = child.stdin, child.stdout, threading.Event()
+    def __init__(self, child: "subprocess.Popen[bytes] | None") -> None:
+        self._child, self._turn, self._ended = child, threading.Lock(), threading.Event()
 
-    def call(function: Call, *args: Any) -> Any:
-        try:
-            asked.write(pickle.dumps((function, args)))  # whole or, where it can't be, not at all
-            asked.flush()
-            found, answer = pickle.load(answers)
-        except Exception:
-            if ended.is_set():  # by a signal: nobody waits for the answer
-                raise
-            found = False
+    def ask(self, function: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        """Whether the function returned there, and what: not without a process, nor if it died."""
+        if self._child is None:
+            return False, None
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        with self._turn:
+            try:
+                # Whole or, where it can't be, not at all.
+                self._child.stdin.write(pickle.dumps((function, args)))
+                self._child.stdin.flush()
+                return pickle.load(self._child.stdout)
+            except Exception:
+                if self._ended.is_set():  # by a signal: nobody waits for the answer
+                    raise
+                return False, None
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function does, called there or, where that fails, here."""
+        found, answer = self.ask(function, *args)
         return answer if found else function(*args)
 
-    try:
-        yield call
-    finally:
-        ended.set()
-        child.kill()
-        child.wait()
-        for pipe in (asked, answers):
+    def end(self) -> None:
+        """End the process; who waits for an answer gets an error."""
+        self._ended.set()
+        if self._child is None:
+            return
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
             with contextlib.suppress(OSError):  # what it was not told any more
-                pipe.close()
+                if pipe is not None:
+                    pipe.close()
+
+
+@contextlib.contextmanager
+def second_process() -> Iterator[Apart]:
+    """Give what calls functions in another process.
+
+    Where there is one core, or no other process can be had or it dies, they are called in this one.
+    The other ends with the context, and with this process, however that ends.
+    """
+    apart = Apart(_start() if available_cores() > 1 else None)
+    try:
+        yield apart
+    finally:
+        apart.end()
 
 
 def _start() -> "subprocess.Popen[bytes] | None":

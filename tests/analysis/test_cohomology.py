@@ -71,7 +71,7 @@ def test_the_last_change_is_the_last_birth_or_the_end_of_a_loop():
         distance = np.float32(draw("sphere", rng))
         bars = whole(distance)
         ends = [bars[0][:, 1], bars[1].ravel(), bars[2][:, 0]]
-        last = max((end[np.isfinite(end)].max(initial=0) for end in ends))
+        last = max(end[np.isfinite(end)].max(initial=0) for end in ends)
         found = last_change(distance)
         assert found >= last
         if len(distance) > 20:  # equal, but for bars that no diagram shows, as they have no length
