@@ -20,12 +20,14 @@ from sicjax.recipes import load_config
 
 def get_config():
     config = load_config("quick")
-    config.num_steps = 38000
+    config.num_steps = 42000
     config.optimizer.learning_rate = 3e-4
     config.stages = {
         "walks": {"num_steps": 30000},
         "long walks": {
-            "num_steps": 8000, "data.trajectory_length": 180, "data.num_trajectories": 12,
+            "num_steps": 12000, "data.trajectory_length": 180, "data.num_trajectories": 12,
+            "loss.invariance": 0.2, "loss.capacity": 0.08, "loss.conformal_isometry": 0.05,
+            "loss.sigma_g": 0.45, "loss.sigma_x": 0.065,
         },
     }  # fmt: skip
     config.evaluation.verdict_box = 4.0
