@@ -1,8 +1,11 @@
-"""Compiled programs kept on disk, so that a restart or a second run needn't compile again."""
+"""Compiling in less time: programs kept on disk, small ones on the CPU, those that run once."""
 
+import contextlib
 import os
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -64,3 +67,20 @@ def _readable(entry: bytes) -> bool:
     except Exception:
         return False
     return True
+
+
+@contextlib.contextmanager
+def small_programs() -> Iterator[None]:
+    """Run here on the CPU what names no device: an accelerator's compiler takes a second each."""
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        yield
+        return
+    with jax.default_device(device):
+        yield
+
+
+def jit_once(function: Callable[..., Any]) -> Any:
+    """Jit a function that is called once: compiled in half the time, without optimisations."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})

@@ -62,6 +62,7 @@ BOX = Rule(float, lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN
 INDEX = Rule(operator.index, lambda value: True, "an integer")
 SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # in a notebook's picture of a run
 WIDTHS, PIECE_STEPS = (16, 48), 40  # walks and steps that a program of fast rollouts runs
+WIDE = (64, 256)  # walks on an accelerator, where more of them take hardly longer
 GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
 
 
@@ -181,15 +182,20 @@ class Run:
         same whatever else is run beside it.
         """
         num_walks, num_steps = walks.shape[:2]
-        width = WIDTHS[0] if num_walks <= WIDTHS[0] else WIDTHS[1]
+        device = jax.local_devices()[0]  # not a default that programs of one step may have
+        widths = WIDTHS if device.platform == "cpu" else WIDE
+        width = widths[0] if num_walks <= widths[0] else widths[1]
         fill = [(0, -num_walks % width), (0, -num_steps % PIECE_STEPS), (0, 0)]
         padded, pieces = np.pad(walks, fill), []
+        parameters, factors, start = jax.device_put(
+            (self.parameters, factors, self.initial_state), device
+        )
         for first in range(0, len(padded), width):
-            states = jnp.broadcast_to(self.initial_state, (width, self.config.model.num_units))
+            states = jnp.broadcast_to(start, (width, self.config.model.num_units))
             for begin in range(0, padded.shape[1], PIECE_STEPS):
                 part = padded[first : first + width, begin : begin + PIECE_STEPS]
                 states, passed = _rollout_factorised(
-                    self._hypernetwork, self.parameters, factors, states, part
+                    self._hypernetwork, parameters, factors, states, part
                 )
                 pieces.append((first, begin, passed))  # runs on while the next is sent off
         found = np.empty((*padded.shape[:2], self.config.model.num_units), np.float32)

@@ -19,12 +19,12 @@ from sicjax.analysis.manifold import (
     Manifold,
     fit_manifold,
     locate,
+    rectified,
     shift_between,
     square_distances,
     tangents_at,
 )
 from sicjax.analysis.shuffles import generator
-from sicjax.model import norm_relu
 
 AMPLITUDES = (0.05, 0.1, 0.2, 0.5)
 NOISES = (0.02, 0.05, 0.1)
@@ -164,7 +164,7 @@ def perturb_across(
     for axis in (states, *tangents.swapaxes(0, 1)):
         direction -= (direction * axis).sum(-1, keepdims=True) * axis
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    return _rectified(states + np.asarray(amplitudes)[:, None, None] * direction)
+    return rectified(states + np.asarray(amplitudes)[:, None, None] * direction)
 
 
 def perturb_along(
@@ -188,7 +188,7 @@ def perturb_along(
         miss = np.where(usable, np.abs(distance - amplitude), np.inf)
         chord = manifold.states[miss.argmin(axis=1)] - states
         chord /= np.maximum(np.linalg.norm(chord, axis=-1, keepdims=True), 1e-12)
-        perturbed.append(_rectified(states + amplitude * chord))
+        perturbed.append(rectified(states + amplitude * chord))
     return np.stack(perturbed)
 
 
@@ -319,7 +319,7 @@ def measure_noise_drift(
     rest, twins = np.zeros(2, np.float32), states
     squares, distances, floors = [], [], []
     for count in range(1, max(steps) + 1):
-        noisy = np.asarray(step(_rectified(noisy + size * rng.standard_normal(noisy.shape)), rest))
+        noisy = np.asarray(step(rectified(noisy + size * rng.standard_normal(noisy.shape)), rest))
         twins = np.asarray(step(twins, rest))
         if count in steps:
             floor, place = locate(manifold, twins)
@@ -360,7 +360,3 @@ def _orbit(
         if count < max(steps):
             now = np.asarray(step(now, velocities[count]))
     return np.stack(kept)
-
-
-def _rectified(states: np.ndarray) -> np.ndarray:
-    return np.asarray(norm_relu(states.astype(np.float32)))

@@ -89,7 +89,7 @@ def _doubtful(place: np.ndarray, first: np.ndarray, second: np.ndarray) -> Itera
         found[growing] = link[growing] & (found[growing].astype(np.float32) @ joined > 0)
         before, reached[growing] = reached[growing], found[growing].sum(axis=1)
         growing = growing[(reached[growing] > before) & (reached[growing] < size[growing])]
-    yield from np.flatnonzero((reached < size) | (size == 0))
+    yield from np.flatnonzero((reached < size) | (size == 0)).tolist()
 
 
 def _in_one_piece(place: np.ndarray, first: int, second: int) -> bool:

@@ -13,6 +13,13 @@ NEIGHBOURS = 24  # of a reference state, to which its tangent plane is fitted
 REACH_M = 0.4  # places farther apart are no neighbours: well below any period, where codes repeat
 
 
+def rectified(states: ArrayLike) -> np.ndarray:
+    """Rectify and normalise states [..., N] as `norm_relu` does, float32, without compiling."""
+    positive = np.maximum(np.asarray(states, dtype=np.float32), 0)
+    length = np.linalg.norm(positive, axis=-1, keepdims=True)
+    return positive / np.where(length == 0, 1, length)
+
+
 @dataclass(frozen=True)
 class Manifold:
     """A surface through reference states: the nearest of them, and its tangent plane."""

@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sicjax.analysis.manifold import rectified
 from sicjax.analysis.ratemaps import bin_index, bin_positions, check_box, check_ratemaps
-from sicjax.model import norm_relu
 
 _PAIRS_AT_ONCE = 4_000_000
 _TIMES = 50  # of one span of steps
@@ -244,7 +244,7 @@ def conformality(
         raise ValueError(
             f"transitions {matrices.shape}: must be [D, {codes.shape[1]}, {codes.shape[1]}]"
         )
-    pushed = [np.asarray(norm_relu(codes @ matrix.T)) for matrix in matrices]
+    pushed = [rectified(codes @ matrix.T) for matrix in matrices]
     speeds = np.stack([np.linalg.norm(new - codes, axis=-1) for new in pushed], axis=-1) / step_m
     cell = np.floor((places / check_box(box_m) + 0.5) * bins).astype(int)
     inside = ((cell >= 0) & (cell < bins)).all(axis=1)

@@ -20,9 +20,9 @@ from sicjax.analysis.lattice import (
     shortest_pair,
     three_axes,
 )
+from sicjax.analysis.manifold import rectified
 from sicjax.analysis.phases import drift_of_phase
 from sicjax.analysis.ratemaps import check_ratemaps
-from sicjax.model import norm_relu
 
 MAX_INDEX = 4  # of a common lattice in the coarsest one
 LEVEL = 0.01  # of p, below which a relation isn't chance
@@ -306,7 +306,7 @@ def measure_coupling(
     undisturbed, on the same walk, so that a drift they share by their inputs doesn't count.
 
     Args:
-        step: states [S, N] and velocities [S, 2] -> states [S, N].
+        step: states [S, N] and velocities [S, 2] -> states [S, N], of any S.
         states: [S, N] early in walks.
         positions: [S, 2], where they are.
         velocities: [S, T, 2] of the walks from there on, metres per step.
@@ -333,7 +333,7 @@ def measure_coupling(
     for module in units:  # side by side: undisturbed first, then one module elsewhere
         mixed = codes.copy()
         mixed[:, module] = there[:, module]
-        starts_of.append(np.asarray(norm_relu(mixed)))
+        starts_of.append(rectified(mixed))
     orbit = [np.concatenate(starts_of)]
     for velocity in np.tile(walks, (len(starts_of), 1, 1)).swapaxes(0, 1):
         orbit.append(np.asarray(step(orbit[-1], velocity)))

@@ -26,6 +26,7 @@ from sicjax.analysis.relations import (
     measure_drifts,
     relate_modules,
 )
+from sicjax.compilation import jit_once
 from sicjax.method import Parameters, TransitionNetwork, make_hypernetwork
 from sicjax.model import norm_relu
 from sicjax.run import DROPPED_STEPS, MEAN_SPEED, Run
@@ -99,10 +100,11 @@ def measure_dynamics(
     """
     init = make_init(run.config, run.method)
     # One program, not one for each operation, and without the optimiser's state.
-    parameters = jax.jit(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
+    parameters = jit_once(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
     untrained = dataclasses.replace(run, parameters=parameters)
     few = walked.steps[:MANIFOLD_WALKS]
-    again = Walked(few, walked.positions[: len(few)], np.asarray(untrained.rollout(few)))
+    states = np.asarray(untrained.rollout(few, exact=False))
+    again = Walked(few, walked.positions[: len(few)], states)
     places = map_distances(*walked.samples(PAIRED), reach_m=FARTHEST_M)
     attractors = _attractor(run, walked), _attractor(untrained, again)
     modules = find_modules()
@@ -167,9 +169,18 @@ def _coupling(
 def _step_of(run: Run) -> Callable[[Any, Any], np.ndarray]:
     """Return the network as a function of states [..., S, N] and velocities, [S, 2] or [2]."""
     network = make_hypernetwork(run.config, run.method)
-    return lambda states, velocities: np.asarray(
-        _step(network, run.parameters, np.float32(states), np.float32(velocities))
-    )
+
+    def step(states: Any, velocities: Any) -> np.ndarray:
+        given = np.asarray(states, np.float32)
+        sets = given.reshape(-1, *given.shape[-2:])  # as many in a program as there are amplitudes
+        padded = np.pad(sets, [(0, -len(sets) % len(AMPLITUDES)), (0, 0), (0, 0)])
+        parts = [
+            _step(network, run.parameters, part, np.float32(velocities))
+            for part in np.split(padded, len(padded) // len(AMPLITUDES))
+        ]
+        return np.concatenate(parts)[: len(sets)].reshape(given.shape)
+
+    return step
 
 
 @partial(jax.jit, static_argnums=0)

@@ -20,6 +20,7 @@ from sicjax.analysis.kinds import (
 )
 from sicjax.analysis.relations import ModuleDrifts, ModuleRelations
 from sicjax.analysis.waves import mean_power
+from sicjax.compilation import jit_once
 from sicjax.method import draw_batch, make_settings
 from sicjax.report import snapshots
 from sicjax.report.dynamics import Dynamics
@@ -409,7 +410,8 @@ def _path_figure(evaluation: Evaluation, path: PathMapped, units: np.ndarray) ->
 def _batch_figure(run: Run) -> Figure:
     config = run.config.copy_and_resolve_references()
     config.data.num_trajectories = PERMUTATIONS
-    batch = draw_batch(config, jax.random.key(run.seed), make_settings(config), run.method)
+    draw = jit_once(lambda key: draw_batch(config, key, make_settings(config), run.method))
+    batch = draw(jax.random.key(run.seed))
     figure = plots.blank_figure()
     plots.permuted_batch(np.asarray(batch.positions), ax=figure.subplots())
     return figure

@@ -4,6 +4,7 @@ The only place that saves figures.
 """
 
 import contextlib
+import dataclasses
 import io
 import os
 import shutil
@@ -13,11 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
+from sicjax.compilation import small_programs
 from sicjax.report.animations import Motion, animate, shown_walk
 from sicjax.report.evaluate import Evaluation, Judged, Mapped, evaluate, second_thread
 from sicjax.report.figures import SHEETS, draw, first_picture, module_figures
@@ -85,7 +88,8 @@ def write_report(
     show = None if first is None else partial(show_first, Path(first))
     pictures: dict[str, bytes] = {}
 
-    with second_process() as apart, second_thread() as beside:
+    run = dataclasses.replace(run, parameters=jax.tree.map(np.asarray, run.parameters))
+    with small_programs(), second_process() as apart, second_thread() as beside:
         moving: list[Future] = []
 
         def begin(found: Evaluation) -> None:
