@@ -5,7 +5,12 @@ import subprocess
 import sys
 import zlib
 
-from sicjax.compilation import remove_unreadable
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sicjax.compilation import jit_once, remove_unreadable, small_programs
 
 SCRIPT = """
 import sys, time, warnings
@@ -59,3 +64,22 @@ def test_only_unreadable_entries_are_removed(tmp_path):
     assert good.exists()
     assert other.exists()
     assert not torn.exists()
+
+
+def test_small_programs_run_on_the_cpu(monkeypatch):
+    with jax.default_device(jax.local_devices(backend="cpu")[-1]), small_programs():
+        assert jnp.zeros(3).devices() == {jax.local_devices(backend="cpu")[0]}
+
+    def none(*, backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", none)
+    with small_programs():
+        assert jnp.ones(3).sum() == 3
+    with pytest.raises(ValueError, match="what happens in it"), small_programs():
+        raise ValueError("what happens in it")
+
+
+def test_what_is_compiled_for_one_call_says_the_same():
+    x = jnp.linspace(0, 1, 1000).reshape(10, 100)
+    np.testing.assert_allclose(jit_once(lambda x: jnp.tanh(x @ x.T))(x), jnp.tanh(x @ x.T), 1e-5)

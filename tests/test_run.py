@@ -16,7 +16,7 @@ from sicjax.method import Method, make_hypernetwork
 from sicjax.model import Hypernetwork, factorise
 from sicjax.run import Run, num_bins
 from sicjax.training import make_init
-from sicjax.trajectories import smooth_walks
+from sicjax.trajectories import Walk, smooth_walks
 
 UNITS = 12
 
@@ -74,6 +74,40 @@ def test_walks_of_any_number_and_length_run_in_pieces_of_common_shapes(tiny_conf
     few = run.rollout(steps[20:37, :50], exact=False)  # 17 walks: no fewer than a wide piece takes
     assert run_module._rollout_factorised._cache_size() == before
     np.testing.assert_array_equal(few, states[20:37, :50])  # whatever else is run beside them
+
+
+def test_an_accelerator_runs_more_walks_at_once(tiny_config, monkeypatch):
+    """Its walks go to the device of the network, whatever the default of the moment is."""
+    run, steps, shapes = make_run(tiny_config), velocities(70, 83), []
+    usual = run.rollout(steps, exact=False)
+    program = run_module._rollout_factorised
+
+    def noted(network, parameters, factors, start, part):
+        assert all(leaf.devices() == {jax.local_devices()[0]} for leaf in jax.tree.leaves(factors))
+        shapes.append((len(start), *part.shape))
+        return program(network, parameters, factors, start, part)
+
+    monkeypatch.setattr(run_module, "_rollout_factorised", noted)
+    monkeypatch.setattr(run_module, "WIDTHS", run_module.WIDE)
+    with jax.default_device(jax.local_devices()[-1]):
+        wide = run.rollout(steps, exact=False)
+    assert shapes == [(256, 256, 40, 2)] * 3
+    np.testing.assert_allclose(wide, usual, atol=1e-5)
+
+
+def test_walks_of_one_length_are_mapped_together(monkeypatch):
+    rng = np.random.default_rng(0)
+    sizes = [(5, 12), (3, 12), (4, 20), (2, 12)]
+    walks = [Walk(rng.random((w, t, 2)), rng.random((w, t, 2))) for w, t in sizes]
+    monkeypatch.setattr(run_module, "BATCH_STEPS", 36)
+    monkeypatch.setattr(run_module, "WIDTHS", (1, 2))
+    parts = list(run_module._together(walks))
+    assert [steps.shape[:2] for steps, _ in parts] == [(6, 12), (2, 12), (2, 20), (2, 20), (2, 12)]
+    for leaf in (0, 1):
+        found = np.concatenate([part[leaf].reshape(-1, 2) for part in parts])
+        np.testing.assert_array_equal(
+            found, np.concatenate([w[leaf].reshape(-1, 2) for w in walks])
+        )
 
 
 def test_the_factors_of_the_trained_range_serve_all_walks_in_it(tiny_config, monkeypatch):

@@ -49,6 +49,30 @@ def test_functions_are_called_elsewhere_and_where_that_fails_here():
         assert apart(whose, np.arange(4)) == (os.getpid(), 6)  # from now on
 
 
+def test_who_asks_is_told_whether_there_is_an_answer():
+    with second_process() as apart:
+        found, (process, total) = apart.ask(whose, np.arange(4))
+        assert found
+        assert (process != os.getpid(), total) == (True, 6)
+        assert apart.ask(lambda: "of no module") == (False, None)
+        assert apart.ask(fails_unless_in, os.getpid()) == (False, None)
+
+
+def test_threads_that_ask_at_once_each_get_their_own_answer():
+    answers = {}
+
+    def ask(apart, number):
+        answers[number] = [apart(whose, np.arange(number))[1] for _ in range(20)]
+
+    with second_process() as apart:
+        threads = [threading.Thread(target=ask, args=(apart, number)) for number in range(2, 8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert answers == {number: [number * (number - 1) // 2] * 20 for number in range(2, 8)}
+
+
 @pytest.mark.parametrize("why", ["one core", "no interpreter", "a frozen program", "not started"])
 def test_without_another_process_functions_are_called_here(why, monkeypatch):
     if why == "one core":

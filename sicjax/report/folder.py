@@ -71,7 +71,7 @@ def write_report(
         recorded_path: a walk with leaves [T, 2] to drive the network along.
         recorded_note: one line: which path that is, or why there is none.
         variant: name of the settings that the network was trained with.
-        torus_rolls: size of the null of each module's torus test, a third of a second for each; 0
+        torus_rolls: size of the null of each module's torus test, a tenth of a second for each; 0
             for none, and so no verdict; -1: 20, the largest module first, until by an estimate they
             take more than a minute.
         animations: draw what moves, too, which takes a few seconds.

@@ -7,7 +7,7 @@ import pytest
 
 from sicjax.analysis import attractor
 from sicjax.analysis.attractor import AMPLITUDES, STEPS, measure_attractor, measure_gains
-from sicjax.analysis.manifold import fit_manifold, locate, shift_between
+from sicjax.analysis.manifold import fit_manifold, locate, rectified, shift_between
 from sicjax.model import norm_relu
 
 CONTRACTION = 0.7  # per step, of the synthetic torus and of the point
@@ -78,6 +78,12 @@ def kept(samples):
 @pytest.fixture(scope="module")
 def forgotten(samples):
     return measure(forget, samples)
+
+
+def test_states_are_rectified_as_the_network_does():
+    states = np.random.default_rng(0).standard_normal((3, 5, 7))
+    states[0, 0], states[1, 1, 2] = -1, np.nan
+    np.testing.assert_allclose(rectified(states), norm_relu(jnp.asarray(states, jnp.float32)), 2e-7)
 
 
 def test_distances_and_places_are_read_from_the_tangent_planes(manifold, samples):
