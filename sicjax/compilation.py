@@ -4,6 +4,7 @@ import contextlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import jax
 # Seconds of compiling from which on a program is kept. JAX's default is 1; a report's programs,
 # some fifteen, take 0.3 to 0.9 each.
 KEPT_FROM_S = 0.2
+# The default device outside of `small_programs`; empty where there is none around.
+_outside: ContextVar[tuple[Any, ...]] = ContextVar("outside", default=())
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
@@ -71,13 +74,30 @@ def _readable(entry: bytes) -> bool:
 
 @contextlib.contextmanager
 def small_programs() -> Iterator[None]:
-    """Run here on the CPU what names no device: an accelerator's compiler takes a second each."""
+    """Run here on the CPU what is held to no device: an accelerator's compiler takes a second each.
+
+    But for what `large_programs` surrounds.
+    """
     try:
         device = jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX_PLATFORMS leaves it out
         yield
         return
-    with jax.default_device(device):
+    outside = _outside.set((jax.config.jax_default_device,))  # type: ignore[attr-defined]
+    try:
+        with jax.default_device(device):
+            yield
+    finally:
+        _outside.reset(outside)
+
+
+@contextlib.contextmanager
+def large_programs() -> Iterator[None]:
+    """Run here where it would be run outside of `small_programs`."""
+    if outside := _outside.get():
+        with jax.default_device(*outside):
+            yield
+    else:
         yield
 
 

@@ -194,7 +194,7 @@ FIELDS: Mapping[str, Field] = {
     ),
     "evaluation.torus_rolls": Field(
         -1,
-        "rolls in the null of each module's torus test in the report, a tenth of a second each; 0"
+        "rolls in the null of each module's torus test in the report, a fifth of a second each; 0"
         " makes no null, and so gives no verdict; -1: 20, the largest module first, until by an"
         " estimate they take a minute",
         rule=at_least(-1), changes_numbers=False,

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
 from sicjax.arguments import POSITIVE, Rule, at_least, check, check_key, path
 from sicjax.checkpoint import latest_intact, restore_rows
+from sicjax.compilation import large_programs
 from sicjax.method import (
     PAPER,
     Method,
@@ -168,10 +169,11 @@ class Run:
             raise ValueError(f"velocities {given.shape}: must be [..., T, 2]")
         if not np.isfinite(given).all():
             raise ValueError("velocities: must be finite")
-        if exact or self.method.transition is not None:
-            return _rollout(make_hypernetwork(self.config, self.method), self.parameters, given)
-        walks = given.reshape(-1, *given.shape[-2:])
-        states = self._rollout_in_pieces(self._factors(walks), walks)
+        with large_programs():
+            if exact or self.method.transition is not None:
+                return _rollout(make_hypernetwork(self.config, self.method), self.parameters, given)
+            walks = given.reshape(-1, *given.shape[-2:])
+            states = self._rollout_in_pieces(self._factors(walks), walks)
         return jnp.asarray(states.reshape(*given.shape[:-1], -1))
 
     def _rollout_in_pieces(self, factors: Factors, walks: np.ndarray) -> np.ndarray:
@@ -182,14 +184,13 @@ class Run:
         same whatever else is run beside it.
         """
         num_walks, num_steps = walks.shape[:2]
-        device = jax.local_devices()[0]  # not a default that programs of one step may have
+        start = self.initial_state  # where the parameters are, so the walks are run
+        device = next(iter(start.devices()))
         widths = WIDTHS if device.platform == "cpu" else WIDE
         width = widths[0] if num_walks <= widths[0] else widths[1]
         fill = [(0, -num_walks % width), (0, -num_steps % PIECE_STEPS), (0, 0)]
         padded, pieces = np.pad(walks, fill), []
-        parameters, factors, start = jax.device_put(
-            (self.parameters, factors, self.initial_state), device
-        )
+        parameters, factors = jax.device_put((self.parameters, factors), device)
         for first in range(0, len(padded), width):
             states = jnp.broadcast_to(start, (width, self.config.model.num_units))
             for begin in range(0, padded.shape[1], PIECE_STEPS):

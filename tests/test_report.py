@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import pickle
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import changed, default
-from sicjax.report import animations, dynamics, evaluate
+from sicjax.report import animations, dynamics, evaluate, second_process
 from sicjax.report import folder as folder_room
 from sicjax.report.figures import display_order, examples, module_groups, relation_figures
 from sicjax.report.folder import replacing, show_first, write_report
@@ -232,6 +233,19 @@ def test_what_moves_is_small_has_a_still_and_moves_only_where_that_is_wanted(wri
             assert np.abs(shown[0] - shown[-1]).max() > 50
             # Its last frame is the still, but for the palette.
             assert np.abs(shown[-1] - np.asarray(still.convert("RGB"))).mean() < 2
+
+
+def test_another_process_draws_the_same_from_what_is_looked_at(run, monkeypatch):
+    monkeypatch.setattr(animations, "EVERY", 10)  # what it is there
+    monkeypatch.setattr(second_process, "available_cores", lambda: 2)
+    with second_process.second_process() as apart:
+        evaluation = evaluate.evaluate(run, apart=apart)
+        looked_at, walked = animations.looked_at(evaluation), animations.shown_walk(run)
+        found, motions = apart.ask(animations.animate, looked_at, (), walked)
+    assert found
+    assert motions.keys() == {"walk", "torus"}
+    assert motions == animations.animate(evaluation, (), walked)
+    assert len(pickle.dumps(looked_at)) < 0.3 * len(pickle.dumps(evaluation))
 
 
 def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(run, tmp_path, monkeypatch):

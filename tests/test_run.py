@@ -11,6 +11,7 @@ import pytest
 
 import sicjax
 from sicjax import run as run_module
+from sicjax.compilation import small_programs
 from sicjax.config import ConfigError
 from sicjax.method import Method, make_hypernetwork
 from sicjax.model import Hypernetwork, factorise
@@ -77,20 +78,24 @@ def test_walks_of_any_number_and_length_run_in_pieces_of_common_shapes(tiny_conf
 
 
 def test_an_accelerator_runs_more_walks_at_once(tiny_config, monkeypatch):
-    """Its walks go to the device of the network, whatever the default of the moment is."""
+    """Walks run where they would without `small_programs` around."""
     run, steps, shapes = make_run(tiny_config), velocities(70, 83), []
     usual = run.rollout(steps, exact=False)
     program = run_module._rollout_factorised
 
     def noted(network, parameters, factors, start, part):
-        assert all(leaf.devices() == {jax.local_devices()[0]} for leaf in jax.tree.leaves(factors))
+        assert all(leaf.devices() == {last} for leaf in (*jax.tree.leaves(factors), start))
         shapes.append((len(start), *part.shape))
         return program(network, parameters, factors, start, part)
 
     monkeypatch.setattr(run_module, "_rollout_factorised", noted)
     monkeypatch.setattr(run_module, "WIDTHS", run_module.WIDE)
-    with jax.default_device(jax.local_devices()[-1]):
-        wide = run.rollout(steps, exact=False)
+    light = dataclasses.replace(run, parameters=jax.tree.map(np.asarray, run.parameters))
+    last = jax.local_devices()[-1]
+    with jax.default_device(last), small_programs():
+        wide = light.rollout(steps, exact=False)
+        assert light.rollout(steps[:2]).devices() == {last}
+        assert light.initial_state.devices() == {jax.local_devices()[0]}
     assert shapes == [(256, 256, 40, 2)] * 3
     np.testing.assert_allclose(wide, usual, atol=1e-5)
 

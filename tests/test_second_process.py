@@ -124,7 +124,7 @@ def test_it_ends_with_a_process_that_is_killed():
 def test_by_default_modules_have_nulls_of_a_minute_at_most_the_largest_first():
     automatic = cells.AUTOMATIC
     assert cells.rolls_of([11, 42], automatic, 75**2) == [cells.ROLLS] * 2
-    assert cells.rolls_of([420, 11, 42], automatic, 110**2) == [cells.ROLLS, 0, cells.ROLLS]
+    assert cells.rolls_of([450, 11, 42], automatic, 110**2) == [cells.ROLLS, 0, cells.ROLLS]
     assert cells.rolls_of([60, 900], automatic, 250**2) == [0, 0]  # not the second largest instead
     assert cells.rolls_of([], automatic, 75**2) == []
     assert cells.rolls_of([11, 900], 3, 250**2) == [3, 3]

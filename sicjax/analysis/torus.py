@@ -71,8 +71,8 @@ def torus_test(
         ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
         num_shuffles: rolls of the null; 0 for none, and so without a verdict.
         key: a JAX key.
-        num_landmarks: of the diagrams shown, at least 7; H2 takes about 0.3, 2 and 10 s for 150,
-            250 and 400.
+        num_landmarks: of the diagrams shown, at least 7; H2 takes about 0.1 to 0.5, 0.5 to 2 and
+            1 to 10 s for 150, 250 and 400.
         variance: share of it that the components kept hold at least. To test all modules together
             for one torus, keep all (1): the finer lattices are in the smaller components.
         null_landmarks: of the null and what is compared with it, at least 7. Where modules are

@@ -3,6 +3,7 @@
 Letters: N units, S steps of a walk, K modules. Lengths in metres.
 """
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from PIL import Image
 from sicjax import plots
 from sicjax.analysis.phases import drift_of_phase
 from sicjax.report.dynamics import Walked, walk
-from sicjax.report.evaluate import SHORT_BOXES_M, Evaluation
+from sicjax.report.evaluate import BOXES_M, SHORT_BOXES_M, Evaluation
 from sicjax.report.figures import display_order, module_order
 from sicjax.report.snapshots import Snapshot
 from sicjax.run import Run
@@ -44,6 +45,13 @@ def shown_walk(run: Run) -> Walked:
     return walk(run, BOX_M, 1, STEPS)
 
 
+def looked_at(evaluation: Evaluation) -> Evaluation:
+    """What `animate` looks at of an evaluation: a small part of it, for another process."""
+    near = {SHORT_BOXES_M[0]: evaluation.short[SHORT_BOXES_M[0]]}
+    first = {BOXES_M[0]: evaluation.first}
+    return dataclasses.replace(evaluation, long=first, short=near, speeds={}, path=None, tori=())
+
+
 def animate(
     evaluation: Evaluation, frames: Sequence[Snapshot], walked: Walked
 ) -> dict[str, Motion]:
@@ -52,7 +60,7 @@ def animate(
     Nothing here needs JAX, so that another process can do it.
 
     Args:
-        evaluation: of the network; its tori aren't needed.
+        evaluation: of the network, or what is `looked_at` of it.
         frames: the network's snapshots; none for no formation.
         walked: of `shown_walk`.
     """

@@ -65,4 +65,4 @@ def rolls_of(sizes: Sequence[int], rolls: int, num_bins: int) -> list[int]:
 
 def roll_seconds(num_units: int, num_bins: int) -> float:
     """About how long a roll takes on one core: its cohomology at most, and its components."""
-    return 0.4 + 1e-9 * num_bins * num_units**2
+    return 0.2 + 1e-9 * num_bins * num_units**2

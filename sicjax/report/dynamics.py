@@ -101,7 +101,7 @@ def measure_dynamics(
     init = make_init(run.config, run.method)
     # One program, not one for each operation, and without the optimiser's state.
     parameters = jit_once(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
-    untrained = dataclasses.replace(run, parameters=parameters)
+    untrained = dataclasses.replace(run, parameters=jax.tree.map(np.asarray, parameters))
     few = walked.steps[:MANIFOLD_WALKS]
     states = np.asarray(untrained.rollout(few, exact=False))
     again = Walked(few, walked.positions[: len(few)], states)
@@ -169,13 +169,14 @@ def _coupling(
 def _step_of(run: Run) -> Callable[[Any, Any], np.ndarray]:
     """Return the network as a function of states [..., S, N] and velocities, [S, 2] or [2]."""
     network = make_hypernetwork(run.config, run.method)
+    parameters = jax.tree.map(jnp.asarray, run.parameters)
 
     def step(states: Any, velocities: Any) -> np.ndarray:
         given = np.asarray(states, np.float32)
         sets = given.reshape(-1, *given.shape[-2:])  # as many in a program as there are amplitudes
         padded = np.pad(sets, [(0, -len(sets) % len(AMPLITUDES)), (0, 0), (0, 0)])
         parts = [
-            _step(network, run.parameters, part, np.float32(velocities))
+            _step(network, parameters, part, np.float32(velocities))
             for part in np.split(padded, len(padded) // len(AMPLITUDES))
         ]
         return np.concatenate(parts)[: len(sets)].reshape(given.shape)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.compilation import small_programs
-from sicjax.report.animations import Motion, animate, shown_walk
+from sicjax.report.animations import Motion, animate, looked_at, shown_walk
 from sicjax.report.evaluate import Evaluation, Judged, Mapped, evaluate, second_thread
 from sicjax.report.figures import SHEETS, draw, first_picture, module_figures
 from sicjax.report.page import render
@@ -71,7 +71,7 @@ def write_report(
         recorded_path: a walk with leaves [T, 2] to drive the network along.
         recorded_note: one line: which path that is, or why there is none.
         variant: name of the settings that the network was trained with.
-        torus_rolls: size of the null of each module's torus test, a tenth of a second for each; 0
+        torus_rolls: size of the null of each module's torus test, a fifth of a second for each; 0
             for none, and so no verdict; -1: 20, the largest module first, until by an estimate they
             take more than a minute.
         animations: draw what moves, too, which takes a few seconds.
@@ -93,7 +93,8 @@ def write_report(
         moving: list[Future] = []
 
         def begin(found: Evaluation) -> None:
-            moving.append(beside(apart.ask, animate, found, frames, shown_walk(run)))
+            shown = looked_at(found), frames, shown_walk(run)
+            moving.append(beside(apart.ask, animate, *shown))
 
         def draw_all(found: Evaluation) -> None:
             pictures.update(pack_all(draw(run, found, metrics, frames)))
