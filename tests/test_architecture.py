@@ -40,7 +40,7 @@ ROOMS = {
     },
     "tensorboardX": {"monitor"},
     "tqdm": {"monitor"},
-    "ripser": {"analysis.torus"},
+    "ripser": {"analysis.cohomology", "analysis.torus"},
     "sklearn": {"analysis.modules", "analysis.torus"},
     "optax": {"training", "optimizer"},
     "flax": {"model"},
