@@ -261,6 +261,7 @@ def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(run, tmp_
     monkeypatch.setattr(folder_room, "draw", lambda *_: {})
     monkeypatch.setattr(folder_room, "module_figures", lambda _: {})
     monkeypatch.setattr(folder_room, "render", lambda *given: f"{len(given[4])} move")
+    monkeypatch.setattr(folder_room, "looked_at", lambda found: found)
     monkeypatch.setattr(folder_room, "animate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_report(run, tmp_path / "network_000", metrics=[], animations=True)
