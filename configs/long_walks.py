@@ -1,4 +1,4 @@
-"""A small network that holds its place: two modules of like size, trained slower, then on longer walks.
+"""A small network that holds its place: two modules, trained slower, then on longer walks.
 
     python -m sicjax.main --config=configs/long_walks.py
 
