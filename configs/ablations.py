@@ -18,7 +18,7 @@ are square; half the sigma_g gives fields at the edges and bands, and not the pa
 fields; the published capacity weight gives two modules from all four.
 """
 
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 
 
 def get_config():

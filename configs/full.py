@@ -23,7 +23,7 @@ one batch a step; a tanh hypernetwork of width 64 whose last bias starts as the 
 positive g_0; and a conformal isometry weight of 0.15 (the paper gives none).
 """
 
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 
 
 def get_config():

@@ -18,7 +18,7 @@ as nothing else does, with a larger invariance weight and sigma_x and less capac
 network hold its place. Verdicts come from a box of 4 m.
 """
 
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 
 
 def get_config():

@@ -22,7 +22,7 @@ as long as the paper's, and those no longer than 1 cm don't count in conformal i
 (docs/method.md).
 """
 
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 
 
 def get_config():

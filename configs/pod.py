@@ -9,7 +9,7 @@ under SLURM or on several machines see docs/pods.md. `experiments.sweep` adds a 
 over all networks; --config.report=false skips the evaluation, a minute or two for each network.
 """
 
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 
 
 def get_config():

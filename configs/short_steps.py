@@ -16,7 +16,7 @@ first step towards what it is now. All lengths shrink along with the steps, by a
 of a third: more steps are short enough to count in conformal isometry, and more pairs are near.
 """
 
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 
 
 def get_config():

@@ -12,8 +12,8 @@ from pathlib import Path
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
-from sicjax.fields import FIELDS
-from sicjax.recipes import bundled_configs, describe_configs
+from sicjax.config.fields import FIELDS
+from sicjax.config.files import bundled_configs, describe_configs
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 NOTEBOOKS, RESULTS = EXPERIMENTS / "notebooks", EXPERIMENTS / "results"

@@ -28,10 +28,10 @@ import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, jaxprs_in_params
 from ml_collections import ConfigDict
 
-from sicjax import model
-from sicjax.method import make_settings
-from sicjax.recipes import load_config
-from sicjax.training import make_init, make_loss, make_step
+from sicjax.config.files import load_config
+from sicjax.network import model
+from sicjax.training.method import make_settings
+from sicjax.training.step import make_init, make_loss, make_step
 
 RESULT = Path("experiments/results/accelerators.md")
 NETWORKS = (1, 16, 64)

@@ -35,13 +35,14 @@ from ml_collections import ConfigDict
 from experiments.accelerators import NETWORKS, RECIPES, write_estimate
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
-from sicjax import pairs
-from sicjax.config import ConfigError
-from sicjax.method import draw_batch, make_settings
-from sicjax.parallel import available_cores, make_layout
-from sicjax.population import Population
-from sicjax.recipes import from_json, load_config, to_json
-from sicjax.training import Dispatch, make_init, make_step, start
+from sicjax.config.files import from_json, load_config, to_json
+from sicjax.devices.hardware import available_cores
+from sicjax.devices.layout import make_layout
+from sicjax.errors import ConfigError
+from sicjax.network import pair_losses
+from sicjax.training.method import draw_batch, make_settings
+from sicjax.training.population import Population
+from sicjax.training.step import Dispatch, make_init, make_step, start
 
 ROUNDS = 5
 WIDTHS = range(96, 417, 32)
@@ -245,9 +246,9 @@ def compile_pair_losses(config: ConfigDict, width: int | None = None) -> Callabl
     weights = jnp.array([loss.separation, loss.invariance], jnp.float32)
 
     def total(states):
-        return pairs.pair_losses(states, positions, *scales, weights)[0]
+        return pair_losses.pair_losses(states, positions, *scales, weights)[0]
 
-    chosen = mock.patch.object(pairs, "_tile_size", return_value=width)
+    chosen = mock.patch.object(pair_losses, "_tile_size", return_value=width)
     with chosen if width else contextlib.nullcontext():
         compiled = jax.jit(jax.value_and_grad(total)).lower(states).compile()
     return lambda: float(jax.block_until_ready(compiled(states))[0])
@@ -273,7 +274,7 @@ def tiles(config: ConfigDict) -> list[dict[str, Any]]:
             medians = {width: median(values[1:]) for width, values in times.items()}
             chosen = medians.pop(None)
             row: dict[str, Any] = {"M": number * length, "N": units}
-            row["chosen"] = pairs._tile_size(number * length, branch=True)
+            row["chosen"] = pair_losses._tile_size(number * length, branch=True)
             rows.append(row | {str(width): value / chosen for width, value in medians.items()})
             print(rows[-1], file=sys.stderr, flush=True)
     return rows

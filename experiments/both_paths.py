@@ -33,14 +33,14 @@ from ml_collections import ConfigDict
 from experiments.benchmark import as_table, device
 from experiments.naive import make_naive_loss
 from sicjax import config as config_module
-from sicjax.config import ConfigError
-from sicjax.method import make_settings
-from sicjax.population import Population
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
+from sicjax.errors import ConfigError
+from sicjax.network.trajectories import smooth_walks
 from sicjax.report import snapshots
 from sicjax.run import Run
-from sicjax.training import Loss, TrainState, make_init, make_loss, make_step
-from sicjax.trajectories import smooth_walks
+from sicjax.training.method import make_settings
+from sicjax.training.population import Population
+from sicjax.training.step import Loss, TrainState, make_init, make_loss, make_step
 
 STEPS_PER_TURN = 20
 WALK_STEPS = 120

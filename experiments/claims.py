@@ -29,10 +29,11 @@ from experiments import sweep
 from experiments.ablations import median, numbers, read_units, report_of
 from experiments.sweep import Row
 from sicjax import plots
-from sicjax.config import ConfigError, flatten
+from sicjax.config import flatten
+from sicjax.errors import ConfigError
 from sicjax.main import guarded, leave, parse, read_flags
 from sicjax.run import Run
-from sicjax.workdir import read_config
+from sicjax.training.workdir import read_config
 
 NUM_NETWORKS = 16
 TORUS_ROLLS = 20

@@ -19,7 +19,7 @@ import sicjax
 from sicjax import plots
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.units import UnitAnalysis
-from sicjax.config import ConfigError
+from sicjax.errors import ConfigError
 from sicjax.main import guarded, leave, read_flags
 
 USAGE = "usage: python -m experiments.clearest [--network=NAME] [--cells=NUMBER] [--folder=DIR]"

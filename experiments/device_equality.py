@@ -22,11 +22,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sicjax import config as config_module
+from sicjax.devices.layout import Layout, make_layout
 from sicjax.main import guarded, leave, parse
-from sicjax.method import make_settings
-from sicjax.parallel import Layout, make_layout
-from sicjax.population import Population
-from sicjax.training import Dispatch, make_init, make_loss, start
+from sicjax.training.method import make_settings
+from sicjax.training.population import Population
+from sicjax.training.step import Dispatch, make_init, make_loss, start
 
 
 def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray]:

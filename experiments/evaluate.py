@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sicjax import config as config_module
-from sicjax.config import ConfigError
+from sicjax.errors import ConfigError
 from sicjax.main import guarded, leave, read_flags
 from sicjax.report.phase import write_reports
 from sicjax.run import load_run, load_runs

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.claims import TORUS_ROLLS
-from sicjax.config import ConfigError
+from sicjax.errors import ConfigError
+from sicjax.pretrained import PRETRAINED, load_weights, save_weights
 from sicjax.report.folder import write_report
 from sicjax.run import load_run
-from sicjax.weights import PRETRAINED, load_weights, save_weights
 
 COMPARED = (
     "active_units", "hexagonal_units", "square_units", "median_grid_score_hexagonal",

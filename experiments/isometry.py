@@ -18,10 +18,10 @@ import numpy as np
 
 import sicjax
 from sicjax import plots
-from sicjax.config import ConfigError
-from sicjax.losses import conformal_isometry_loss
+from sicjax.errors import ConfigError
 from sicjax.main import guarded, leave, read_flags
-from sicjax.model import rollout_permuted
+from sicjax.network.losses import conformal_isometry_loss
+from sicjax.network.rollout import rollout_permuted
 from sicjax.run import Run
 
 USAGE = "usage: python -m experiments.isometry [--network=NAME] [--batches=NUMBER] [--folder=DIR]"

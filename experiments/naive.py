@@ -11,10 +11,10 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from sicjax.losses import capacity_loss, conformal_isometry_loss
-from sicjax.method import Parameters, Settings, draw_batch, make_transition
-from sicjax.model import PRECISION, norm_relu
-from sicjax.training import Loss, Metrics
+from sicjax.network.losses import capacity_loss, conformal_isometry_loss
+from sicjax.network.model import PRECISION, norm_relu
+from sicjax.training.method import Parameters, Settings, draw_batch, make_transition
+from sicjax.training.step import Loss, Metrics
 
 CHUNK = 600
 

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from experiments import ablations, sweep
 from experiments.sweep import Axes, Row
 from sicjax import plots
-from sicjax.config import ConfigError
+from sicjax.errors import ConfigError
 from sicjax.main import guarded, leave, parse
 
 DEFAULT_X = "loss.capacity:0.05,0.1,0.2,0.5,2"

@@ -28,13 +28,14 @@ import sicjax
 from experiments import benchmark
 from experiments.sweep import usage
 from sicjax import plots
-from sicjax.analysis.fields import field_diameters
+from sicjax.analysis.firing_fields import field_diameters
 from sicjax.analysis.kinds import active_units
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.units import UnitAnalysis
-from sicjax.config import ConfigError, changed, set_field, validate
+from sicjax.config import changed, set_field, validate
+from sicjax.config.files import load_config
+from sicjax.errors import ConfigError
 from sicjax.main import guarded, leave, read_flags
-from sicjax.recipes import load_config
 from sicjax.run import Run
 
 Row = dict[str, Any]

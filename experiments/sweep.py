@@ -34,14 +34,15 @@ from ml_collections import ConfigDict
 
 from experiments import benchmark
 from sicjax import config as config_module
-from sicjax import parallel, plots
-from sicjax.config import ConfigError
-from sicjax.fields import VARIED
-from sicjax.loop import train
+from sicjax import plots
+from sicjax.config.fields import VARIED
+from sicjax.devices import processes
+from sicjax.errors import ConfigError
 from sicjax.main import guarded, leave, parse
-from sicjax.monitor import read_metrics
-from sicjax.population import members, of_variant
-from sicjax.workdir import read_config, settled
+from sicjax.runs import train
+from sicjax.training.metrics import read_metrics
+from sicjax.training.population import members, of_variant
+from sicjax.training.workdir import read_config, settled
 
 Row = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
@@ -79,7 +80,7 @@ def run(config: ConfigDict, workdir: Path) -> list[Row]:
             train(config, workdir)
         finally:
             session = {"hours": (time.monotonic() - started) / 3600, "device": benchmark.device()}
-            if parallel.is_first() and workdir.is_dir():
+            if processes.is_first() and workdir.is_dir():
                 with contextlib.suppress(OSError), (workdir / SESSIONS).open("a") as file:
                     file.write(json.dumps(session) + "\n")
     return collect(workdir)

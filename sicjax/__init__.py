@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Method": "method",
+    "Method": "training.method",
     "Run": "run",
     "analyze_ratemaps": "analysis.units",
     "bin_activity": "analysis.ratemaps",
-    "capacity_loss": "losses",
-    "conformal_isometry_loss": "losses",
-    "default_config": "config",
+    "capacity_loss": "network.losses",
+    "conformal_isometry_loss": "network.losses",
+    "default_config": "config.check",
     "find_modules": "analysis.modules",
-    "invariance_loss": "losses",
-    "load_config": "recipes",
-    "load_pretrained": "weights",
+    "invariance_loss": "network.losses",
+    "load_config": "config.files",
+    "load_pretrained": "pretrained",
     "load_run": "run",
     "load_runs": "run",
-    "norm_relu": "model",
+    "norm_relu": "network.model",
     "plots": "",
     "report_activity": "report.activity",
-    "sample_batch": "trajectories",
+    "sample_batch": "network.trajectories",
     "score_recording": "analysis.recordings",
-    "separation_loss": "losses",
+    "separation_loss": "network.losses",
     "torus_test": "analysis.torus",
-    "train": "loop",
+    "train": "runs",
 }
 __all__ = [
     "Method",
@@ -65,21 +65,21 @@ if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax.analysis.recordings import score_recording
     from sicjax.analysis.torus import torus_test
     from sicjax.analysis.units import analyze_ratemaps
-    from sicjax.config import default as default_config
-    from sicjax.loop import train
-    from sicjax.losses import (
+    from sicjax.config.check import default as default_config
+    from sicjax.config.files import load_config
+    from sicjax.network.losses import (
         capacity_loss,
         conformal_isometry_loss,
         invariance_loss,
         separation_loss,
     )
-    from sicjax.method import Method
-    from sicjax.model import norm_relu
-    from sicjax.recipes import load_config
+    from sicjax.network.model import norm_relu
+    from sicjax.network.trajectories import sample_batch
+    from sicjax.pretrained import load_pretrained
     from sicjax.report.activity import report_activity
     from sicjax.run import Run, load_run, load_runs
-    from sicjax.trajectories import sample_batch
-    from sicjax.weights import load_pretrained
+    from sicjax.runs import train
+    from sicjax.training.method import Method
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from sicjax import quiet, signals
+from sicjax import stderr
+from sicjax.training import signals
 
 if __name__ == "__main__":  # Ctrl-C is listened to while the rest is imported
     _WATCH = signals.watched(for_good=True)
@@ -23,9 +24,10 @@ if __name__ == "__main__":  # Ctrl-C is listened to while the rest is imported
 
 from ml_collections import ConfigDict
 
-from sicjax import __version__, recipes
+from sicjax import __version__
 from sicjax import config as config_module
-from sicjax.config import ConfigError
+from sicjax.config import files
+from sicjax.errors import ConfigError
 
 # Numbers that JAX, or we, read from the environment: from -1, JAX's own default, or 1.
 ENVIRONMENT = {"JAX_NUM_CPU_DEVICES": (-1, 1024), "SLURM_STEP_NUM_TASKS": (1, 10**6)}
@@ -79,7 +81,7 @@ def parse(arguments: Sequence[str], usage: str = USAGE) -> tuple[ConfigDict, Pat
     path, workdir = flags.pop("config", ""), flags.pop("workdir", "")
     if not path:
         raise ConfigError(f"--config is missing; {usage}")
-    config = recipes.load_config(path)
+    config = files.load_config(path)
     if not Path(path).is_file():
         print(f"{path}: the one that comes with sicjax")
     for name, text in flags.items():
@@ -92,7 +94,7 @@ def parse(arguments: Sequence[str], usage: str = USAGE) -> tuple[ConfigDict, Pat
 def main(arguments: Sequence[str]) -> int:
     """Train, resume or report; returns the exit code."""
     if arguments in (["--help"], ["-h"]):
-        text = HELP.format(recipes.describe_configs(), config_module.describe())
+        text = HELP.format(files.describe_configs(), config_module.describe())
         try:
             print(text, flush=True)
         except BrokenPipeError:  # `--help | head`
@@ -107,13 +109,13 @@ def main(arguments: Sequence[str]) -> int:
 def command() -> NoReturn:
     """`sicjax`, as an installed package offers it."""
     with signals.watched(for_good=True):
-        quiet.drop_false_alarm()
+        stderr.drop_false_alarm()
         leave(main(sys.argv[1:]))
 
 
 def _train(arguments: Sequence[str]) -> None:
     config, workdir = parse(arguments)
-    from sicjax.loop import train
+    from sicjax.runs import train
 
     train(config, workdir)
 
@@ -142,17 +144,17 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
             the environment that is none.
     """
     check_environment()
-    from sicjax import parallel
+    from sicjax.devices import hardware, processes
 
     names = [argument.removeprefix("--").partition("=")[0] for argument in arguments]
     flags = read_flags(arguments) if {*names} & {*PROCESS_FLAGS} else {}
     given = {name: flags.pop(name) for name in PROCESS_FLAGS if name in flags}
     rest = [f"--{name}={text}" for name, text in flags.items()] if given else list(arguments)
     if not given:
-        if parallel.has_other_processes():
-            parallel.start_processes()
+        if processes.has_other_processes():
+            processes.start_processes()
         else:
-            parallel.use_all_cores()
+            hardware.use_all_cores()
         return rest
     for name in PROCESS_FLAGS:
         if not given.get(name):
@@ -167,7 +169,7 @@ def join_processes(arguments: Sequence[str]) -> list[str]:
             f"--process_id={numbers['process_id']}: must be below {numbers['num_processes']}"
         )
     try:
-        parallel.start_processes(coordinator_address=given["coordinator"], **numbers)
+        processes.start_processes(coordinator_address=given["coordinator"], **numbers)
     except (RuntimeError, ValueError) as error:
         what = " ".join(str(error).split())
         raise ConfigError(f"--coordinator={given['coordinator']}: {what}") from None
@@ -198,10 +200,10 @@ def leave(exit_code: int) -> NoReturn:
     if exit_code == 0:  # all is done: Ctrl-C has nothing to stop any more
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(exit_code)
-    if exit_code not in (75, 130) and "sicjax.parallel" in sys.modules:  # else it is alone
-        from sicjax import parallel
+    if exit_code not in (75, 130) and "sicjax.devices.processes" in sys.modules:  # else it is alone
+        from sicjax.devices import processes
 
-        parallel.leave_processes()
+        processes.leave_processes()
     os._exit(exit_code)
 
 

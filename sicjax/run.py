@@ -24,9 +24,12 @@ from ml_collections import ConfigDict
 
 from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
 from sicjax.arguments import POSITIVE, Rule, at_least, check, check_key, path
-from sicjax.checkpoint import latest_intact, restore_rows
-from sicjax.compilation import large_programs
-from sicjax.method import (
+from sicjax.devices.compilation import large_programs
+from sicjax.network.model import Hypernetwork, norm_relu
+from sicjax.network.rollout import Factors, factorise, rollout, rollout_factorised
+from sicjax.network.trajectories import Walk, smooth_walks
+from sicjax.training.checkpoint import latest_intact, restore_rows
+from sicjax.training.method import (
     PAPER,
     Method,
     Parameters,
@@ -37,18 +40,9 @@ from sicjax.method import (
     make_hypernetwork,
     make_transition,
 )
-from sicjax.model import (
-    Factors,
-    Hypernetwork,
-    factorise,
-    norm_relu,
-    rollout,
-    rollout_factorised,
-)
-from sicjax.population import Population
-from sicjax.training import TrainState
-from sicjax.trajectories import Walk, smooth_walks
-from sicjax.workdir import read_config, recorded_method
+from sicjax.training.population import Population
+from sicjax.training.step import TrainState
+from sicjax.training.workdir import read_config, recorded_method
 
 BIN_M = 0.04  # side of a bin in every box
 WALK_STEPS = 2000  # of the long walks

@@ -26,10 +26,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from sicjax.checkpoint import latest_intact, restore, steps
-from sicjax.monitor import read_events, read_metrics
-from sicjax.population import Population
-from sicjax.workdir import read_config
+from sicjax.training.checkpoint import latest_intact, restore, steps
+from sicjax.training.metrics import read_events, read_metrics
+from sicjax.training.population import Population
+from sicjax.training.workdir import read_config
 
 CONFIG = """
 from sicjax.config import default

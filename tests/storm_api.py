@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import sicjax
-from sicjax import loop, plots
-from sicjax.checkpoint import CheckpointError
-from sicjax.fields import FIELDS
+from sicjax import plots, runs
+from sicjax.config.fields import FIELDS
+from sicjax.errors import CheckpointError
 
 KEY = jax.random.key(0)
 QUICK = Path(sicjax.__file__).parent / "pretrained" / "quick"  # a config.json without checkpoints
@@ -36,7 +36,7 @@ def train(field: str, value: Any) -> None:
     section, _, leaf = field.rpartition(".")
     with config.ignore_type():
         (config[section] if section else config)[leaf] = value
-    with mock.patch.object(loop.parallel, "make_layout", side_effect=TrainedError):
+    with mock.patch.object(runs, "make_layout", side_effect=TrainedError):
         sicjax.train(config)
 
 

@@ -21,14 +21,14 @@ import numpy as np
 
 import sicjax
 from sicjax import config as config_module
-from sicjax import loop
-from sicjax.checkpoint import latest_intact, restore
+from sicjax import runs
+from sicjax.devices.layout import Layout
 from sicjax.main import guarded
-from sicjax.monitor import read_events, read_metrics
-from sicjax.parallel import Layout
-from sicjax.population import Population
 from sicjax.report import phase, snapshots
-from sicjax.workdir import read_config
+from sicjax.training.checkpoint import latest_intact, restore
+from sicjax.training.metrics import read_events, read_metrics
+from sicjax.training.population import Population
+from sicjax.training.workdir import read_config
 
 HARMS = (
     "flip",
@@ -180,7 +180,7 @@ class Damaged:
             method = sicjax.Method(terms={"quiet": quiet_states})
             config = experiment(4)
             config.optimizer.decay_steps = 12
-            loop.train(config, self.template, method=method)
+            runs.train(config, self.template, method=method)
             maps = np.random.default_rng(0).random((8, 50, 50))
             snapshots.save(self.template, 0, snapshots.Snapshot(4, maps, 0.5, 1))
             pending = self.template / "report" / phase.PENDING
@@ -215,7 +215,7 @@ class Damaged:
         signal.alarm(60)
         try:
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-                code = guarded(lambda _: loop.train(experiment(6), self.workdir, method=method), [])
+                code = guarded(lambda _: runs.train(experiment(6), self.workdir, method=method), [])
         except Exception as error:  # which a command would print at length
             code, output = 1, io.StringIO(f"Traceback: {type(error).__name__}: {error}")
         finally:

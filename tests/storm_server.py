@@ -23,14 +23,15 @@ import jax.experimental.serialize_executable as programs
 import jaxlib.mlir.dialects.mhlo  # noqa: F401 (else imported by each run)
 import orbax.checkpoint  # noqa: F401 (likewise)
 
-from sicjax import loop, main, parallel  # noqa: F401
+from sicjax import main
+from sicjax.devices.layout import Layout
 
 PATIENCE_S = 120  # for one run: then it hangs
 
 
 def compile_once(folder: Path) -> None:
     """Have `Layout.compile` keep its programs in a folder, and take them from there."""
-    compile_anew = parallel.Layout.compile
+    compile_anew = Layout.compile
 
     def compile_or_load(self, function, *rows, donate=False):
         shapes = [(str(leaf.dtype), leaf.shape) for leaf in jax.tree.leaves(rows)]
@@ -44,7 +45,7 @@ def compile_once(folder: Path) -> None:
         path.write_bytes(pickle.dumps(programs.serialize(compiled)))
         return compiled
 
-    parallel.Layout.compile = compile_or_load
+    Layout.compile = compile_or_load
 
 
 def run(task: dict, shim: ctypes.CDLL) -> None:

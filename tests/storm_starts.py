@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sicjax.config import ConfigError, changed
+from sicjax.config import changed
+from sicjax.config.files import load_config
+from sicjax.errors import ConfigError
 from sicjax.main import main
-from sicjax.recipes import load_config
 from sicjax.report.phase import recorded_walk
 from tests.storm_damage import HARMS, harm
 

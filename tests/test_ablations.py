@@ -9,9 +9,9 @@ from matplotlib import pyplot as plt
 from experiments import ablations, both_paths, phase_diagram
 from sicjax import plots
 from sicjax.config import flatten
+from sicjax.config.files import load_config
 from sicjax.main import guarded
-from sicjax.population import members, of_variant
-from sicjax.recipes import load_config
+from sicjax.training.population import members, of_variant
 
 UNITS = """unit,active,kind,is_grid,module,grid_score_3m,grid_score_corrected_3m,spacing_m_3m,\
 spatial_information

@@ -9,9 +9,9 @@ from jax import lax
 
 from experiments import accelerators
 from experiments.accelerators import Accelerator, Piece, step_arguments, take_apart, trace_step
-from sicjax import training
-from sicjax.pairs import _tile_size
-from sicjax.parallel import make_layout
+from sicjax.devices.layout import make_layout
+from sicjax.network.pair_losses import _tile_size
+from sicjax.training import step
 
 B, T, N, H = 8, 5, 24, 4
 
@@ -98,9 +98,9 @@ def test_what_a_device_runs_lowers_for_every_platform(config, platform, monkeypa
     steps, both ways through the recurrence, and the pairs of tiles twice.
     """
     on_cpu = platform == "cpu"
-    monkeypatch.setattr(training, "_one_by_one", lambda: on_cpu)
+    monkeypatch.setattr(step, "_one_by_one", lambda: on_cpu)
     config.data.num_trajectories = 130  # so that tiles of a CPU lie apart
-    dispatch = jax.jit(training.make_dispatch(config, make_layout(2, devices=1)))
+    dispatch = jax.jit(step.make_dispatch(config, make_layout(2, devices=1)))
     steps = jax.ShapeDtypeStruct((), jnp.int32)
     arguments = *step_arguments(config, 2), steps
     exported = jax.export.export(dispatch, platforms=[platform])(*arguments)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from sicjax import pairs
+from sicjax.network import pair_losses
 
 ROOT = Path(__file__).parent.parent
 TINY = """
@@ -57,14 +57,14 @@ def test_scaling_measures_a_process_of_its_own_on_as_many_devices(tiny_config, m
 
 def test_tiles_of_any_width_have_one_total_and_programs_of_their_own(tiny_config, monkeypatch):
     widths = []
-    original = pairs._make_tiles
+    original = pair_losses._make_tiles
 
     def make(*arguments):
         tiles = original(*arguments)
         widths.append(tiles.states.shape[1])
         return tiles
 
-    monkeypatch.setattr(pairs, "_make_tiles", make)
+    monkeypatch.setattr(pair_losses, "_make_tiles", make)
     totals = [benchmark.compile_pair_losses(tiny_config, width)() for width in (None, 4, 16)]
     assert widths[1:] == [4, 16]
     assert totals[0] > 0

@@ -17,12 +17,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from sicjax.checkpoint import (
-    CheckpointError,
+from sicjax.devices.layout import make_layout
+from sicjax.errors import CheckpointError, one_line
+from sicjax.training.checkpoint import (
     Checkpoints,
     end_removals,
     latest_intact,
-    one_line,
     reached,
     restore,
     restore_rows,
@@ -30,7 +30,6 @@ from sicjax.checkpoint import (
     steps,
     versions,
 )
-from sicjax.parallel import make_layout
 
 
 def population(number=3):

@@ -9,8 +9,9 @@ from matplotlib import pyplot as plt
 
 from experiments import claims, sweep
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
-from sicjax.config import ConfigError, changed
-from sicjax.recipes import load_config, to_json
+from sicjax.config import changed
+from sicjax.config.files import load_config, to_json
+from sicjax.errors import ConfigError
 
 
 def module(units, period_m, is_torus=None, betti=(None, None, None)):

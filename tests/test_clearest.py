@@ -6,7 +6,7 @@ from matplotlib.text import Text
 
 from experiments import clearest
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
-from sicjax.config import ConfigError
+from sicjax.errors import ConfigError
 
 
 def test_a_row_holds_the_clearest_cells_of_a_module_in_order():

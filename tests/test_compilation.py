@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sicjax.compilation import jit_once, remove_unreadable, small_programs
+from sicjax.devices.compilation import jit_once, remove_unreadable, small_programs
 
 SCRIPT = """
 import sys, time, warnings

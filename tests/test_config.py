@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from sicjax import config as C
-from sicjax.config import ConfigError
-from sicjax.fields import FIELDS
-from sicjax.population import members, of_variant
-from sicjax.recipes import describe_configs, from_json, load_config, to_json
+from sicjax.config.fields import FIELDS
+from sicjax.config.files import describe_configs, from_json, load_config, to_json
+from sicjax.errors import ConfigError
+from sicjax.training.population import members, of_variant
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 

@@ -9,8 +9,8 @@ import pytest
 
 import sicjax
 from sicjax.config import default
-from sicjax.losses import neural_speeds, sic_loss
-from sicjax.training import make_settings
+from sicjax.network.losses import neural_speeds, sic_loss
+from sicjax.training.step import make_settings
 from tests import reference
 from tests.test_losses import make
 

@@ -13,14 +13,14 @@ import numpy as np
 import optax
 import pytest
 
-from sicjax import parallel
-from sicjax.config import ConfigError
-from sicjax.loop import train
-from sicjax.method import make_settings
-from sicjax.pairs import most_shares
-from sicjax.parallel import make_layout
-from sicjax.population import Population
-from sicjax.training import Dispatch, make_init, make_loss, start
+from sicjax.devices import hardware, memory
+from sicjax.devices.layout import make_layout
+from sicjax.errors import ConfigError
+from sicjax.network.pair_losses import most_shares
+from sicjax.runs import train
+from sicjax.training.method import make_settings
+from sicjax.training.population import Population
+from sicjax.training.step import Dispatch, make_init, make_loss, start
 
 COLLECTIVE = re.compile("all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute")
 
@@ -126,7 +126,7 @@ def test_auto_leaves_no_device_idle(number, batch):
 def test_a_batch_takes_no_more_cores_than_help(monkeypatch, platform, number, mode, wanted):
     """M = 1,920 makes 55 pairs of tiles; four a device are worth one."""
     found = [SimpleNamespace(platform=platform, id=k) for k in range(64)]
-    monkeypatch.setattr(parallel, "all_devices", lambda: found)
+    monkeypatch.setattr("sicjax.devices.layout.all_devices", lambda: found)
     layout = make_layout(number, mode, most=most_shares(1920))
     assert layout.devices == tuple(found[:wanted])
     assert most_shares(24) == 2
@@ -140,7 +140,8 @@ def test_a_run_asks_for_as_many_devices_as_its_largest_stage_can_use(tiny_config
         asked.append(most)
         return make_layout(*given, most=most)
 
-    monkeypatch.setattr(parallel, "make_layout", layout)
+    for user in ("sicjax.runs", "sicjax.training.costs"):
+        monkeypatch.setattr(f"{user}.make_layout", layout)
     tiny_config.num_steps = 2
     tiny_config.stages = {
         "small": {"num_steps": 1, "data": {"num_trajectories": 2}},
@@ -154,7 +155,7 @@ def test_a_run_asks_for_as_many_devices_as_its_largest_stage_can_use(tiny_config
 @pytest.mark.parametrize(
     ("chosen", "wanted"),
     [
-        ({}, parallel.available_cores()),
+        ({}, hardware.available_cores()),
         ({"JAX_NUM_CPU_DEVICES": "3"}, 3),
         ({"XLA_FLAGS": "--xla_force_host_platform_device_count=5"}, 5),
     ],
@@ -198,7 +199,7 @@ def test_a_thousand_networks_in_one_population(tiny_config, tmp_path, capsys):
     per_network = []
     for number in (20, 1000):
         layout = make_layout(number)
-        need = parallel.device_bytes(Dispatch(tiny_config, layout).program)
+        need = memory.device_bytes(Dispatch(tiny_config, layout).program)
         per_network.append(need / layout.per_device)
     assert per_network[1] <= per_network[0]
     assert f"memory {per_network[1] / 1e3:.3g} kB a network" in stated
@@ -206,24 +207,24 @@ def test_a_thousand_networks_in_one_population(tiny_config, tmp_path, capsys):
 
 def test_out_of_memory_names_the_number_that_would_fit(tiny_config, tmp_path, monkeypatch):
     def need(number):
-        return parallel.device_bytes(Dispatch(tiny_config, make_layout(number)).program)
+        return memory.device_bytes(Dispatch(tiny_config, make_layout(number)).program)
 
     tiny_config.num_networks = 20
     limit = need(8) + 100
-    monkeypatch.setattr(parallel, "device_limit", lambda layout: limit)
+    monkeypatch.setattr(memory, "device_limit", lambda layout: limit)
     with pytest.raises(ConfigError, match=r"num_networks=20: too much for .* 2 dev") as error:
         train(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
     (named,) = re.findall(r"; (\d+) would fit", str(error.value))
     assert 6 <= int(named) <= 8
     tiny_config.num_networks = 1
-    monkeypatch.setattr(parallel, "device_limit", lambda layout: 7000)  # more than its arrays
+    monkeypatch.setattr(memory, "device_limit", lambda layout: 7000)  # more than its arrays
     with pytest.raises(ConfigError, match=r"a network takes .* kB, so 0 would fit"):
         train(tiny_config, tmp_path / "run")
 
 
 def test_the_limit_of_a_cpu_is_what_the_machine_has():
-    limit = parallel.device_limit(make_layout(1, devices=1))
+    limit = memory.device_limit(make_layout(1, devices=1))
     (free,) = re.findall(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
     assert 0 < limit < 1.2 * 1024 * int(free)  # a container has less; others allocate meanwhile
-    assert parallel.device_limit(make_layout(2)) == pytest.approx(limit / 2, rel=0.2)
+    assert memory.device_limit(make_layout(2)) == pytest.approx(limit / 2, rel=0.2)

@@ -29,7 +29,7 @@ import pytest
 import sicjax
 from experiments import run_notebooks
 from sicjax import config as C
-from sicjax.fields import FIELDS
+from sicjax.config.fields import FIELDS
 from sicjax.main import PROCESS_FLAGS, parse
 from sicjax.report import evaluate
 

@@ -22,17 +22,16 @@ from hypothesis import strategies as st
 
 import sicjax
 from sicjax import config as C
-from sicjax import loop
-from sicjax.config import ConfigError
-from sicjax.fields import FIELDS, FRACTION, NOT_NEGATIVE, POSITIVE, STAGED
-from sicjax.loop import NonFiniteError, train
+from sicjax.config.fields import FIELDS, FRACTION, NOT_NEGATIVE, POSITIVE, STAGED
+from sicjax.config.files import from_json, load_config
+from sicjax.errors import ConfigError, NonFiniteError, RunInterruptedError
 from sicjax.main import main
-from sicjax.monitor import Monitor, read_events, read_metrics
-from sicjax.recipes import from_json, load_config
 from sicjax.report import phase
-from sicjax.signals import RunInterruptedError
-from sicjax.training import Dispatch
-from sicjax.workdir import locked, settled
+from sicjax.runs import train
+from sicjax.training import loop
+from sicjax.training.metrics import Monitor, read_events, read_metrics
+from sicjax.training.step import Dispatch
+from sicjax.training.workdir import locked, settled
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +178,8 @@ def test_bad_input_is_one_line_and_changes_nothing(finished, capsys, arguments, 
 def test_sizes_beyond_any_device_are_named_before_anything_is_made(
     tiny_config, monkeypatch, tmp_path, field, value
 ):
-    monkeypatch.setattr("sicjax.parallel.device_limit", lambda layout: 4e9)
-    monkeypatch.setattr("sicjax.loop.check_method", None)  # the first that would trace
+    monkeypatch.setattr("sicjax.devices.memory.device_limit", lambda layout: 4e9)
+    monkeypatch.setattr("sicjax.runs.check_method", None)  # the first that would trace
     began = time.monotonic()
     config = C.changed(tiny_config, {field: value})
     with pytest.raises(ConfigError, match=f"^{field}={value}: too (large|many)") as error:
@@ -294,7 +293,7 @@ def test_a_signal_while_compiling_says_what_is_awaited(
 
     monkeypatch.setattr(loop, "Dispatch", compiled)
     if where == "one process of several":
-        monkeypatch.setattr(loop.parallel, "is_alone", lambda: False)
+        monkeypatch.setattr(loop.processes, "is_alone", lambda: False)
     with pytest.raises(RunInterruptedError, match="stopped at step 2"):
         train(tiny_config, tmp_path if where != "without a workdir" else None)
     said = capsys.readouterr().err
@@ -425,7 +424,7 @@ def test_signals_while_the_main_thread_is_in_compiled_code(tmp_path, sent, code,
     script = f"""if True:
         import ctypes, os, signal, sys, threading, time
         import sicjax
-        from sicjax import loop
+        from sicjax.training import loop
         from sicjax.main import guarded, leave
 
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,11 +9,11 @@ import pytest
 from jax.test_util import check_grads
 
 import sicjax
-from sicjax import pairs
 from sicjax.config import default
-from sicjax.losses import sic_loss
-from sicjax.training import make_init, make_loss, make_settings
-from sicjax.trajectories import sample_batch
+from sicjax.network import pair_losses
+from sicjax.network.losses import sic_loss
+from sicjax.network.trajectories import sample_batch
+from sicjax.training.step import make_init, make_loss, make_settings
 from tests import reference
 
 SCALES = {"sigma_x": 0.05, "sigma_g": 0.4}
@@ -64,7 +64,7 @@ def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
     np.testing.assert_allclose(ours, slow, rtol=1e-10, atol=1e-12)
     # As training on a CPU takes them, with tiles that lie apart in a loop of their own.
     flat, scales = (states.reshape(-1, N), positions.reshape(-1, 2)), (0.05, 0.4, jnp.ones(2))
-    terms = pairs.pair_losses(*flat, *scales, reduction, True)[1]
+    terms = pair_losses.pair_losses(*flat, *scales, reduction, True)[1]
     np.testing.assert_allclose(terms[:2], slow[:2], rtol=1e-10, atol=1e-12)
 
 
@@ -181,7 +181,7 @@ def test_gradient_equals_naive_autodiff(x64, reduction, branch):
         return weights[0] * separation + weights[1] * invariance
 
     def tiled(g, sigma_g):
-        return pairs.pair_losses(g, positions, 0.05, sigma_g, weights, reduction, branch)[0]
+        return pair_losses.pair_losses(g, positions, 0.05, sigma_g, weights, reduction, branch)[0]
 
     # A relative 1e-10 of the largest entry: sums of 400 terms in double precision.
     for ours, slow in zip(
@@ -196,7 +196,7 @@ def test_counts_and_ties():
     """On a lattice whose spacing is sigma_x, neighbours are ties: neither near nor far."""
     x = jnp.stack(jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0)), -1).reshape(1, 16, 2) / 4
     states = jax.random.normal(jax.random.key(0), (1, 16, 3))
-    _, terms = pairs.pair_losses(states[0], x[0], 0.25, 0.4, jnp.ones(2), "mean", True)
+    _, terms = pair_losses.pair_losses(states[0], x[0], 0.25, 0.4, jnp.ones(2), "mean", True)
     assert (int(terms.num_near), int(terms.num_far)) == (0, 16 * 15 // 2 - 24)
     assert sicjax.invariance_loss(states, x, sigma_x=0.25) == 0
 
@@ -285,7 +285,7 @@ def test_missing_states_enter_no_pair(x64):
     flat, positions = states.reshape(-1, 7), batch.positions.reshape(-1, 2).astype(jnp.float64)
     missing = jnp.arange(100) % 3 == 0
     masked = jnp.where(missing[:, None], jnp.nan, positions)
-    loss = partial(pairs.pair_losses, sigma_x=0.05, sigma_g=0.4, weights=jnp.ones(2))
+    loss = partial(pair_losses.pair_losses, sigma_x=0.05, sigma_g=0.4, weights=jnp.ones(2))
     value, terms = loss(flat, masked)
     kept_value, kept_terms = loss(flat[~missing], positions[~missing])
     np.testing.assert_allclose(value, kept_value, rtol=1e-12)
@@ -350,7 +350,9 @@ def test_no_square_array_of_states():
     M = 4096
     states, positions = jnp.ones((M, 4)), jnp.zeros((M, 2))
     loss = jax.jit(
-        jax.grad(lambda g: pairs.pair_losses(g, positions, 0.05, 0.4, jnp.ones(2), "mean", True)[0])
+        jax.grad(
+            lambda g: pair_losses.pair_losses(g, positions, 0.05, 0.4, jnp.ones(2), "mean", True)[0]
+        )
     )
     memory = loss.lower(states).compile().memory_analysis()
     assert memory.temp_size_in_bytes < M * M * 4 / 10

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 import sicjax
-from sicjax.config import ConfigError
-from sicjax.fingerprint import fingerprint
-from sicjax.loop import NonFiniteError
-from sicjax.method import FAILURES, LOGGED, draw_batch, make_settings
-from sicjax.monitor import read_metrics
-from sicjax.training import make_loss
+from sicjax.errors import ConfigError, NonFiniteError
+from sicjax.training.fingerprint import fingerprint
+from sicjax.training.method import FAILURES, LOGGED, draw_batch, make_settings
+from sicjax.training.metrics import read_metrics
+from sicjax.training.step import make_loss
 
 
 class Turning(nn.Module):

@@ -7,8 +7,9 @@ import pytest
 from jax.test_util import check_grads
 
 import sicjax
-from sicjax.model import IN_TURN, Hypernetwork, initial_direction, rollout, rollout_permuted
-from sicjax.trajectories import sample_batch
+from sicjax.network.model import Hypernetwork, initial_direction
+from sicjax.network.rollout import IN_TURN, rollout, rollout_permuted
+from sicjax.network.trajectories import sample_batch
 from tests import reference
 
 

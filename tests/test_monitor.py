@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboardX.record_writer import masked_crc32c
 
-from sicjax.monitor import Monitor, read_events, read_metrics
+from sicjax.training.metrics import Monitor, read_events, read_metrics
 
 STEPS = (2, 4, 6, 8)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.naive import make_naive_loss, naive_pair_losses
-from sicjax.method import make_settings
-from sicjax.training import make_init, make_loss, make_step
+from sicjax.training.method import make_settings
+from sicjax.training.step import make_init, make_loss, make_step
 from tests import reference
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import sicjax
 from sicjax import config as C
-from sicjax.recipes import bundled_configs, find_file
+from sicjax.config.files import bundled_configs, find_file
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from sicjax.parallel import available_cores, unseen_accelerator
+from sicjax.devices.hardware import available_cores, unseen_accelerator
 
 
 @pytest.mark.parametrize(

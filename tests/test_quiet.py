@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from sicjax import quiet
+from sicjax import stderr
 
 ALARM = (
     "E1124 09:49:23.164858   10823 cpu_aot_loader.cc:195] Loading XLA:CPU AOT result. Target "
@@ -125,7 +125,7 @@ def test_without_a_stderr_nothing_is_done():
 
 COMMAND = """
 import os, sys, time
-import sicjax.loop
+import sicjax.runs
 from sicjax import main
 
 def train(config, workdir):
@@ -142,7 +142,7 @@ def train(config, workdir):
             os.dup2(sys.stderr.fileno(), 2)
             os.write(2, b"unfiltered\\n")
 
-sicjax.loop.train = train
+sicjax.runs.train = train
 sys.argv[1:] = ["--config=quick", "--workdir=compiled"]
 main.command()
 """
@@ -159,17 +159,17 @@ def test_a_cached_run_of_the_command_is_silent(tmp_path):
     alarms = [line for line in done.stderr.splitlines(keepends=True) if "SIGILL" in line]
     rest = [line for line in done.stderr.splitlines() if "SIGILL" not in line]
     assert sorted(rest) == ["another line", "unfiltered"]
-    if quiet._has_avx512() and alarms:  # a later XLA may know better
+    if stderr._has_avx512() and alarms:  # a later XLA may know better
         assert "SIGILL" not in done.stderr.partition("unfiltered\n")[0]
-        assert all(quiet._FALSE_ALARM.match(line.encode()) for line in alarms)
+        assert all(stderr._FALSE_ALARM.match(line.encode()) for line in alarms)
 
 
 def test_where_the_alarm_can_come(tmp_path):
     (tmp_path / "new").write_text("flags : avx2 avx512f\n")
     (tmp_path / "old").write_text("flags : avx2\n")
-    assert quiet._has_avx512(tmp_path / "new")
-    assert not quiet._has_avx512(tmp_path / "old")
-    assert not quiet._has_avx512(tmp_path / "absent")
+    assert stderr._has_avx512(tmp_path / "new")
+    assert not stderr._has_avx512(tmp_path / "old")
+    assert not stderr._has_avx512(tmp_path / "absent")
 
 
 def test_importing_sicjax_changes_no_log_level():

@@ -22,6 +22,7 @@ from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import changed, default
+from sicjax.network.trajectories import smooth_walks
 from sicjax.report import animations, dynamics, evaluate, second_process
 from sicjax.report import folder as folder_room
 from sicjax.report.figures import display_order, examples, module_groups, relation_figures
@@ -37,8 +38,7 @@ from sicjax.report.verdict import (
     torus_sentence,
 )
 from sicjax.run import Run, num_bins
-from sicjax.training import make_init
-from sicjax.trajectories import smooth_walks
+from sicjax.training.step import make_init
 
 MODULE = 12  # hexagonal units of one module come first
 OTHERS = ("square", "constant", "place", "silent", "speck")

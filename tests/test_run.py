@@ -11,13 +11,14 @@ import pytest
 
 import sicjax
 from sicjax import run as run_module
-from sicjax.compilation import small_programs
-from sicjax.config import ConfigError
-from sicjax.method import Method, make_hypernetwork
-from sicjax.model import Hypernetwork, factorise
+from sicjax.devices.compilation import small_programs
+from sicjax.errors import ConfigError
+from sicjax.network.model import Hypernetwork
+from sicjax.network.rollout import factorise
+from sicjax.network.trajectories import Walk, smooth_walks
 from sicjax.run import Run, num_bins
-from sicjax.training import make_init
-from sicjax.trajectories import Walk, smooth_walks
+from sicjax.training.method import Method, make_hypernetwork
+from sicjax.training.step import make_init
 
 UNITS = 12
 

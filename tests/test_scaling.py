@@ -7,7 +7,7 @@ import pytest
 
 from experiments import scaling
 from sicjax.analysis.synthetic import hexagonal_basis
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 
 
 def rows_of(coarse, fine):

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import sicjax
-from sicjax.config import ConfigError, validate
-from sicjax.loop import train
-from sicjax.monitor import read_metrics
-from sicjax.population import Population, stages
-from sicjax.workdir import settled
+from sicjax.config import validate
+from sicjax.errors import ConfigError
+from sicjax.runs import train
+from sicjax.training.metrics import read_metrics
+from sicjax.training.population import Population, stages
+from sicjax.training.workdir import settled
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 
 import sicjax
 from experiments import ablations, claims, phase_diagram, sweep
+from sicjax.config.files import from_json
 from sicjax.main import guarded
-from sicjax.monitor import read_metrics
-from sicjax.population import of_variant
-from sicjax.recipes import from_json
+from sicjax.training.metrics import read_metrics
+from sicjax.training.population import of_variant
 
 TINY = (
     "from sicjax.config import default\n"

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from sicjax.method import FAILURES, make_settings
-from sicjax.optimizer import make_optimizer, make_schedule
-from sicjax.parallel import make_layout
-from sicjax.training import Dispatch, make_init, make_loss, make_step
+from sicjax.devices.layout import make_layout
+from sicjax.training.method import FAILURES, make_settings
+from sicjax.training.optimizer import make_optimizer, make_schedule
+from sicjax.training.step import Dispatch, make_init, make_loss, make_step
 
 
 def population(config, count):

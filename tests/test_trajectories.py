@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sicjax.trajectories import (
+from sicjax.network.trajectories import (
     load_recorded_walk,
     recorded_walk,
     sample_batch,

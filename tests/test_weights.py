@@ -11,9 +11,9 @@ import sicjax
 from experiments.export_weights import main as export
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.kinds import active_units, lattices_at_a_glance
-from sicjax.config import ConfigError
+from sicjax.errors import ConfigError
+from sicjax.pretrained import PRETRAINED, load_weights, save_weights
 from sicjax.report.evaluate import median
-from sicjax.weights import PRETRAINED, load_weights, save_weights
 
 NAMES = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
 

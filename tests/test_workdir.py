@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sicjax import config as C
-from sicjax import workdir
-from sicjax.config import ConfigError
-from sicjax.recipes import to_json
+from sicjax.config.files import to_json
+from sicjax.errors import ConfigError
+from sicjax.training import workdir
 
 DAMAGED = {
     "nothing": b"",

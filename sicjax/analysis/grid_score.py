@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sicjax.analysis.autocorrelogram import autocorrelogram
-from sicjax.analysis.fields import count_fields
+from sicjax.analysis.firing_fields import count_fields
 from sicjax.analysis.lattice import ellipse_form, first_basis, refine_axes, sample
 from sicjax.analysis.ratemaps import check_box, check_ratemaps
 

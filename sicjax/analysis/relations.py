@@ -21,7 +21,7 @@ from sicjax.analysis.lattice import (
     three_axes,
 )
 from sicjax.analysis.manifold import rectified
-from sicjax.analysis.phases import drift_of_phase
+from sicjax.analysis.module_phases import drift_of_phase
 from sicjax.analysis.ratemaps import check_ratemaps
 
 MAX_INDEX = 4  # of a common lattice in the coarsest one

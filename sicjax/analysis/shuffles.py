@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from scipy import fft
 
-from sicjax.analysis.fields import find_fields
+from sicjax.analysis.firing_fields import find_fields
 from sicjax.analysis.grid_score import score_chunks
 
 CANDIDATES = 12  # places tried for each field, the first free one is taken

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax import plots
-from sicjax.analysis.phases import drift_of_phase
+from sicjax.analysis.module_phases import drift_of_phase
 from sicjax.report.dynamics import Walked, walk
 from sicjax.report.evaluate import BOXES_M, SHORT_BOXES_M, Evaluation
 from sicjax.report.figures import display_order, module_order

@@ -26,12 +26,12 @@ from sicjax.analysis.relations import (
     measure_drifts,
     relate_modules,
 )
-from sicjax.compilation import jit_once
-from sicjax.method import Parameters, TransitionNetwork, make_hypernetwork
-from sicjax.model import norm_relu
+from sicjax.devices.compilation import jit_once
+from sicjax.network.model import norm_relu
+from sicjax.network.trajectories import Walk, smooth_walks
 from sicjax.run import DROPPED_STEPS, MEAN_SPEED, Run
-from sicjax.training import make_init
-from sicjax.trajectories import Walk, smooth_walks
+from sicjax.training.method import Parameters, TransitionNetwork, make_hypernetwork
+from sicjax.training.step import make_init
 
 FARTHEST_M = 2.0  # of displacements along an axis
 PAIRED = 3000  # states whose distances are compared

@@ -36,6 +36,7 @@ from sicjax.analysis.path_integration import (
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.torus import TorusTest
 from sicjax.analysis.units import UnitAnalysis
+from sicjax.network.trajectories import Walk
 from sicjax.report.cells import judge_modules, judge_units
 from sicjax.report.dynamics import Dynamics, Walked, measure_dynamics, walk
 from sicjax.report.second_process import Apart, second_process
@@ -46,7 +47,6 @@ from sicjax.run import (
     WALK_STEPS,
     Run,
 )
-from sicjax.trajectories import Walk
 
 BOXES_M = (2.0, 3.0, 4.0)  # of the long walks, besides that of the verdict
 SHORT_BOXES_M = (2.0, 3.0)

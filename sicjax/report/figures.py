@@ -20,14 +20,14 @@ from sicjax.analysis.kinds import (
 )
 from sicjax.analysis.relations import ModuleDrifts, ModuleRelations
 from sicjax.analysis.waves import mean_power
-from sicjax.compilation import jit_once
-from sicjax.method import draw_batch, make_settings
+from sicjax.devices.compilation import jit_once
 from sicjax.report import snapshots
 from sicjax.report.dynamics import Dynamics
 from sicjax.report.evaluate import BOXES_M, SHORT_BOXES_M, Evaluation, Judged, Mapped, PathMapped
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import bin_middles, explained
 from sicjax.run import SHORT_WALK_STEPS, WALK_STEPS, Run
+from sicjax.training.method import draw_batch, make_settings
 
 SHOWN = 8  # units in the figures that compare maps
 FRAMES = 8  # of the film strip, at most

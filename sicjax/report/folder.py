@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sicjax.analysis.ratemaps import RateMaps
-from sicjax.compilation import small_programs
+from sicjax.devices.compilation import small_programs
+from sicjax.network.trajectories import Walk
 from sicjax.report.animations import Motion, animate, looked_at, shown_walk
 from sicjax.report.evaluate import Evaluation, Judged, Mapped, evaluate, second_thread
 from sicjax.report.figures import SHEETS, draw, first_picture, module_figures
@@ -36,8 +37,7 @@ from sicjax.report.summary import (
     write_csv,
 )
 from sicjax.run import Run
-from sicjax.trajectories import Walk
-from sicjax.workdir import write_whole
+from sicjax.training.workdir import write_whole
 
 DPI = 120
 PNG_LEVEL = 7  # of compression: 9 takes four times as long, for 2 % less

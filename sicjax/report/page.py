@@ -10,12 +10,12 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sicjax.checkpoint import versions
 from sicjax.report import snapshots
 from sicjax.report.evaluate import Evaluation
 from sicjax.report.figures import SHEETS
 from sicjax.report.verdict import ROLLS, headline, tables
 from sicjax.run import SHORT_WALK_STEPS, Run
+from sicjax.training.checkpoint import versions
 
 WIDE = (
     *SHEETS, "torus", "recorded_path", "conformality", "losses", "attractor_return",

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from sicjax import workdir as workdir_module
-from sicjax.checkpoint import one_line
-from sicjax.config import ConfigError
-from sicjax.monitor import duration, read_metrics
+from sicjax.errors import ConfigError, one_line
+from sicjax.network.trajectories import Walk, load_recorded_walk
 from sicjax.report import snapshots
 from sicjax.report.folder import write_report
 from sicjax.report.index import write_index
 from sicjax.run import Run
-from sicjax.trajectories import Walk, load_recorded_walk
+from sicjax.training import workdir as workdir_module
+from sicjax.training.metrics import duration, read_metrics
 
 PENDING = ".pending.json"  # in report/: networks that a report phase has still to do
 

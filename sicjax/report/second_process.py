@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sicjax.parallel import available_cores
+from sicjax.devices.hardware import available_cores
 
 _CODE = "import sys; sys.path[:] = {!r}; from sicjax.report.served import serve; serve()"
 

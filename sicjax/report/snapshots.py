@@ -17,9 +17,9 @@ from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.grid_score import Scores, score_ratemaps
 from sicjax.analysis.kinds import active_units, lattices_at_a_glance
 from sicjax.analysis.modules import find_modules
+from sicjax.network.trajectories import smooth_walks
 from sicjax.run import BIN_M, MEAN_SPEED, Run
-from sicjax.trajectories import smooth_walks
-from sicjax.workdir import write_whole
+from sicjax.training.workdir import write_whole
 
 BOX_M = 2.0
 WALKS, STEPS = 64, 250  # six visits of a bin

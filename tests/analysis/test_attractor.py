@@ -8,7 +8,7 @@ import pytest
 from sicjax.analysis import attractor
 from sicjax.analysis.attractor import AMPLITUDES, STEPS, measure_attractor, measure_gains
 from sicjax.analysis.manifold import fit_manifold, locate, rectified, shift_between
-from sicjax.model import norm_relu
+from sicjax.network.model import norm_relu
 
 CONTRACTION = 0.7  # per step, of the synthetic torus and of the point
 PERIOD_M = 1.0

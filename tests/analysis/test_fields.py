@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sicjax.analysis.fields import field_diameters
+from sicjax.analysis.firing_fields import field_diameters
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map
 
 

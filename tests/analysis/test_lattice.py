@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sicjax.analysis import lattice, synthetic, waves
-from sicjax.analysis.fields import count_fields, find_fields
+from sicjax.analysis.firing_fields import count_fields, find_fields
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import bin_positions
 

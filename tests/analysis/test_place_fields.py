@@ -10,9 +10,9 @@ from sicjax.analysis.place_fields import place_units
 from sicjax.analysis.ratemaps import bin_index, smooth_ratemaps
 from sicjax.analysis.shuffles import random_signs, spectral_noise
 from sicjax.analysis.units import analyze_ratemaps
-from sicjax.recipes import load_config
+from sicjax.config.files import load_config
 from sicjax.run import Run
-from sicjax.training import make_init
+from sicjax.training.step import make_init
 
 HZ = 50
 

@@ -5,7 +5,7 @@ import pytest
 
 from sicjax.analysis import relations
 from sicjax.analysis.lattice import reduce_basis, three_axes
-from sicjax.analysis.phases import drift_of_phase
+from sicjax.analysis.module_phases import drift_of_phase
 from sicjax.analysis.ratemaps import bin_positions
 from sicjax.analysis.relations import (
     measure_coupling,

@@ -9,7 +9,7 @@ from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.report import snapshots
 from sicjax.run import Run, load_run
-from sicjax.training import make_init
+from sicjax.training.step import make_init
 
 
 def make_run(config, maps):

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sicjax.config import changed, flatten
-from sicjax.method import PAPER, Method, Settings, make_settings
-from sicjax.training import TrainState, make_init
+from sicjax.config.check import changed, flatten
+from sicjax.training.method import PAPER, Method, Settings, make_settings
+from sicjax.training.step import TrainState, make_init
 
 
 class Member(NamedTuple):

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from sicjax import __version__
-from sicjax.checkpoint import CheckpointError
-from sicjax.config import ConfigError, flatten
-from sicjax.method import Parameters
-from sicjax.population import Population
-from sicjax.recipes import to_json
+from sicjax.config.check import flatten
+from sicjax.config.files import to_json
+from sicjax.errors import CheckpointError, ConfigError
 from sicjax.run import Run, load_runs
-from sicjax.workdir import read_config, read_json_table
+from sicjax.training.method import Parameters
+from sicjax.training.population import Population
+from sicjax.training.workdir import read_config, read_json_table
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 SAME_NETWORK = (

@@ -23,9 +23,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sicjax.arguments import NOT_NEGATIVE, POSITIVE, checked, floating, real
-from sicjax.pairs import pair_losses
-from sicjax.parallel import WHOLE, Split
-from sicjax.trajectories import Batch
+from sicjax.devices.split import WHOLE, Split
+from sicjax.network.pair_losses import pair_losses
+from sicjax.network.trajectories import Batch
 
 
 class LossSettings(NamedTuple):

@@ -17,8 +17,12 @@ import optax
 from jax import Array, lax
 from ml_collections import ConfigDict
 
-from sicjax.losses import neural_speeds, sic_loss
-from sicjax.method import (
+from sicjax.devices.layout import Layout
+from sicjax.devices.split import WHOLE, Split
+from sicjax.network.losses import neural_speeds, sic_loss
+from sicjax.network.model import initial_direction, norm_relu
+from sicjax.network.rollout import rollout_permuted
+from sicjax.training.method import (
     FAILURES,
     LOGGED,
     PAPER,
@@ -30,9 +34,7 @@ from sicjax.method import (
     make_settings,
     make_transition,
 )
-from sicjax.model import initial_direction, norm_relu, rollout_permuted
-from sicjax.optimizer import make_optimizer, make_schedule, plateau_scale
-from sicjax.parallel import WHOLE, Layout, Split
+from sicjax.training.optimizer import make_optimizer, make_schedule, plateau_scale
 
 
 class TrainState(NamedTuple):

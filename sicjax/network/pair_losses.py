@@ -28,8 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from sicjax.model import PRECISION
-from sicjax.parallel import WHOLE, Split
+from sicjax.devices.split import WHOLE, Split
+from sicjax.network.model import PRECISION
 
 
 class PairTerms(NamedTuple):

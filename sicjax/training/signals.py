@@ -13,23 +13,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from sicjax.errors import PeerError, RunInterruptedError
+
 _FAILED = 2**30  # no signal's number: another process has raised something
 _PATIENCE_S = 3.0  # in which the main thread may come to a signal by itself
-
-
-class RunInterruptedError(Exception):
-    """A signal asked the run to stop; all is saved. `exit_code` is 75 (SIGTERM) or 130 (Ctrl-C).
-
-    `run` is the first network as it was then, a `Run`, where there is no workdir that holds it.
-    """
-
-    def __init__(self, number: int, step: int, run: Any = None) -> None:
-        self.exit_code = 75 if number == signal.SIGTERM else 130
-        self.run = run
-        kept = "the network as it is now is this error's `run`"
-        super().__init__(
-            f"stopped at step {step}; {kept if run else 'the same command goes on from there'}"
-        )
 
 
 class Signals:
@@ -51,13 +38,13 @@ class Signals:
 
         Raises:
             Exception: what was raised inside `shared` here.
-            parallel.PeerError: something was raised inside it in another process.
+            PeerError: something was raised inside it in another process.
         """
-        from sicjax import parallel
+        from sicjax.devices import processes
 
-        number = parallel.largest(_FAILED if self._error else self._number)
+        number = processes.largest(_FAILED if self._error else self._number)
         if number == _FAILED:
-            raise self._error or parallel.PeerError()
+            raise self._error or PeerError()
         return number
 
     @contextlib.contextmanager
@@ -66,9 +53,9 @@ class Signals:
         try:
             yield
         except Exception as error:
-            from sicjax import parallel
+            from sicjax.devices import processes
 
-            if parallel.is_alone():
+            if processes.is_alone():
                 raise
             self._error = error
 

@@ -9,13 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from sicjax.fields import FIELDS, STAGED, VARIED
-
-
-class ConfigError(ValueError):
-    """Bad input, said in one line that names the field, the value and what would be right."""
-
-    exit_code = 2
+from sicjax.config.fields import FIELDS, STAGED, VARIED
+from sicjax.errors import ConfigError
 
 
 def default() -> ConfigDict:

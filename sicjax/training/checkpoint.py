@@ -10,7 +10,6 @@ A checkpoint is a folder named by its step:
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import importlib.metadata
 import itertools
@@ -31,14 +30,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
+from sicjax.errors import CheckpointError, one_line
+
 Tree = Any
 DIGESTS = "sha256.json"
 _LOGS = (logging.getLogger("absl"), logging.getLogger("asyncio"))  # of Orbax and its loops
 _PACKAGES = ("sicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-class CheckpointError(Exception):
-    """A checkpoint that can't be written or read, and why, in one line."""
 
 
 def versions() -> dict[str, str]:
@@ -297,19 +294,6 @@ def restore_rows(folder: Path, step: int, like: Tree, rows: int | slice) -> Tree
     except Exception as error:
         problem, cause = one_line(error), error
     raise _cannot_load(folder, step, problem) from cause
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, cut to a line."""
-    text = str(error) or type(error).__name__
-    if "No space left on device" in text:
-        return "No space left on device"
-    text = " ".join(text.split())
-    if len(text) <= 300:
-        return text
-    # TensorStore tells what it was doing at length before it says what the disk did.
-    disk = (os.strerror(number) for number in (errno.EIO, errno.EROFS, errno.EDQUOT))
-    return next((reason for reason in disk if reason in text), text[:300] + "...")
 
 
 def _write_digests(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The network of Schaeffer et al. 2023, section 3: g_t = Norm(ReLU(W(v_t) g_{t-1})), W = MLP.
+"""Rollouts: the recurrence g_t = Norm(ReLU(W(v_t) g_{t-1})) along trajectories and walks.
 
 Letters: B trajectories, W walks, T steps, N units, H hidden width. Velocities in metres per step.
 """
@@ -7,121 +7,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from sicjax.arguments import checked, real
-
-# Float32 products run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
-PRECISION = lax.Precision.HIGHEST
+from sicjax.network.model import PRECISION, Hypernetwork, _rectify, norm_relu
 
 # From this number of units on, a CPU multiplies one matrix after another (measured).
 IN_TURN = 64
-
-# Below this largest entry a vector counts as zero: its inverse still fits in float32.
-SMALLEST_ENTRY = 1e-19
-
-
-def _rectify(x: Array) -> tuple[Array, Array]:
-    """ReLU(x) scaled to unit length, and the inverse of the length it had (0 for a dead state)."""
-    positive = jax.nn.relu(x)
-    # Dividing by the largest entry first keeps the squares from under- and overflowing. The
-    # quotient is homogeneous of degree 0, so the gradient may ignore the scale.
-    largest = lax.stop_gradient(jnp.max(positive, axis=-1, keepdims=True, initial=0))
-    alive = ~(largest <= SMALLEST_ENTRY)  # NaN too: it must show
-    scaled = positive / jnp.where(alive, largest, 1)
-    square = jnp.sum(scaled * scaled, axis=-1, keepdims=True)
-    inverse = lax.rsqrt(jnp.where(alive, square, 1))  # clamped inside the root: finite gradient
-    unit = jnp.where(alive, scaled * inverse, 0)
-    return unit, jnp.where(alive, inverse / jnp.where(alive, largest, 1), 0)
-
-
-@checked()
-@jax.jit
-def norm_relu(x: Array) -> Array:
-    """Rectify, then scale to unit Euclidean length.
-
-    Args:
-        x: [..., N], real numbers.
-
-    Returns:
-        [..., N], non-negative, of norm 1; the zero vector, with zero gradient, where no entry is
-        positive (the paper leaves that case open); all NaN where an entry is NaN or +infinity. Of
-        the type of x, and computed in float32 at least; of integers, float32.
-
-    Raises:
-        TypeError: x doesn't hold real numbers.
-
-    Source: Schaeffer et al. 2023, section 3 (architecture).
-
-    Example:
-        >>> import jax.numpy as jnp, sicjax
-        >>> sicjax.norm_relu(jnp.array([3.0, 4.0, -5.0])).tolist()
-        [0.6000000238418579, 0.800000011920929, 0.0]
-    """
-    unit = _rectify(real("x", x))[0]
-    dtype = jnp.asarray(x).dtype
-    return unit.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else unit
-
-
-def _torch_uniform(fan_in: int, scale: float = 1.0) -> Callable[..., Array]:
-    """Uniform in ±scale / sqrt(fan_in), the usual start of a linear layer in PyTorch."""
-    bound = scale / fan_in**0.5
-
-    def init(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
-
-
-class Hypernetwork(nn.Module):
-    """An MLP from a velocity to the transition matrix that it causes.
-
-    The last bias starts as the identity matrix (`identity_start`) with small weights around it,
-    so that an untrained network keeps its state: spatial codes form from there within thousands
-    of steps, and did not from a plain random start.
-    """
-
-    num_units: int  # N
-    hidden_width: int  # H
-    num_layers: int  # linear layers, the last one included
-    activation: str  # name of a function in jax.nn
-    max_velocity: float  # metres per step; velocities enter the MLP divided by it
-    last_layer_scale: float  # of the last layer's weights, relative to ±1/sqrt(H)
-    identity_start: bool
-
-    @nn.compact
-    def __call__(self, velocities: Array, *, hidden_only: bool = False) -> Array:
-        """[..., 2] metres per step -> [..., N, N], acting on column vectors.
-
-        With `hidden_only`, what the last linear layer is fed with, [..., H].
-        """
-        activation = getattr(jax.nn, self.activation)
-        hidden = velocities / self.max_velocity
-        for _ in range(self.num_layers - 1):
-            init = _torch_uniform(hidden.shape[-1])
-            hidden = activation(
-                nn.Dense(self.hidden_width, kernel_init=init, bias_init=init, precision=PRECISION)(
-                    hidden
-                )
-            )
-        if hidden_only:
-            return hidden
-        last_init = _torch_uniform(hidden.shape[-1], self.last_layer_scale)
-        entries = nn.Dense(
-            self.num_units**2,
-            kernel_init=last_init,
-            bias_init=self._flat_identity if self.identity_start else last_init,
-            precision=PRECISION,
-        )(hidden)
-        return entries.reshape(*velocities.shape[:-1], self.num_units, self.num_units)
-
-    def _flat_identity(self, key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
-        return jnp.eye(self.num_units, dtype=dtype).reshape(shape)
 
 
 class Factors(NamedTuple):
@@ -164,15 +59,6 @@ def factorise(
         jnp.asarray((vectors * scales) @ kept.T, jnp.float32),
         jnp.asarray(matrices.transpose(2, 0, 1).reshape(units, -1), jnp.float32),
     )
-
-
-def initial_direction(key: Array, num_units: int, *, positive: bool) -> Array:
-    """The parameter behind g_0 = norm_relu(parameter): normal, or its absolute value.
-
-    With signs about a third of the units stay silent for ever; a positive start lets all live.
-    """
-    direction = jax.random.normal(key, (num_units,))
-    return jnp.abs(direction) if positive else direction
 
 
 def rollout(transition: Callable[[Array], Array], initial_state: Array, velocities: Array) -> Array:

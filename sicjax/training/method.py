@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from sicjax.config import ConfigError
-from sicjax.fingerprint import fingerprint
-from sicjax.losses import LossSettings
-from sicjax.model import Hypernetwork
-from sicjax.trajectories import Batch, permuted_batch, sample_batch
+from sicjax.errors import ConfigError
+from sicjax.network.losses import LossSettings
+from sicjax.network.model import Hypernetwork
+from sicjax.network.trajectories import Batch, permuted_batch, sample_batch
+from sicjax.training.fingerprint import fingerprint
 
 # What can go non-finite, after which come a method's own terms; index -1 means nothing has.
 FAILURES = (

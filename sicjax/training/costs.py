@@ -6,13 +6,14 @@ from typing import Any
 
 import jax
 
-from sicjax import parallel
-from sicjax.config import ConfigError, flatten
-from sicjax.fields import FIELDS
-from sicjax.pairs import most_shares
-from sicjax.parallel import Layout
-from sicjax.population import Population, Stage
-from sicjax.training import Dispatch
+from sicjax.config.check import flatten
+from sicjax.config.fields import FIELDS
+from sicjax.devices import memory
+from sicjax.devices.layout import Layout, make_layout
+from sicjax.errors import ConfigError
+from sicjax.network.pair_losses import most_shares
+from sicjax.training.population import Population, Stage
+from sicjax.training.step import Dispatch
 
 
 def describe_cost(population: Population, layout: Layout, step: int, need: int) -> list[str]:
@@ -89,8 +90,8 @@ def check_sizes(values: Mapping[str, Any], *, own_transition: bool = False) -> N
     states = max(
         own["data.num_trajectories"] * own["data.trajectory_length"] for own in stages.values()
     )
-    layout = parallel.make_layout(number, values["parallel"], most=most_shares(states))
-    limit = parallel.device_limit(layout) or ADDRESSABLE
+    layout = make_layout(number, values["parallel"], most=most_shares(states))
+    limit = memory.device_limit(layout) or ADDRESSABLE
     has = f"each of {len(layout.devices)} device(s) has {_size(limit)}"
     for stage, own in stages.items():
         where = f"stages[{stage!r}]: " if stage else ""
@@ -124,13 +125,13 @@ def check_memory(population: Population, layout: Layout, need: int) -> None:
     Raises:
         ConfigError: they have less; says how many networks would fit.
     """
-    limit = parallel.device_limit(layout)
+    limit = memory.device_limit(layout)
     if limit is None or need <= limit:
         return
     at_once = 1 if layout.batch else len(layout.devices)
     alone = dataclasses.replace(layout, num_networks=at_once)
     one = max(
-        parallel.device_bytes(Dispatch(stage.config, alone, population.method).program)
+        memory.device_bytes(Dispatch(stage.config, alone, population.method).program)
         for stage in population.stages
     )
     each = (need - one) / max(layout.per_device - 1, 1)

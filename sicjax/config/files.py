@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from sicjax.config import ConfigError, check_kind, default, flatten, unknown_field
-from sicjax.fields import FIELDS
+from sicjax.config.check import check_kind, default, flatten, unknown_field
+from sicjax.config.fields import FIELDS
+from sicjax.errors import ConfigError
 
 
 def load_config(name: str | Path) -> ConfigDict:
@@ -60,8 +61,9 @@ def load_config(name: str | Path) -> ConfigDict:
 
 def bundled_configs() -> dict[str, Path]:
     """The config files that come with sicjax: "configs/quick.py" -> where it lies."""
-    inside = Path(__file__).parent / "configs"  # in an installed package; in a clone, beside it
-    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+    package = Path(__file__).parent.parent
+    inside = package / "configs"  # in an installed package; in a clone it lies beside the package
+    folder = inside if inside.is_dir() else package.parent / "configs"
     return {f"configs/{path.name}": path for path in sorted(folder.glob("*.py"))}
 
 

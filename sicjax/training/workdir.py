@@ -12,11 +12,12 @@ from typing import Any, TextIO, TypeVar
 
 from ml_collections import ConfigDict
 
-from sicjax.checkpoint import about, one_line, reached
-from sicjax.config import ConfigError, flatten, stages_begun, validate
-from sicjax.config import difference as difference_between
-from sicjax.fields import FIELDS
-from sicjax.recipes import from_json
+from sicjax.config.check import difference as difference_between
+from sicjax.config.check import flatten, stages_begun, validate
+from sicjax.config.fields import FIELDS
+from sicjax.config.files import from_json
+from sicjax.errors import ConfigError, one_line
+from sicjax.training.checkpoint import about, reached
 
 if sys.platform == "win32":
     import msvcrt

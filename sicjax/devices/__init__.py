@@ -1,0 +1,1 @@
+"""Devices and processes: the only room that knows `pmap`, meshes and collectives."""

@@ -1,0 +1,77 @@
+"""What this machine has: devices and cores."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from sicjax.errors import ConfigError
+
+
+def all_devices() -> list[jax.Device]:
+    """Every device of every process.
+
+    Raises:
+        ConfigError: JAX has no backend as JAX_PLATFORMS asks for.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter, without a word, of "cuda"
+        said = " ".join(str(error).partition("(set JAX_PLATFORMS")[0].split())
+        asked = jax.config.values.get("jax_platforms")
+        accelerator = {"cuda": "cuda13", "gpu": "cuda13", "tpu": "tpu"}.get(str(asked))
+        raise ConfigError(
+            f"JAX_PLATFORMS={asked}: {said or 'JAX finds no such device'}; unset it"
+            + (f', or python -m pip install "jax[{accelerator}]"' if accelerator else "")
+        ) from None
+
+
+def unseen_accelerator(
+    devices: Path = Path("/dev"), environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """One line on a GPU or TPU of this machine that JAX doesn't use; None if all is well.
+
+    Args:
+        devices: folder of the device files.
+        environment: variables; one that keeps JAX off the device on purpose is respected.
+    """
+    chosen = environment.get("JAX_PLATFORMS") or jax.config.values.get("jax_platforms")
+    if jax.default_backend() != "cpu" or chosen:
+        return None
+    install = 'JAX runs on the CPU; to use it: python -m pip install "jax[{}]=={}"'
+    if any(devices.glob("nvidia[0-9]*")) and environment.get("CUDA_VISIBLE_DEVICES", "0") not in (
+        "", "-1",
+    ):  # fmt: skip
+        return "there is an NVIDIA GPU, but " + install.format("cuda13", jax.__version__)
+    if any(devices.glob("accel[0-9]*")) or "TPU_ACCELERATOR_TYPE" in environment:
+        return "there is a TPU, but " + install.format("tpu", jax.__version__)
+    return None
+
+
+def use_all_cores(environment: Mapping[str, str] = os.environ) -> None:
+    """Make each core of the CPU a device: one device alone spends several cores badly.
+
+    Only before JAX's first computation; a number of devices that the user has set stays.
+    """
+    set_by_user = "xla_force_host_platform_device_count" in environment.get("XLA_FLAGS", "")
+    if not set_by_user and jax.config.values["jax_num_cpu_devices"] < 1:
+        with contextlib.suppress(RuntimeError):  # JAX has computed already
+            jax.config.update("jax_num_cpu_devices", available_cores())
+
+
+def available_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use, by its affinity and its container's quota; at least 1.
+
+    Args:
+        group: folder of the control group, whose cpu.max says how much time it gets of how much.
+    """
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no quota
+        quota, period = (group / "cpu.max").read_text().split()
+        cores = min(cores, int(quota) // int(period))
+    return max(cores, 1)

@@ -1,0 +1,206 @@
+"""Devices and processes: the only place that knows `pmap`, meshes and collectives.
+
+Letters: P networks, D devices of all processes, K networks per device.
+
+    leaves [P, ...]      a population, as checkpoints hold it
+    leaves [D, K, ...]   its rows, one a device, as a pmapped step takes them
+
+Arrays are global: every process sees all their shapes and holds the rows of its own devices.
+Knows pytrees, not what they mean.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sicjax.devices.hardware import all_devices
+from sicjax.devices.split import AXIS, WHOLE, Split
+from sicjax.errors import ConfigError
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the networks of a population live.
+
+    With `batch` every device holds all networks and takes its share of each one's batch; else
+    each device holds its own share of the networks, and the last ones may be masked copies.
+    """
+
+    num_networks: int
+    devices: tuple[jax.Device, ...]
+    batch: bool = False
+
+    @property
+    def per_device(self) -> int:
+        """K."""
+        return self.num_networks if self.batch else -(-self.num_networks // len(self.devices))
+
+    @property
+    def split(self) -> Split:
+        """How each network's batch is split."""
+        return Split(len(self.devices)) if self.batch else WHOLE
+
+    def rows(self, tree: Tree) -> Tree:
+        """Leaves [P, ...] -> [D, K, ...]."""
+        return _rows(self, tree)
+
+    def population(self, rows: Tree) -> Tree:
+        """Leaves [D, K, ...] -> [P, ...], spread over the devices as evenly as shapes allow."""
+        return _population(self, rows)
+
+    def shapes(self, population: Tree) -> Tree:
+        """Shapes [P, ...] with the places that `population` gives them, to restore into."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.evenly(leaf)),
+            population,
+        )
+
+    def everywhere(self, number: int) -> Array:
+        """An integer for every device, [D]."""
+        return _everywhere(self, number)
+
+    def to_host(self, rows: Tree) -> Tree:
+        """Leaves [D, K, ...] -> NumPy [P, ...], the same on every process."""
+        whole = rows if jax.process_count() == 1 else _replicated(self, rows)
+        return _flat(self, jax.device_get(whole))
+
+    def network(self, rows: Tree, index: int) -> Tree:
+        """Leaves [D, K, ...] -> NumPy [...] of one network, the same on every process."""
+        return jax.device_get(_network(self, rows, *divmod(index, self.per_device)))
+
+    def compile(self, function: Callable, *rows: Tree, donate: bool = False):
+        """Compile `function` of leaves [K, ...] for leaves [D, K, ...].
+
+        Args:
+            function: to be mapped over devices.
+            rows: its arguments, or their shapes.
+            donate: the first argument's memory may be used for the results.
+
+        Raises:
+            ConfigError: under `jax.disable_jit`.
+        """
+        if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            raise ConfigError(
+                "jax_disable_jit is on: training is made of compiled programs; turn it off for"
+                " sicjax.train (losses, rollouts and maps do without compiling)"
+            )
+        mapped = on_devices(function, self.devices, donate=donate)
+        return mapped.lower(*jax.tree.map(self._local, rows)).compile()
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices in a row."""
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    def sharding(self, *axes: str | None) -> NamedSharding:
+        """Array axes spread over the devices; without any, whole on each."""
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+    def evenly(self, leaf: Any) -> NamedSharding:
+        """Along networks if D divides them, else the longest axis it does; whole if none."""
+        number = len(self.devices)
+        fits = [axis for axis, size in enumerate(leaf.shape) if size and size % number == 0]
+        if not fits:
+            return self.sharding()
+        axis = 0 if fits[0] == 0 else max(fits, key=lambda axis: leaf.shape[axis])
+        return self.sharding(*[None] * axis, AXIS)
+
+    def _local(self, leaf: jax.ShapeDtypeStruct) -> Any:
+        """What `pmap` wants to see of rows in order to compile: those of this process.
+
+        It can't do with shapes where there are several processes.
+        """
+        if jax.process_count() == 1:
+            return leaf
+        mine = len(self.mesh.local_devices)
+        return np.broadcast_to(np.zeros((), leaf.dtype), (mine, *leaf.shape[1:]))
+
+
+def make_layout(
+    num_networks: int, parallel: str = "networks", devices: int | None = None,
+    most: int | None = None,
+) -> Layout:  # fmt: skip
+    """The layout of a population.
+
+    Args:
+        num_networks: P.
+        parallel: "networks", each device its own, "batch", all devices on each network, or "auto",
+            the first if no device stays idle, else the second.
+        devices: D; by default all there are, of one process no more than there are networks. A CPU
+            gives a lone network two, one for a masked copy: XLA compiles for several devices along
+            another path, and the network shall be the same to the bit as in a population.
+    """
+    found = all_devices()
+    batch = parallel == "batch" or (parallel == "auto" and num_networks < len(found))
+    if devices is None:
+        on_cpu, wanted = found[0].platform == "cpu", len(found)
+        if not batch:
+            wanted = max(num_networks, 2 if on_cpu else 1)
+        elif on_cpu and most is not None:
+            wanted = most
+        devices = min(len(found), wanted) if jax.process_count() == 1 else len(found)
+    return Layout(num_networks, tuple(found[:devices]), batch and devices > 1)
+
+
+def on_devices(function: Callable, devices: tuple[jax.Device, ...], *, donate: bool = False) -> Any:
+    """`function` of leaves [K, ...] -> one of leaves [D, K, ...]; the first may be donated."""
+    return jax.pmap(function, AXIS, devices=devices, donate_argnums=(0,) if donate else ())
+
+
+# Jitted once for each layout and tree, with the places of the results named inside.
+
+
+@partial(jax.jit, static_argnums=0)
+def _rows(layout: Layout, tree: Tree) -> Tree:
+    number, missing = len(layout.devices), 0
+    if not layout.batch:
+        missing = number * layout.per_device - layout.num_networks
+
+    def place(leaf):
+        if layout.batch:
+            rows = jnp.broadcast_to(leaf, (number, *leaf.shape))
+        else:
+            padded = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)])
+            rows = padded.reshape(number, -1, *leaf.shape[1:])
+        return lax.with_sharding_constraint(rows, layout.sharding(AXIS))
+
+    return jax.tree.map(place, tree)
+
+
+@partial(jax.jit, static_argnums=0)
+def _population(layout: Layout, rows: Tree) -> Tree:
+    return jax.tree.map(
+        lambda leaf: lax.with_sharding_constraint(leaf, layout.evenly(leaf)), _flat(layout, rows)
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _everywhere(layout: Layout, number: int) -> Array:
+    spread = jnp.full(len(layout.devices), number, jnp.int32)
+    return lax.with_sharding_constraint(spread, layout.sharding(AXIS))
+
+
+@partial(jax.jit, static_argnums=0)
+def _replicated(layout: Layout, tree: Tree) -> Tree:
+    return lax.with_sharding_constraint(tree, layout.sharding())
+
+
+@partial(jax.jit, static_argnums=0)
+def _network(layout: Layout, rows: Tree, row: int, place: int) -> Tree:
+    one = jax.tree.map(lambda leaf: leaf[row, place], rows)
+    return lax.with_sharding_constraint(one, layout.sharding())
+
+
+def _flat(layout: Layout, rows: Tree) -> Tree:
+    if layout.batch:
+        return jax.tree.map(lambda leaf: leaf[0], rows)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: layout.num_networks], rows)

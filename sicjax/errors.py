@@ -1,0 +1,58 @@
+"""Every error that sicjax raises by a class of its own."""
+
+import errno
+import os
+import signal
+from typing import Any
+
+
+class PeerError(RuntimeError):
+    """Another process of the run has stopped; `exit_code` is what it ends with."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        self.exit_code = exit_code
+        super().__init__("another process of this run has stopped; its output says why")
+
+
+class ConfigError(ValueError):
+    """Bad input, said in one line that names the field, the value and what would be right."""
+
+    exit_code = 2
+
+
+class CheckpointError(Exception):
+    """A checkpoint that can't be written or read, and why, in one line."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, cut to a line."""
+    text = str(error) or type(error).__name__
+    if "No space left on device" in text:
+        return "No space left on device"
+    text = " ".join(text.split())
+    if len(text) <= 300:
+        return text
+    # TensorStore tells what it was doing at length before it says what the disk did.
+    disk = (os.strerror(number) for number in (errno.EIO, errno.EROFS, errno.EDQUOT))
+    return next((reason for reason in disk if reason in text), text[:300] + "...")
+
+
+class RunInterruptedError(Exception):
+    """A signal asked the run to stop; all is saved. `exit_code` is 75 (SIGTERM) or 130 (Ctrl-C).
+
+    `run` is the first network as it was then, a `Run`, where there is no workdir that holds it.
+    """
+
+    def __init__(self, number: int, step: int, run: Any = None) -> None:
+        self.exit_code = 75 if number == signal.SIGTERM else 130
+        self.run = run
+        kept = "the network as it is now is this error's `run`"
+        super().__init__(
+            f"stopped at step {step}; {kept if run else 'the same command goes on from there'}"
+        )
+
+
+class NonFiniteError(ArithmeticError):
+    """Every network went non-finite; the message names network, step and term."""
+
+    exit_code = 3

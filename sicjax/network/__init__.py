@@ -1,0 +1,1 @@
+"""The mathematics: trajectories, the network, its rollouts and losses; pure functions of arrays."""

@@ -1,0 +1,154 @@
+"""`train`: check, claim the folder, train, report."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from sicjax.arguments import path
+from sicjax.config.check import check_kind, flatten, validate
+from sicjax.devices import processes
+from sicjax.devices.compilation import use_cache
+from sicjax.devices.layout import make_layout
+from sicjax.errors import (
+    ConfigError,
+)
+from sicjax.network.pair_losses import most_shares
+from sicjax.report import phase
+from sicjax.run import Run
+from sicjax.training import workdir as workdir_module
+from sicjax.training.checkpoint import end_removals, latest_intact, set_aside
+from sicjax.training.costs import check_sizes
+from sicjax.training.loop import Training, say
+from sicjax.training.method import PAPER, Method, check_is, check_method, check_recorded
+from sicjax.training.population import Population
+from sicjax.training.signals import Signals
+
+_TURN = threading.RLock()
+
+
+def train(
+    config: ConfigDict, workdir: str | os.PathLike | None = None, *, method: Method = PAPER
+) -> Run:
+    """Train a population of networks, or take an interrupted training up again.
+
+    Args:
+        config: from `sicjax.load_config` or `sicjax.default_config`.
+        workdir: folder of the run: config.json, checkpoints/, metrics.jsonl, TensorBoard events
+            and report/. A folder that holds a run of the same config is resumed from its last
+            checkpoint; one that is finished only gets its report anew. None keeps all in memory.
+        method: parts of your own: transition, velocities, terms of the loss.
+
+    Returns:
+        The first network, as a `Run`; `load_run(workdir, network=k)` gives the others. Calls from
+        several threads of a process take turns.
+
+    Raises:
+        ConfigError: a wrong value, another experiment's workdir, num_steps below the step
+            reached, a workdir that can't be written, or a recorded path that can't be used.
+        NonFiniteError: no network is left that is finite.
+        RunInterruptedError: SIGTERM or Ctrl-C came; everything up to this dispatch is saved or,
+            without a workdir, the error's `run`.
+
+    Source: ours; the method is that of Schaeffer et al. 2023, section 3.
+
+    Example:
+        >>> import sicjax
+        >>> config = sicjax.load_config("quick")
+        >>> config.num_steps, config.data.num_trajectories, config.model.hidden_width = 2, 4, 8
+        >>> run = sicjax.train(config)  # doctest: +ELLIPSIS
+        1 network(s) on ...
+        >>> run.rollout([[0.1, 0.0], [0.0, 0.1]]).shape
+        (2, 64)
+    """
+    check_kind(config)
+    check_is(method)
+    config = config.copy_and_resolve_references()
+    validate(config)
+    check_sizes(flatten(config), own_transition=method.transition is not None)
+    check_method(config, method)
+    if config.compilation_cache:
+        use_cache()
+    folder = None if workdir is None else path("workdir", workdir)
+    reported = config.report and folder is not None
+    if reported:
+        phase.recorded_walk(config)  # which is refused now rather than after the training
+    with _turn(), Signals() as signals, contextlib.ExitStack() as held:
+        if folder is not None:
+            _claim(folder, config, method, held)
+        config = workdir_module.settled(config, folder)
+        population = Population(config, method)
+        most = max(
+            most_shares(data.num_trajectories * data.trajectory_length)
+            for data in (stage.config.data for stage in population.stages)
+        )
+        layout = make_layout(len(population), config.parallel, most=most)
+        training = Training(
+            population, layout, folder, signals, _step_to_start_from(folder, config)
+        )
+        training.run()
+        runs = training.runs(len(population) if reported else 1)
+        if reported and folder is not None:
+            processes.leave_processes()
+            if processes.is_first():
+                with signals.at_once(config.num_steps):
+                    phase.report_left(folder, runs)
+        elif folder is not None:
+            say(f"trained, without a report: {folder}")
+    return runs[0]
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """Wait until no other thread trains: Orbax counts the saves of a whole process."""
+    if not _TURN.acquire(blocking=False):
+        say("waiting for another thread of this process, which is training")
+        _TURN.acquire()
+    try:
+        yield
+    finally:
+        _TURN.release()
+
+
+def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.ExitStack) -> None:
+    """Take the folder for this run alone until `held` ends, if it is free or this experiment's."""
+    with processes.on_first() as first:
+        if first:
+            workdir_module.check(folder, config)
+            held.enter_context(workdir_module.locked(folder))
+            workdir_module.check(folder, config)  # nobody came between
+            if (folder / "config.json").exists():
+                check_recorded(folder, workdir_module.recorded_method(folder), method)
+
+
+def _step_to_start_from(folder: Path | None, config: ConfigDict) -> int:
+    """The step of the last good checkpoint, 0 without one, as process 0 finds it."""
+    step = 0
+    if folder is not None:
+        with processes.on_first() as first:
+            if first:
+                step = _latest_intact(folder / "checkpoints")
+                if step:
+                    workdir_module.check_as_written(folder, step)
+                end_removals(
+                    folder / "checkpoints", keep=config.keep_checkpoints,
+                    keep_every=config.keep_checkpoints_every,
+                )  # fmt: skip
+    return processes.from_first(step)
+
+
+def _latest_intact(folder: Path) -> int:
+    """The step to go on from, 0 without checkpoints; damaged ones are moved away."""
+    step, damaged = latest_intact(folder)
+    if damaged and step is None:
+        problems = "; ".join(f"step {bad}: {problem}" for bad, problem in damaged.items())
+        raise ConfigError(
+            f"{folder}: no checkpoint is intact ({problems}); move the folder away to start anew"
+        )
+    for bad, problem in damaged.items():
+        say(f"the checkpoint of step {bad} is damaged: {problem}; moved to "
+             f"{set_aside(folder, bad)}; going back to step {step}")  # fmt: skip
+    return step or 0

@@ -1,0 +1,1 @@
+"""Training: method, optimiser, population, step and loop; checkpoints, metrics and workdir."""
