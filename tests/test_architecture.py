@@ -23,15 +23,20 @@ FLOORS = {
     "run": 5,
     "training": 4,
     "network": 3, "analysis": 3,
-    "config": 2, "devices": 2, "arguments": 2, "plots": 2,
-    "errors": 1, "stderr": 1,
+    "config": 2, "devices": 2, "arguments": 2,
+    "errors": 1, "stderr": 1, "plots": 1,
 }  # fmt: skip
 
 ROOMS = {
     "orbax": {"training.checkpoint"},
     "tensorstore": {"training.checkpoint"},
     "matplotlib": {
-        "plots",
+        "plots.style",
+        "plots.maps",
+        "plots.curves",
+        "plots.modules",
+        "plots.dynamics",
+        "plots.motion",
         "report.folder",
         "report.figures",
         "report.animations",
@@ -138,9 +143,9 @@ def test_no_circle_between_folders():
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_a_room_is_overseen(path):
-    """A file has at most 450 lines, but for the figures; a function fits a screen of 80."""
+    """A file has at most 450 lines; a function fits a screen of 80."""
     text = path.read_text()
-    assert path.name == "plots.py" or len(text.splitlines()) <= 450
+    assert len(text.splitlines()) <= 450
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]

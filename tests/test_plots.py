@@ -11,6 +11,7 @@ from PIL import Image
 
 from sicjax import plots
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
+from sicjax.plots import motion
 from sicjax.report import animations
 
 
@@ -412,7 +413,7 @@ def test_formation_shows_each_look_and_how_far_the_training_is():
         fig=plots.blank_figure(),
     )  # fmt: skip
     first, last = frames_of(film)
-    dark, bright = (np.array(plots.mpl.colormaps["viridis"](v, bytes=True)[:3]) for v in (0, 255))
+    dark, bright = (np.array(mpl.colormaps["viridis"](v, bytes=True)[:3]) for v in (0, 255))
     assert (first == dark).all(axis=-1).sum() > 3 * 20**2
     assert (last == bright).all(axis=-1).sum() > 3 * 20**2
     assert film._fig.texts[0].get_text() == "after 200 updates"
@@ -444,7 +445,7 @@ def test_the_point_goes_round_its_torus_and_faints_on_the_far_side():
     phases = np.array([[0.75, 0.25], [0.75, 0.1], [0.25, 0.0], [0.25, 0.5]])
     film = plots.on_torus(path, [phases], 2.0, names=["module 0"], tail=2, fig=plots.blank_figure())
     assert len(frames_of(film)) == 4
-    places, facing = plots._project(phases)
+    places, facing = motion._project(phases)
     assert (facing > 0).tolist() == [True, True, False, True]
     (point,) = film._fig.axes[1].lines
     np.testing.assert_allclose(point.get_xydata()[0], places[-1])

@@ -1,0 +1,341 @@
+"""Sheets and rows of rate maps and autocorrelograms.
+
+Letters: N units; K units shown; y, x bins of a map. Lengths in metres.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+from numpy.typing import ArrayLike
+
+from sicjax.plots.style import (
+    CMAP,
+    COLOURS,
+    CORRELATION_CMAP,
+    FAINT,
+    INK,
+    TILE_INCHES,
+    UNVISITED,
+    dress,
+    figure_of_size,
+    painted,
+    peaks_of,
+)
+
+_GAP, _HEAD, _FOOT = 0.08, 0.21, 0.34  # of a tile: between maps, above each, below the sheet
+
+
+def ratemap_sheet(
+    ratemaps: ArrayLike, box_m: float, *, order: ArrayLike | None = None,
+    titles: Sequence[str] | None = None, tops: ArrayLike | None = None, columns: int = 12,
+    groups: Sequence[tuple[str, int]] | None = None, title: str = "", cmap: str = CMAP,
+    fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """All rate maps side by side, each on its own colour scale from 0 to its peak.
+
+    Args:
+        ratemaps: [N, y, x], NaN (grey) where unvisited.
+        box_m: side of the box, metres, for the scale bar.
+        order: [K] indices of the units to show, in order; all of them when not given.
+        titles: [N] short texts, one above each map.
+        tops: [N] value of the brightest colour of each map; its peak when not given.
+        columns: maps in a row.
+        groups: headings of the maps shown and how many, in order, come under each; every group
+            begins a row of its own.
+        title: of the sheet.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    maps = _maps("ratemaps", ratemaps)
+    shown = _shown(len(maps), order, titles)
+    if not (np.ndim(box_m) == 0 and np.isreal(box_m) and box_m > 0):
+        raise ValueError(f"box_m is {box_m!r}; must be the side of the box, metres")
+    peaks = peaks_of(maps) if tops is None else np.asarray(tops, dtype=float)
+    colours = painted(maps[shown], 0.0, peaks[shown], cmap)
+    labels = None if titles is None else [titles[n] for n in shown]
+    figure, ax, _ = _sheet(colours, labels, columns, title, fig, groups)
+    side = maps.shape[-1]
+    _scale_bar(ax, side / box_m, box_m, side)
+    _colour_key(ax, cmap, ("0", "peak"), side)
+    if not np.isfinite(maps[shown]).all():
+        _unvisited_key(ax, side)
+    return figure
+
+
+def autocorrelogram_sheet(
+    correlograms: ArrayLike, bin_m: float, *, order: ArrayLike | None = None,
+    titles: Sequence[str] | None = None, axes_m: ArrayLike | None = None, columns: int = 12,
+    title: str = "", fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """All autocorrelograms side by side, from -1 (blue) through 0 (white) to 1 (red).
+
+    Args:
+        correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle, NaN (grey) where undefined.
+        bin_m: side of a bin, metres.
+        order: [K] indices of the units to show, in order; all of them when not given.
+        titles: [N] short texts, one above each.
+        axes_m: [N, 3, 2] lattice axes (x, y) in metres; NaN for none. Drawn from lag 0, with the
+            six nearest fields as dots and their mean distance as a ring.
+        columns: autocorrelograms in a row.
+        title: of the sheet.
+        fig: where to draw; its size is set.
+    """
+    maps = _maps("correlograms", correlograms)
+    shown = _shown(len(maps), order, titles)
+    colours = painted(maps[shown], -1.0, np.ones(len(shown)), CORRELATION_CMAP)
+    labels = None if titles is None else [titles[n] for n in shown]
+    figure, ax, corners = _sheet(colours, labels, columns, title, fig)
+    side = maps.shape[-1]
+    if axes_m is not None:
+        _lattices(ax, corners + side / 2, np.asarray(axes_m, dtype=float)[shown] / bin_m, side)
+    _scale_bar(ax, 1 / bin_m, side * bin_m, side)
+    _colour_key(ax, CORRELATION_CMAP, ("−1", "1"), side)
+    return figure
+
+
+def recorded_path(
+    positions: ArrayLike, rows: Sequence[tuple[str, ArrayLike]], box_m: float, *,
+    titles: Sequence[str], cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw a recorded path, and rows of the same units' maps from it and from other walks.
+
+    Args:
+        positions: [S, 2] metres from the start.
+        rows: pairs of a name and maps [K, y, x], all of one box; NaN (grey) where unvisited.
+        box_m: side of that box, centred on the start, metres.
+        titles: [K], one for each unit.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    path = np.asarray(positions, dtype=float)
+    tile, left = 1.22, 3.8
+    columns = max(len(titles), 1)
+    width, height = left + 0.9 + columns * tile * 1.06, len(rows) * tile * 1.06 + 0.5
+    figure = figure_of_size(fig, width, height)
+    side = min(height - 0.9, left - 0.9)
+    ax = figure.add_axes((0.65 / width, 0.55 / height, side / width, side / height))
+    ax.plot(*path.T, color=COLOURS[0], lw=0.4, alpha=0.7)
+    ax.plot(0, 0, "o", color=COLOURS[5], ms=5, label="start")
+    ax.axis("equal")
+    ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+    dress(ax, x="x from the start (m)", y="y from the start (m)")
+    panel = figure.add_axes((left / width, 0.0, 1 - left / width, 1.0))
+    boxes = [(name, np.asarray(maps, dtype=float), box_m) for name, maps in rows]
+    _rows_of_maps(panel, boxes, titles, cmap)
+    return figure
+
+
+def generalisation(
+    boxes: Sequence[tuple[float, ArrayLike]], *, titles: Sequence[str],
+    training_range_m: float | None = None, cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw the same units in boxes of several sizes, all to one scale.
+
+    Args:
+        boxes: pairs of the side of a box in metres and maps [K, y, x] in it.
+        titles: [K], one for each unit.
+        training_range_m: radius of a dashed circle around the start.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    widest = max(box for box, _ in boxes)
+    per_m = 1.45 / widest
+    height = sum(box * per_m + 0.087 for box, _ in boxes) + 0.52
+    figure = figure_of_size(fig, 1.537 * max(len(titles), 1) + 0.7, height)
+    rows = [(f"{box:g} m box", np.asarray(maps, dtype=float), box) for box, maps in boxes]
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    _rows_of_maps(ax, rows, titles, cmap, circle_m=training_range_m)
+    return figure
+
+
+def film_strip(
+    frames: Sequence[tuple[int, ArrayLike]], box_m: float, *, titles: Sequence[str],
+    cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw the same units' maps at several times of the training, one row a time.
+
+    Args:
+        frames: pairs of a training step and maps [K, y, x].
+        box_m: side of the box, metres.
+        titles: [K], one for each unit.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    rows = [(f"step {step:,}", maps) for step, maps in frames]
+    return named_rows(rows, box_m, titles=titles, cmap=cmap, fig=fig)
+
+
+def named_rows(
+    rows: Sequence[tuple[str, ArrayLike]], box_m: float, *, titles: Sequence[str],
+    cmap: str = CMAP, fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw rows of maps with a name each, as of several settings; every map to its own peak.
+
+    Args:
+        rows: pairs of a name and maps [K, y, x].
+        box_m: side of the box, metres.
+        titles: [K], one for each column.
+        cmap: any matplotlib colour map.
+        fig: where to draw; its size is set.
+    """
+    sized = [(name, np.asarray(maps, dtype=float), box_m) for name, maps in rows]
+    figure = figure_of_size(fig, 1.06 * max(len(titles), 1) + 0.6, 1.06 * len(sized) + 0.42)
+    _rows_of_maps(figure.add_axes((0.0, 0.0, 1.0, 1.0)), sized, titles, cmap)
+    return figure
+
+
+def _maps(name: str, maps: ArrayLike) -> np.ndarray:
+    """Maps [N, y, x] as floats.
+
+    Raises:
+        ValueError: one map alone, or anything else.
+    """
+    try:
+        found = np.asarray(maps, dtype=float)
+        shape = f"has shape {found.shape}"
+    except (TypeError, ValueError):
+        found, shape = np.zeros(0), f"is a {type(maps).__name__}"
+    if found.ndim != 3:
+        raise ValueError(f"{name} {shape}; must be maps [N, y, x]")
+    return found
+
+
+def _shown(number: int, order: ArrayLike | None, titles: Sequence[str] | None) -> np.ndarray:
+    """Indices of the units shown, [K].
+
+    Raises:
+        ValueError: an order that names other units, or titles that aren't one for each.
+    """
+    shown = np.arange(number) if order is None else np.asarray(order, dtype=int)
+    if shown.size and not (shown.ndim == 1 and -number <= shown.min() <= shown.max() < number):
+        raise ValueError(f"order: must be indices [K] of the {number} units")
+    if titles is not None and len(titles) != number:
+        raise ValueError(f"titles: {len(titles)}; must be one for each of {number} units")
+    return shown
+
+
+def _sheet(
+    colours: np.ndarray, labels: list[str] | None, columns: int, title: str, fig: Figure | None,
+    groups: Sequence[tuple[str, int]] | None = None,
+) -> tuple[Figure, Axes, np.ndarray]:  # fmt: skip
+    """Painted maps as one picture; axes in bins, y down; the maps' top left corners [K, 2]."""
+    count, side = colours.shape[:2]
+    columns = max(min(columns, count), 5)
+    gap, head = round(_GAP * side), round(_HEAD * side if labels else _GAP * side)
+    rooms = [(0, count)] if groups is None else [(round(0.36 * side), size) for _, size in groups]
+    corners, dividers, height = np.zeros((count, 2), int), [], 0
+    for first, (room, size) in zip(np.cumsum([0, *(n for _, n in rooms)]), rooms, strict=False):
+        dividers.append(height)
+        row, column = np.divmod(np.arange(size), columns)
+        x, y = column * (side + gap), height + room + row * (side + head) + head
+        corners[first : first + size] = np.stack([x, y], axis=-1)
+        height += room + -(-size // columns) * (side + head)
+    width = columns * (side + gap) - gap
+    picture = np.full((max(height, 1), width, 4), 255, np.uint8)
+    for (x, y), tile in zip(corners, colours, strict=True):
+        picture[y : y + side, x : x + side] = tile[::-1]
+    foot, top = _FOOT * side, 0.36 * side if title else 0.0
+    per_bin = TILE_INCHES / side
+    figure = figure_of_size(fig, width * per_bin + 0.2, (height + foot + top) * per_bin + 0.2)
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    margin = 0.1 / per_bin
+    ax.imshow(picture, extent=(0, width, height, 0), interpolation="nearest", aspect="equal")
+    ax.set_xlim(-margin, width + margin)
+    ax.set_ylim(height + foot + margin, -top - margin)
+    ax.set_axis_off()
+    for (x, y), label in zip(corners, labels or [], strict=False):
+        ax.text(x, y - 0.03 * side, label, fontsize=6.5, color=INK, va="bottom")
+    for y, (heading, _) in zip(dividers, groups or (), strict=False):
+        line = y + 0.1 * side
+        ax.plot([0, width], [line, line], color=FAINT, lw=0.8)
+        ax.text(0, line + 0.05 * side, heading, fontsize=8.5, color=INK, va="top", weight="bold")
+    ax.text(0, -0.16 * side, title, fontsize=10.5, color=INK, va="bottom")
+    return figure, ax, corners
+
+
+def _foot(ax: Axes, side: int) -> float:
+    """Return the y of the keys under a sheet whose maps have `side` bins."""
+    return ax.images[0].get_extent()[2] + 0.16 * side
+
+
+def _lattices(ax: Axes, centres: np.ndarray, axes: np.ndarray, side: int) -> None:
+    """Draw axes [K, 3, 2] in bins, their six fields and a ring, around centres [K, 2] of tiles."""
+    ends = axes * [1, -1]  # a sheet's y counts downwards
+    inside = np.abs(ends).max(axis=-1) < side / 2
+    for centre, end, kept in zip(centres, ends, inside, strict=True):
+        if not kept.any():
+            continue
+        segments = [(centre, centre + tip) for tip in end[kept]]
+        ax.add_collection(LineCollection(segments, colors=INK, linewidths=0.7))
+        fields = np.concatenate([centre + end[kept], centre - end[kept]])
+        ax.plot(*fields.T, ".", color=INK, ms=2)
+        radius = float(np.linalg.norm(end, axis=-1).mean())
+        if radius < side / 2:
+            ax.add_patch(Circle(tuple(centre), radius, fill=False, ec=INK, lw=0.4, ls=":"))
+
+
+def _scale_bar(ax: Axes, bins_per_m: float, width_m: float, side: int) -> None:
+    length = max((step for step in (0.1, 0.2, 0.5, 1, 2) if step <= width_m / 2), default=width_m)
+    y = _foot(ax, side)
+    ax.plot([0, length * bins_per_m], [y, y], color=INK, lw=2, solid_capstyle="butt")
+    x = length * bins_per_m + 0.08 * side
+    ax.text(x, y, f"{length:g} m", fontsize=8, color=INK, va="center")
+
+
+def _colour_key(ax: Axes, cmap: str, ends: tuple[str, str], side: int) -> None:
+    """Draw a strip of the colour map under a sheet, at its right."""
+    y, right = _foot(ax, side), ax.images[0].get_extent()[1]
+    left, stop, half = right - 1.5 * side, right - 0.5 * side, 0.05 * side
+    strip = mpl.colormaps[cmap](np.linspace(0, 1, 256))[None]
+    limits = ax.get_xlim(), ax.get_ylim()
+    ax.imshow(strip, extent=(left, stop, y + half, y - half), aspect="equal")
+    ax.set(xlim=limits[0], ylim=limits[1])
+    for x, text, side_of in ((left, ends[0], "right"), (stop, ends[1], "left")):
+        pad = -0.06 * side if side_of == "right" else 0.06 * side
+        ax.text(x + pad, y, text, fontsize=8, color=INK, va="center", ha=side_of)
+
+
+def _unvisited_key(ax: Axes, side: int) -> None:
+    y, left = _foot(ax, side), 1.6 * side
+    ax.add_patch(Rectangle((left, y - 0.06 * side), 0.12 * side, 0.12 * side, color=UNVISITED))
+    ax.text(left + 0.18 * side, y, "not visited", fontsize=8, color=INK, va="center")
+
+
+def _rows_of_maps(
+    ax: Axes, rows: Sequence[tuple[str, np.ndarray, float]], titles: Sequence[str], cmap: str,
+    *, circle_m: float | None = None,
+) -> None:  # fmt: skip
+    """Draw rows of maps (name, maps [K, y, x], side of the box in metres) to one scale."""
+    widest = max(box for *_, box in rows)
+    pitch, top = 1.06 * widest, 0.0
+    for name, maps, box in rows:
+        colours = painted(maps, 0.0, peaks_of(maps), cmap)
+        middle = top - box / 2
+        for column, picture in enumerate(colours):
+            x = column * pitch
+            extent = (x - box / 2, x + box / 2, top - box, top)
+            image = ax.imshow(picture, extent=extent, origin="lower", interpolation="nearest")
+            if circle_m is not None:
+                circle = Circle((x, middle), circle_m, fill=False, ec="white", lw=1, ls="--")
+                ax.add_patch(circle)
+                circle.set_clip_path(Rectangle(extent[::2], box, box, transform=ax.transData))
+            image.set_clip_on(False)
+        ax.text(
+            -0.54 * widest, middle, name, fontsize=8, color=INK, rotation=90,
+            ha="right", va="center", ma="center", linespacing=1.3,
+        )  # fmt: skip
+        top -= box + 0.06 * widest
+    for column, title in enumerate(titles):
+        ax.text(column * pitch, 0.03 * widest, title, fontsize=8, color=INK, ha="center")
+    left, bar = -rows[-1][2] / 2, top - 0.03 * widest
+    ax.plot([left, left + 1], [bar, bar], color=INK, lw=2, solid_capstyle="butt")
+    ax.text(left + 1.06, bar, "1 m", fontsize=8, color=INK, va="center")
+    ax.set_axis_off()
+    ax.set_aspect("equal", anchor="SE")
+    ax.set_xlim(-0.95 * widest, (max(len(titles), 1) - 0.5) * pitch)
+    ax.set_ylim(top - 0.12 * widest, 0.2 * widest)
