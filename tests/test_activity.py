@@ -3,13 +3,16 @@
 import csv
 import json
 import warnings
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import sicjax
+from sicjax.analysis.ratemaps import bin_index
 from sicjax.report import activity, evaluate, given
+from sicjax.report.folder import LIST, replacing
 
 PERIODS_M, UNITS = (0.3, 0.3 * np.sqrt(3)), 12  # of each module; the coarser one nests the finer
 BOX_M = 1.4
@@ -133,6 +136,49 @@ def test_a_corner_as_origin_and_centimetres_are_recognised_and_said(measured):
         # The middle of a path is its extent's: a few millimetres from the truth.
         np.testing.assert_allclose(places[0], positions, atol=0.005)
     np.testing.assert_array_equal(measured[0][1][0], positions)  # a box around 0 is taken as told
+
+
+def test_a_box_of_two_metres_is_two_metres_and_has_its_walls(measured):
+    rng = np.random.default_rng(0)
+    positions = np.clip(rng.uniform(-1.2, 1.2, (900, 2)), -1, 1)  # many samples on every wall
+    with pytest.warns(UserWarning, match="2 m"):
+        sicjax.report_activity(np.ones((900, 3)), positions, "x")
+    _, places, _, side, bins, *_ = measured[0]
+    assert side == 2.0
+    assert (bin_index(places, side, bins) < bins**2).all()
+
+
+@pytest.mark.parametrize("name", ["data", "run", "file.npz", ".", "report", "dangling"])
+def test_a_folder_that_holds_anything_else_is_refused_before_measuring(
+    name, tmp_path, monkeypatch, measured
+):
+    monkeypatch.chdir(tmp_path)
+    for place in ("data/recording.npz", "run/checkpoints/7/x", "file.npz", "report/notes.txt"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("precious")
+    (tmp_path / "report" / LIST).write_text('["report.html"]')
+    (tmp_path / "report" / "report.html").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    for folder in (name, (tmp_path / name).resolve() if name != "dangling" else name):
+        with pytest.raises(ValueError, match="folder") as error:
+            sicjax.report_activity(np.ones((900, 3)), np.zeros((900, 2)), folder, box_m=1.0)
+        assert "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not measured
+
+
+def test_neighbours_of_the_folder_are_not_touched(tmp_path, monkeypatch):
+    """Writing used to go through folders of these names."""
+    for name in (".report.old", ".report.new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with replacing(Path("report")) as place:
+            (place / "report.html").touch()
+    assert {path.name for path in tmp_path.rglob("*.txt")} == {"notes.txt"}
+    assert len(list(tmp_path.rglob("notes.txt"))) == 2
 
 
 def test_samples_outside_the_box_are_left_out_and_counted(measured):

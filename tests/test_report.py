@@ -1,6 +1,7 @@
 """The report says what is in the maps, is complete or absent, and opens anywhere."""
 
 import base64
+import contextlib
 import csv
 import io
 import json
@@ -26,7 +27,7 @@ from sicjax.network.trajectories import smooth_walks
 from sicjax.report import animations, dynamics, evaluate, second_process
 from sicjax.report import folder as folder_room
 from sicjax.report.figures import display_order, examples, module_groups, relation_figures
-from sicjax.report.folder import replacing, show_first, write_report
+from sicjax.report.folder import LIST, refuse_others, replacing, show_first, write_report
 from sicjax.report.index import write_index
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.summary import relation_summary, steps_position_holds
@@ -492,38 +493,81 @@ def test_index_links_every_network(written):
         write_index(written)
 
 
+def fill(folder, **files):
+    with replacing(folder) as place:
+        for name, text in files.items():
+            (place / f"{name}.html").write_text(text)
+            if text == "kill":
+                raise KeyboardInterrupt
+
+
+def texts(folder):
+    """What a folder holds, by name; the list of a report's files is left out."""
+    return {path.name: path.read_text() for path in folder.iterdir() if path.name != LIST}
+
+
 def test_a_kill_leaves_the_old_report_and_a_rebuild_a_whole_one(tmp_path):
     folder = tmp_path / "network_002"
-    folder.mkdir()
-    for name in ("old.png", "report.html"):
-        (folder / name).write_text("old")
-
-    def fill(text, then=lambda: None):
-        with replacing(folder) as place:
-            (place / "report.html").write_text(text)
-            then()
-
-    def kill():
-        raise KeyboardInterrupt
-
+    fill(folder, report="old", figure="old")
     with pytest.raises(KeyboardInterrupt):
-        fill("half", kill)
-    assert (folder / "report.html").read_text() == "old"
-    fill("new")
-    assert [entry.name for entry in folder.iterdir()] == ["report.html"]
-    assert (folder / "report.html").read_text() == "new"
+        fill(folder, report="half", other="kill")
+    assert texts(folder) == {"report.html": "old", "figure.html": "old"}
+    fill(folder, report="new")
+    assert texts(folder) == {"report.html": "new"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["network_002"]
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "another", report="kill")
     assert [entry.name for entry in tmp_path.iterdir()] == ["network_002"]
 
 
-def test_what_a_kill_between_the_two_renames_leaves_is_cleaned_up(tmp_path):
+def test_a_rebuild_keeps_what_a_user_put_into_the_folder(tmp_path):
     folder = tmp_path / "network_002"
-    for leftover in (".network_002.new", ".network_002.old"):
-        (tmp_path / leftover).mkdir()
-        (tmp_path / leftover / "stray").touch()
-    with replacing(folder) as place:
-        (place / "report.html").touch()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["network_002"]
-    assert [entry.name for entry in folder.iterdir()] == ["report.html"]
+    fill(folder, report="old", figure="old")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "slides").mkdir()
+    fill(folder, report="new")
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert {path.name for path in folder.iterdir()} == {"report.html", "notes.txt", "slides", LIST}
+    (folder / "figure.html").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"figure\.html"):
+        fill(folder, report="newer", figure="newer")
+    assert (folder / "figure.html").read_text() == "mine"
+    assert (folder / "report.html").read_text() == "new"
+
+
+@pytest.mark.parametrize("moved", range(4))
+def test_a_kill_while_files_are_moved_leaves_no_report_and_the_next_a_whole_one(
+    moved, tmp_path, monkeypatch
+):
+    folder, left, replace_ = tmp_path / "network_002", [moved], Path.replace
+    fill(folder, report="old", figure="old", gone="old")
+
+    def killed(path, target):
+        if path.parent.name == ".unfinished":
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        return replace_(path, target)
+
+    files = {"report": "new", "figure": "new", "another": "new"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            fill(folder, **files)
+    assert (folder / "report.html").exists() == (moved == 3)
+    refuse_others(folder)  # all that a kill leaves is known as the report's
+    fill(folder, **files)
+    assert texts(folder) == {f"{name}.html": "new" for name in files}
+
+
+def test_a_report_of_an_earlier_version_is_replaced(tmp_path):
+    """It has no list of its files; the user's stay all the same."""
+    folder = tmp_path / "network_002"
+    folder.mkdir()
+    for name in ("report.html", "mine.txt"):
+        (folder / name).write_text("old")
+    fill(folder, report="new")
+    assert texts(folder) == {"report.html": "new", "mine.txt": "old"}
 
 
 CHROMIUM = next(

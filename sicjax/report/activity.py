@@ -16,6 +16,7 @@ from sicjax.analysis.ratemaps import as_numbers
 from sicjax.analysis.recordings import count_bins
 from sicjax.analysis.sessions import METRES, check_choice, check_number, find_arena, in_metres
 from sicjax.arguments import at_least, check, path
+from sicjax.report.folder import refuse_others
 from sicjax.report.given import measure
 from sicjax.report.given_page import write_given
 
@@ -43,7 +44,8 @@ def report_activity(
     Args:
         states: [W, T, N] on W walks of T steps in order, or [T, N] on one; in any unit.
         positions: [W, T, 2] or [T, 2], x and y of the same samples.
-        folder: of the report; what it holds is replaced.
+        folder: of the report: a new or empty one, or one that holds an earlier report, whose files
+            are replaced. A folder that holds anything else is refused.
         name: of the network, for the page.
         units: of the positions, "m", "cm" or "mm"; a span above 10 is taken as centimetres.
         box_m: side of the square box, metres; the extent of the positions when not given.
@@ -59,8 +61,9 @@ def report_activity(
 
     Raises:
         TypeError: states or positions that are no numbers, a name or a folder that is none.
-        ValueError: shapes that don't match, values that aren't finite, or anything else that can't
-            be right, in one line that names the argument. What was assumed (unit, place of the
+        ValueError: a folder that holds files that no report wrote, shapes that don't match, values
+            that aren't finite, or anything else that can't be right, in one line that names the
+            argument. What was assumed (unit, place of the
             box) or left out (samples outside it) is said in a warning.
         OSError: the folder can't be written.
 
@@ -83,6 +86,7 @@ def report_activity(
     if not isinstance(name, str) or not name.strip():
         raise TypeError(f"name is {name!r}; it must be text")
     check_choice("units", units, tuple(METRES))
+    refuse_others(where)
     check_number("bin_m", bin_m, "metres", above=0.0)
     check("min_visits", min_visits, at_least(1))
     check("torus_rolls", torus_rolls, at_least(0))
@@ -121,7 +125,8 @@ def _place_box(
     middle, sides, _, located = find_arena(flat, "square", box_m, centre_m)
     side = float(sides[0])
     if box_m is None:
-        side = math.ceil(100 * side) / 100
+        # Up to the next centimetre; rounding first, because the extent is a millionth too long.
+        side = math.ceil(round(100 * side, 3)) / 100
         located = [
             f"the box was put at {side:g} m around ({middle[0]:.3g}, {middle[1]:.3g}) m, by their"
             " extent (say box_m= and centre_m=)"
@@ -137,4 +142,8 @@ def _place_box(
             f" {middle[1]:g}) m and are left out",
             stacklevel=3,
         )
+    # A simulated animal stops at the walls: these samples belong to the outermost bins.
+    edge = side / 2
+    near = np.abs(centred) <= edge * (1 + 1e-6)
+    centred = np.where(near, np.clip(centred, -edge, edge * (1 - 1e-9)), centred)
     return middle, side, centred.reshape(places.shape)

@@ -6,9 +6,10 @@ The only place that saves figures.
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,10 @@ from sicjax.run import Run
 from sicjax.training.workdir import write_whole
 
 DPI = 120
+PAGE, LIST = "report.html", ".files.json"  # the list names every file that a report wrote
+_NEW_LIST = f"{LIST}.new"
+UNFINISHED = ".unfinished"  # where the next report's files are made
+UNTOLD = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file managers leave in any folder
 PNG_LEVEL = 7  # of compression: 9 takes four times as long, for 2 % less
 
 
@@ -58,14 +63,14 @@ def write_report(
 ) -> Path:
     """Evaluate a network and write its report.
 
-    Everything is written beside `folder` first and then takes its place, so that a kill leaves
-    the old report or none, never half of one. Animations come last, into a report that is whole.
-    What shows no torus is drawn, as far as there is time for it, while those are tested; another
-    process, where there is a second core, draws what moves.
+    Everything is made in a folder inside `folder` first, so that a kill leaves the old report or
+    none, never half of one. Files that no report wrote stay. Animations come last, into a report
+    that is whole. What shows no torus is drawn, as far as there is time for it, while those are
+    tested; another process, where there is a second core, draws what moves.
 
     Args:
         run: the network.
-        folder: of the report; what it holds is replaced.
+        folder: of the report; an earlier report's files in it are replaced.
         metrics: the network's rows of metrics.jsonl, for the training curves.
         frames: the network's snapshots, for the film strip.
         recorded_path: a walk with leaves [T, 2] to drive the network along.
@@ -120,13 +125,12 @@ def write_report(
             if not drawn:
                 motions = animate(evaluation, frames, shown_walk(run))
     if motions:
-        for name, motion in motions.items():
-            write_whole(folder / f"{name}.gif", motion.gif)
-            write_whole(folder / f"{name}.png", motion.png)
         pictures |= {name: motion.png for name, motion in motions.items()}
-        text = page(pictures, {name: motion.gif for name, motion in motions.items()})
-        write_whole(folder / "report.html", text.encode())
-    return folder / "report.html"
+        moves = {name: motion.gif for name, motion in motions.items()}
+        files = {f"{name}.gif": gif for name, gif in moves.items()}
+        files |= {f"{name}.png": motion.png for name, motion in motions.items()}
+        add(folder, {**files, PAGE: page(pictures, moves).encode()})
+    return folder / PAGE
 
 
 def write_folder(
@@ -136,7 +140,7 @@ def write_folder(
     pictures: Mapping[str, bytes],
     page: str,
 ) -> None:
-    """Write maps, numbers, pictures and the page made of them beside a folder; they replace it.
+    """Write maps, numbers, pictures and the page made of them, in place of an earlier report's.
 
     Args:
         folder: of the report.
@@ -154,21 +158,103 @@ def write_folder(
         write_csv(place / "modules.csv", MODULE_COLUMNS, module_rows(judged))
         for name, picture in pictures.items():
             (place / f"{name}.png").write_bytes(picture)
-        (place / "report.html").write_text(page, encoding="utf-8")
+        (place / PAGE).write_text(page, encoding="utf-8")
+
+
+def refuse_others(folder: Path) -> None:
+    """Check that a folder is new, empty, or holds nothing but the files of an earlier report.
+
+    Raises:
+        ValueError: it is a file, or holds something that no report wrote.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"folder={folder} is not a folder; name a new folder for the report")
+    ours = {*_written(folder), LIST, _NEW_LIST, *UNTOLD}
+    if _is_ours(folder / UNFINISHED):
+        ours.add(UNFINISHED)
+    others = sorted({entry.name for entry in folder.iterdir()} - ours)
+    if others:
+        names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise ValueError(
+            f"folder={folder} holds files that no report wrote ({names}); name a new folder for"
+            " the report"
+        )
 
 
 @contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` to fill; when that ends well it takes its place."""
-    new, old = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir(parents=True)
-    yield new
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def replacing(folder: Path, *, keep: bool = False) -> Iterator[Path]:
+    """Give an empty folder to fill; when that ends well, its files replace the report in `folder`.
+
+    Files that no report wrote stay. A kill while the new files are made leaves the old report; one
+    while they are moved leaves no report.html, so no report.
+
+    Args:
+        folder: of the report.
+        keep: whether the report's other files stay, too.
+
+    Raises:
+        FileExistsError: a file of the user's has the name of one of the report's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    listed, ours, new = (folder / LIST).exists(), _written(folder), folder / UNFINISHED
+    if _is_ours(new):  # left by a kill
+        shutil.rmtree(new)
+    new.mkdir()
+    (new / LIST).touch()
+    try:
+        yield new
+        names = {path.name for path in new.iterdir()} - {LIST}
+        # Only a report of an earlier version has no list: its files are replaced by their names.
+        taken = sorted(name for name in names - ours if listed and (folder / name).exists())
+        if taken:
+            raise FileExistsError(f"{folder / taken[0]} was not written by a report; move it away")
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        with contextlib.suppress(OSError):  # where it isn't empty
+            folder.rmdir()
+        raise
+    # Every name is listed before it is in the folder, so that what a kill leaves is known as ours.
+    _list(folder, ours | names)
+    # Without report.html there is no report: it goes first and comes last.
+    for name in sorted({PAGE} & names | (set() if keep else ours - names)):
+        (folder / name).unlink(missing_ok=True)
+    for name in sorted(names, key=lambda name: (name == PAGE, name)):
+        (new / name).replace(folder / name)
+    shutil.rmtree(new)
+    _list(folder, ours | names if keep else names)
+
+
+def add(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write more files into a report's folder, or write them anew.
+
+    Raises:
+        FileExistsError: a file of the user's has the name of one of them.
+    """
+    with replacing(folder, keep=True) as place:
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+
+
+def _written(folder: Path) -> set[str]:
+    """Return the names of what reports wrote into a folder."""
+    try:
+        names = json.loads((folder / LIST).read_text())
+    except (OSError, ValueError):
+        return set()
+    return {name for name in names if isinstance(name, str) and Path(name).name == name}
+
+
+def _is_ours(unfinished: Path) -> bool:
+    """Return whether a folder was begun by a report: it has a list, or nothing in it yet."""
+    return unfinished.is_dir() and ((unfinished / LIST).exists() or not any(unfinished.iterdir()))
+
+
+def _list(folder: Path, names: Iterable[str]) -> None:
+    """Write the list of a report's files; a kill leaves the old list or the new one."""
+    (folder / _NEW_LIST).write_text(json.dumps(sorted(names), indent=0) + "\n")
+    (folder / _NEW_LIST).replace(folder / LIST)
 
 
 def _write_maps(path: Path, maps: RateMaps) -> None:
