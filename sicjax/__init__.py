@@ -9,7 +9,7 @@ needs JAX and Flax alone, and what scores or draws maps is loaded by those who d
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sicjax.version import __version__ as __version__
 
 _HOMES = {
     "Method": "training.method",

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sicjax import __version__
 from sicjax.config.check import flatten
 from sicjax.config.files import to_json
 from sicjax.errors import CheckpointError, ConfigError
@@ -22,6 +21,7 @@ from sicjax.run import Run, load_runs
 from sicjax.training.method import Parameters
 from sicjax.training.population import Population
 from sicjax.training.workdir import read_config, read_json_table
+from sicjax.version import __version__
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 SAME_NETWORK = (

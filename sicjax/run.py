@@ -36,12 +36,11 @@ from sicjax.training.method import (
     TransitionNetwork,
     check_is,
     check_to_load,
-    failures,
     make_hypernetwork,
     make_transition,
 )
 from sicjax.training.population import Population
-from sicjax.training.step import TrainState
+from sicjax.training.step import TrainState, failure_of
 from sicjax.training.workdir import read_config, recorded_method
 
 BIN_M = 0.04  # side of a bin in every box
@@ -346,15 +345,6 @@ def _last_step(folder: Path) -> int:
     if step is None:
         raise FileNotFoundError(f"workdir={folder}: no {'intact ' * bool(damaged)}checkpoint yet")
     return step
-
-
-def failure_of(state: TrainState, network: int, method: Method = PAPER) -> str | None:
-    """One line that names network, step and term if the network went non-finite."""
-    if state.failed_step < 0:
-        return None
-    terms = dict(enumerate(failures(method)))
-    term = terms.get(int(state.failed_term), "a term of the method")  # read without its method
-    return f"network {network}: {term} is not finite at step {int(state.failed_step)}"
 
 
 @partial(jax.jit, static_argnums=0)

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from sicjax.arguments import path
@@ -13,19 +14,26 @@ from sicjax.config.check import check_kind, flatten, validate
 from sicjax.devices import processes
 from sicjax.devices.compilation import use_cache
 from sicjax.devices.layout import make_layout
-from sicjax.errors import (
-    ConfigError,
-)
+from sicjax.errors import ConfigError, RunInterruptedError, one_line
 from sicjax.network.pair_losses import most_shares
-from sicjax.report import phase
+from sicjax.pretrained import starting_parameters
 from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
 from sicjax.training.checkpoint import end_removals, latest_intact, set_aside
 from sicjax.training.costs import check_sizes
-from sicjax.training.loop import Training, say
-from sicjax.training.method import PAPER, Method, check_is, check_method, check_recorded
+from sicjax.training.loop import Look, fit, say
+from sicjax.training.method import (
+    PAPER,
+    Method,
+    Parameters,
+    check_is,
+    check_method,
+    check_recorded,
+)
+from sicjax.training.metrics import Monitor
 from sicjax.training.population import Population
 from sicjax.training.signals import Signals
+from sicjax.training.step import TrainState
 
 _TURN = threading.RLock()
 
@@ -75,7 +83,9 @@ def train(
     folder = None if workdir is None else path("workdir", workdir)
     reported = config.report and folder is not None
     if reported:
-        phase.recorded_walk(config)  # which is refused now rather than after the training
+        from sicjax.report import phase  # loads what scores and draws maps
+
+        phase.recorded_walk(config)  # an unusable path must fail now, not after the training
     with _turn(), Signals() as signals, contextlib.ExitStack() as held:
         if folder is not None:
             _claim(folder, config, method, held)
@@ -86,11 +96,19 @@ def train(
             for data in (stage.config.data for stage in population.stages)
         )
         layout = make_layout(len(population), config.parallel, most=most)
-        training = Training(
-            population, layout, folder, signals, _step_to_start_from(folder, config)
-        )
-        training.run()
-        runs = training.runs(len(population) if reported else 1)
+        first_step = _step_to_start_from(folder, config)
+        fitted = fit(
+            population, layout, signals, first_step=first_step, folder=folder,
+            parameters=_parameters_to_start_from(population, first_step),
+            look=_looker(population, folder, first_step),
+        )  # fmt: skip
+        light = fitted.states._replace(optimizer=())
+        runs = [
+            Run.from_state(population, layout.network(light, network), network)
+            for network in range(len(population) if reported and not fitted.signal else 1)
+        ]
+        if fitted.signal:
+            raise RunInterruptedError(fitted.signal, fitted.step, None if folder else runs[0])
         if reported and folder is not None:
             processes.leave_processes()
             if processes.is_first():
@@ -99,6 +117,50 @@ def train(
         elif folder is not None:
             say(f"trained, without a report: {folder}")
     return runs[0]
+
+
+def _parameters_to_start_from(population: Population, step: int) -> Parameters | None:
+    """Return the parameters that the config's `start_from` names; None after step 0."""
+    source = population.config.start_from
+    if not source or step:
+        return None
+    parameters = starting_parameters(population)
+    say(f"started from {source}")
+    return parameters
+
+
+def _looker(population: Population, folder: Path | None, step: int) -> Look | None:
+    """Return what takes snapshots of the maps while the networks train; None if none are asked for.
+
+    Snapshots that an interrupted run has taken after the step to start from are removed.
+    """
+    kept = folder is not None and (folder / "snapshots").exists()
+    if not (population.config.evaluation.snapshot_every or kept):
+        return None
+    from sicjax.report import snapshots  # loads Matplotlib
+
+    if folder is not None and step < population.config.num_steps and processes.is_first():
+        snapshots.cut_after(folder, step)
+
+    def look(states: Sequence[TrainState], monitor: Monitor) -> None:
+        taken = []
+        for network, state in enumerate(states):
+            try:
+                snapshot, picture = snapshots.take(Run.from_state(population, state, network))
+            except Exception as error:  # a failed look must not cost the training
+                what = f"{type(error).__name__}: {one_line(error)}"
+                monitor.say(f"network {network}: no snapshot at step {int(state.step)}: {what}")
+                continue
+            found = {"lattice_fraction": snapshot.lattice_fraction, "modules": snapshot.modules}
+            monitor.look(snapshot.step, network, picture, found)
+            if folder is not None:
+                snapshots.save(folder, network, snapshot)
+            taken.append([np.nan_to_num(snapshot.lattice_fraction), snapshot.modules])
+        if taken:
+            fraction, modules = np.mean(taken, axis=0)
+            monitor.note(f"lattice {fraction:.2f} modules {modules:.3g}")
+
+    return look
 
 
 @contextlib.contextmanager

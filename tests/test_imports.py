@@ -40,3 +40,14 @@ def test_every_public_name_is_there_and_no_other():
         assert name in dir(sicjax)
     with pytest.raises(AttributeError, match="no attribute 'tain'"):
         sicjax.tain  # noqa: B018
+
+
+def test_training_without_a_report_loads_nothing_that_scores_or_draws(tmp_path):
+    code = (
+        "import sicjax; c = sicjax.default_config(); c.num_steps, c.report = 1, False;"
+        " c.compilation_cache = False; c.optimizer.accumulation = 1;"
+        " c.data.num_trajectories, c.data.trajectory_length = 2, 3;"
+        " c.model.num_units, c.model.hidden_width = 4, 2;"
+        f" sicjax.train(c, {str(tmp_path / 'run')!r})"
+    )
+    assert not loaded_by(code) & {"matplotlib", "sklearn", "ripser", "jinja2"}

@@ -1,4 +1,4 @@
-"""The loop: take a population from one step to the last; log and save.
+"""The training loop: take a population from one step to the last; log and save on the way.
 
 Letters: P networks, D devices, K networks per device.
 """
@@ -8,260 +8,226 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from sicjax.config.files import to_json
 from sicjax.devices import hardware, memory, processes
 from sicjax.devices.layout import Layout
-from sicjax.errors import (
-    CheckpointError,
-    ConfigError,
-    NonFiniteError,
-    RunInterruptedError,
-    one_line,
-)
-from sicjax.pretrained import starting_parameters
-from sicjax.report import snapshots
-from sicjax.run import Run, failure_of
+from sicjax.errors import CheckpointError, ConfigError, NonFiniteError
 from sicjax.training import workdir as workdir_module
 from sicjax.training.checkpoint import Checkpoints, restore
 from sicjax.training.costs import check_memory, describe_cost
-from sicjax.training.method import record
+from sicjax.training.method import Parameters, record
 from sicjax.training.metrics import Monitor, duration
-from sicjax.training.population import Population, Stage
+from sicjax.training.population import Population
 from sicjax.training.signals import Signals
-from sicjax.training.step import Dispatch, TrainState, start
+from sicjax.training.step import Dispatch, TrainState, failure_of, start
 
 SHOWN = ("loss", "separation", "invariance", "capacity", "conformal_isometry")
 
+Look = Callable[[Sequence[TrainState], Monitor], None]
 
-@dataclass
-class Training:
-    """A population on its way from one step to the last."""
 
-    population: Population
-    layout: Layout
-    folder: Path | None
-    signals: Signals
-    step: int  # reached
-    rows: TrainState = field(init=False)  # leaves [D, K, ...]
-    named: set[int] = field(default_factory=set)  # networks that were said to have failed
+class Fitted(NamedTuple):
+    """The outcome of `fit`."""
 
-    def run(self) -> None:
-        """Train to the end, stage by stage.
+    states: TrainState  # leaves [D, K, ...]
+    step: int  # the last one done
+    signal: int  # the signal that stopped the training early; 0 if none did
 
-        Raises:
-            NonFiniteError: no network is left.
-            RunInterruptedError: a signal came.
-        """
-        config, first = self.population.config, self.step
-        left = [stage for stage in self.population.stages if stage.end > first]
-        if not left:
-            self.rows = self.load_or_start()
-            rest = (
-                "only the report is made anew" if config.report else "more need a larger num_steps"
+
+def fit(
+    population: Population, layout: Layout, signals: Signals, *, first_step: int = 0,
+    folder: Path | None = None, parameters: Parameters | None = None, look: Look | None = None,
+) -> Fitted:  # fmt: skip
+    """Train a population from `first_step` to its config's last step, stage by stage.
+
+    Args:
+        population: the networks.
+        layout: the devices that they are spread over.
+        signals: asked after every dispatch whether to stop.
+        first_step: step to start from; above 0, its checkpoint in `folder` is restored.
+        folder: the run's folder, for metrics and checkpoints; None keeps everything in memory.
+        parameters: what to start from at step 0 instead of fresh networks, leaves [P, ...].
+        look: called on process 0 every `evaluation.snapshot_every` steps with the state of every
+            network (without the optimiser's) and the monitor.
+
+    Raises:
+        ConfigError: too little memory, or a folder that can't be read or written.
+        NonFiniteError: no network is left that is finite.
+    """
+    config, method = population.config, population.method
+    log_every, save_every = config.log_every, config.checkpoint_every
+    look_every, last = config.evaluation.snapshot_every, config.num_steps
+    step, stop = first_step, 0
+    stages = [stage for stage in population.stages if stage.end > first_step]
+    if not stages:
+        rest = "only its report is regenerated" if config.report else "raise num_steps to train on"
+        states = _load_or_start(population, layout, folder, first_step, parameters)
+        say(f"finished: all {first_step} steps are done; {rest}")
+        return Fitted(states, first_step, 0)
+
+    # Compile every stage before the first step: what doesn't fit must fail now, not after hours.
+    began = time.monotonic()
+    with _interruptible_until_the_steps(signals, folder, first_step):
+        programs = [Dispatch(stage.config, layout, method, stage.first) for stage in stages]
+    compiled = duration(time.monotonic() - began)
+    _check_and_describe(population, layout, first_step, programs)
+    states = _load_or_start(population, layout, folder, first_step, parameters)
+
+    frozen: set[int] = set()  # networks that have been reported as non-finite
+    with (
+        _checkpoints(population, folder) as checkpoints,
+        _monitor(population, folder, first_step) as monitor,
+    ):
+        monitor.say(f"compiled in {compiled}")
+        for stage, program in zip(stages, programs, strict=True):
+            if stage.name:
+                monitor.say(f"stage {stage.name}: steps {step} to {stage.end}")
+            settings, dispatches = layout.rows(population.settings(stage)), 0
+            while step < stage.end and not stop:
+                # Take several steps in one call: the device doesn't wait for the host in between.
+                to_next = [
+                    every - step % every for every in (log_every, save_every, look_every) if every
+                ]
+                number = min(config.steps_per_dispatch, stage.end - step, *to_next)
+                began = time.monotonic()
+                states, measured = program(states, settings, number)
+                metrics, failed_step = layout.to_host((measured, states.failed_step))
+                step, dispatches = step + number, dispatches + 1
+                if dispatches == 2:  # the first call also loads the program
+                    left = (time.monotonic() - began) * (stage.end - step) / number
+                    what = "left of this stage" if stage.name else "left"
+                    monitor.say(f"about {duration(left)} {what}")
+
+                # All processes take part in reading the states; only the first writes and shows.
+                seen = _networks(layout, states) if _is_due(step, look_every, last) else []
+                with signals.shared():  # an error in one process must end the others as well
+                    monitor.progress(step, metrics)
+                    if _is_due(step, log_every, last):
+                        monitor.log(step, metrics)
+                    if look and seen and processes.is_first():
+                        look(seen, monitor)
+                stop = signals.agreed()
+
+                # Metrics reach the disk before the checkpoint from which a restart continues.
+                broken = failed_step >= 0
+                if checkpoints and (_is_due(step, save_every, last) or stop or broken.all()):
+                    monitor.flush()
+                    _check_still_there(folder)
+                    checkpoints.save(step, layout.population(states))
+                for network in sorted({*np.flatnonzero(broken).tolist()} - frozen):
+                    frozen.add(network)
+                    failure = failure_of(_network(layout, states, network), network, method)
+                    monitor.say(f"{failure}; frozen at its last finite state")
+                if broken.all():
+                    failure = failure_of(_network(layout, states, 0), 0, method)
+                    raise NonFiniteError(f"no network is left: {failure}")
+            if stop:
+                break
+    return Fitted(states, step, stop if step < last else 0)
+
+
+def _interruptible_until_the_steps(
+    signals: Signals, folder: Path | None, step: int
+) -> contextlib.AbstractContextManager[None]:
+    """Let a signal stop the compilation at once where nothing would be lost by it."""
+    if folder is None or not processes.is_alone():
+        # Without a folder the network would be lost; other processes would wait for this one.
+        return signals.noted("compiling and the first dispatch")
+    return signals.at_once(step)
+
+
+def _check_and_describe(
+    population: Population, layout: Layout, step: int, programs: Sequence[Dispatch]
+) -> None:
+    """Say what the run will cost, and check that the devices have the memory for it."""
+    need = max(memory.device_bytes(program.program) for program in programs)
+    for line in describe_cost(population, layout, step, need):
+        say(line)
+    check_memory(population, layout, need)
+    if processes.is_first() and (hint := hardware.unseen_accelerator()):
+        print(f"hint: {hint}", file=sys.stderr, flush=True)
+
+
+def _load_or_start(
+    population: Population, layout: Layout, folder: Path | None, step: int,
+    parameters: Parameters | None,
+) -> TrainState:  # fmt: skip
+    """Return the states [D, K, ...] at the step to start from."""
+    if folder is None or step == 0:
+        states = start(population.config, population.seeds, layout, population.method)
+        if parameters is not None:
+            states = states._replace(parameters=layout.rows(parameters))
+        return states
+    try:
+        states = restore(folder / "checkpoints", step, layout.shapes(population.shapes))
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from None
+    say(f"resumed at step {step}")
+    return layout.rows(states)
+
+
+def _is_due(step: int, every: int, last: int) -> bool:
+    """Return whether something is due that happens `every` so many steps and after the last."""
+    return every > 0 and (step % every == 0 or step == last)
+
+
+def _network(layout: Layout, states: TrainState, network: int) -> TrainState:
+    """Return one network's state on the host, without the optimiser's."""
+    return layout.network(states._replace(optimizer=()), network)
+
+
+def _networks(layout: Layout, states: TrainState) -> list[TrainState]:
+    return [_network(layout, states, network) for network in range(layout.num_networks)]
+
+
+def _check_still_there(folder: Path | None) -> None:
+    """Raise if the folder has been removed: Orbax would make a new one without a config."""
+    if folder is not None and not (folder / "config.json").exists():
+        raise ConfigError(f"workdir={folder}: was removed while the run was writing to it")
+
+
+@contextlib.contextmanager
+def _monitor(population: Population, folder: Path | None, step: int) -> Iterator[Monitor]:
+    """Open the run's logs and its progress line; process 0 alone writes and shows."""
+    config, first = population.config, processes.is_first()
+    with contextlib.ExitStack() as stack:
+        stream = sys.stderr if first else stack.enter_context(open(os.devnull, "w"))
+        yield stack.enter_context(
+            Monitor(
+                folder if first else None, first_step=step, num_steps=config.num_steps,
+                log_every=config.log_every, shown=SHOWN, stream=stream,
             )
-            say(f"finished: all {first} steps are done; {rest}")
-            return
-        began = time.monotonic()
-        with self.until_the_steps():
-            programs = [
-                Dispatch(stage.config, self.layout, self.population.method, stage.first)
-                for stage in left
-            ]
-        compiled = duration(time.monotonic() - began)
-        need = max(memory.device_bytes(program.program) for program in programs)
-        for line in describe_cost(self.population, self.layout, first, need):
-            say(line)
-        check_memory(self.population, self.layout, need)
-        if processes.is_first() and (hint := hardware.unseen_accelerator()):
-            print(f"hint: {hint}", file=sys.stderr, flush=True)
-        self.rows = self.load_or_start()
-        stop = 0
-        with self.checkpoints() as checkpoints, self.monitor() as monitor:
-            monitor.say(f"compiled in {compiled}")
-            for stage, program in zip(left, programs, strict=True):
-                stop = stop or self.take(stage, program, monitor, checkpoints)
-        if stop and self.step < config.num_steps:
-            kept = self.runs(1)[0] if self.folder is None else None
-            raise RunInterruptedError(stop, self.step, kept)
-
-    def until_the_steps(self) -> contextlib.AbstractContextManager[None]:
-        """Where a signal stops a run that is in a folder, and in one process, at once."""
-        if self.folder is None or not processes.is_alone():
-            # Else a network would be lost, or other processes would wait for this one.
-            return self.signals.noted("compiling and the first dispatch")
-        return self.signals.at_once(self.step)
-
-    def take(
-        self, stage: Stage, program: Dispatch, monitor: Monitor, checkpoints: Checkpoints | None
-    ) -> int:
-        """Take a stage's steps, dispatch by dispatch; returns the signal that came, 0 for none."""
-        if stage.name:
-            monitor.say(f"stage {stage.name}: steps {self.step} to {stage.end}")
-        settings = self.layout.rows(self.population.settings(stage))
-        stop = dispatches = 0
-        while self.step < stage.end and not stop:
-            began = time.monotonic()
-            number = self.steps_at_once(stage)
-            self.rows, measured = program(self.rows, settings, number)
-            self.step += number
-            metrics, failed_step = self.layout.to_host((measured, self.rows.failed_step))
-            dispatches += 1
-            if dispatches == 2:  # the first one also loads the program
-                rest = (time.monotonic() - began) * (stage.end - self.step) / number
-                what = "this stage" if stage.name else "the rest"
-                monitor.say(f"by the last {number} steps, {what} takes about {duration(rest)}")
-            seen = self.runs(len(self.population)) if self.is_time_to_look() else []
-            with self.signals.shared():
-                self.tell(metrics, seen, monitor)
-            stop = self.signals.agreed()
-            self.save(failed_step >= 0, bool(stop), monitor, checkpoints)
-        return stop
-
-    def steps_at_once(self, stage: Stage) -> int:
-        """Steps to the next line of the log, checkpoint, look or end, at most as many as wished."""
-        config = self.population.config
-        looks = config.evaluation.snapshot_every
-        every = (config.log_every, config.checkpoint_every, *([looks] if looks else []))
-        to_next = [number - self.step % number for number in every]
-        return min(config.steps_per_dispatch, stage.end - self.step, *to_next)
-
-    def save(
-        self, broken: np.ndarray, stops: bool, monitor: Monitor, checkpoints: Checkpoints | None
-    ) -> None:
-        """Begin to save all networks where it is time, and name those that have broken, [P].
-
-        Raises:
-            NonFiniteError: all have.
-        """
-        config = self.population.config
-        ends = self.step == config.num_steps or stops or broken.all()
-        if checkpoints and (self.step % config.checkpoint_every == 0 or ends):
-            monitor.flush()
-            if self.folder is not None and not (self.folder / "config.json").exists():
-                raise ConfigError(
-                    f"workdir={self.folder}: was removed while the run was writing to it"
-                )
-            checkpoints.save(self.step, self.layout.population(self.rows))
-        for network in sorted({*np.flatnonzero(broken).tolist()} - self.named):
-            self.named.add(network)
-            monitor.say(f"{self.failure(network)}; frozen at its last finite state")
-        if broken.all():
-            raise NonFiniteError(f"no network is left: {self.failure(0)}")
-
-    def is_time_to_look(self) -> bool:
-        """Whether the maps are looked at after this step."""
-        looks = self.population.config.evaluation.snapshot_every
-        return bool(looks) and (
-            self.step % looks == 0 or self.step == self.population.config.num_steps
-        )
-
-    def tell(
-        self, metrics: Mapping[str, np.ndarray], seen: Sequence[Run], monitor: Monitor
-    ) -> None:
-        """Show and log what a dispatch has measured, and the maps of the networks given."""
-        config = self.population.config
-        monitor.progress(self.step, metrics)
-        if self.step % config.log_every == 0 or self.step == config.num_steps:
-            monitor.log(self.step, metrics)
-        if seen and processes.is_first():
-            _look(seen, self.folder, monitor)
-
-    def load_or_start(self) -> TrainState:
-        """Rows [D, K, ...] at the step reached."""
-        population, layout = self.population, self.layout
-        if self.folder is None or self.step == 0:
-            rows = start(population.config, population.seeds, layout, population.method)
-            if source := population.config.start_from:
-                rows = rows._replace(parameters=layout.rows(starting_parameters(population)))
-                say(f"started from {source}")
-            return rows
-        like = layout.shapes(population.shapes)
-        try:
-            states = restore(self.folder / "checkpoints", self.step, like)
-        except CheckpointError as error:
-            raise ConfigError(str(error)) from None
-        say(f"resumed at step {self.step}")
-        return layout.rows(states)
-
-    @contextlib.contextmanager
-    def monitor(self) -> Iterator[Monitor]:
-        """What this process says and logs from here on; process 0 alone writes and shows."""
-        folder = self.folder if processes.is_first() else None
-        if folder is not None:
-            snapshots.cut_after(folder, self.step)
-        with contextlib.ExitStack() as stack:
-            stream = sys.stderr
-            if not processes.is_first():
-                stream = stack.enter_context(open(os.devnull, "w"))
-            config = self.population.config
-            yield stack.enter_context(
-                Monitor(
-                    folder, first_step=self.step, num_steps=config.num_steps,
-                    log_every=config.log_every, shown=SHOWN, stream=stream,
-                )
-            )  # fmt: skip
-
-    @contextlib.contextmanager
-    def checkpoints(self) -> Iterator[Checkpoints | None]:
-        """Sign the folder as this run's, open its checkpoints; a disk that fails is bad input."""
-        folder, config = self.folder, self.population.config
-        if folder is None:
-            yield None
-            return
-        files = {"config.json": to_json(config)}
-        if recorded := record(self.population.method):
-            files["method.json"] = json.dumps(recorded, indent=2) + "\n"
-        try:
-            if processes.is_first():
-                workdir_module.sign(folder, files)
-            with Checkpoints(
-                folder / "checkpoints", about={"config": config.to_dict()},
-                keep=config.keep_checkpoints, keep_every=config.keep_checkpoints_every,
-            ) as checkpoints:  # fmt: skip
-                yield checkpoints
-        except CheckpointError as error:
-            raise ConfigError(f"workdir={folder}: {error}") from None
-        except OSError as error:
-            raise workdir_module.cannot_write(folder, error) from None
-
-    def failure(self, network: int) -> str | None:
-        """One line on a network that went non-finite."""
-        return failure_of(self.light(network), network, self.population.method)
-
-    def runs(self, number: int) -> list[Run]:
-        """The first networks."""
-        return [Run.from_state(self.population, self.light(k), k) for k in range(number)]
-
-    def light(self, network: int) -> TrainState:
-        """One network's state, on the host, without the optimiser's."""
-        return self.layout.network(self.rows._replace(optimizer=()), network)
+        )  # fmt: skip
 
 
-def _look(runs: Sequence[Run], folder: Path | None, monitor: Monitor) -> None:
-    """Take a snapshot of every network; show their mean. One that fails costs no training."""
-    taken = []
-    for run in runs:
-        try:
-            snapshot, picture = snapshots.take(run)
-        except Exception as error:
-            what = f"{type(error).__name__}: {one_line(error)}"
-            monitor.say(f"network {run.network}: no snapshot at step {run.step}: {what}")
-            continue
-        found = {"lattice_fraction": snapshot.lattice_fraction, "modules": snapshot.modules}
-        monitor.look(snapshot.step, run.network, picture, found)
-        if folder is not None:
-            snapshots.save(folder, run.network, snapshot)
-        taken.append([np.nan_to_num(snapshot.lattice_fraction), snapshot.modules])
-    if not taken:
+@contextlib.contextmanager
+def _checkpoints(population: Population, folder: Path | None) -> Iterator[Checkpoints | None]:
+    """Sign the folder as this run's and open its checkpoints; a disk that fails is bad input."""
+    config = population.config
+    if folder is None:
+        yield None
         return
-    fraction, modules = np.mean(taken, axis=0)
-    monitor.note(f"lattice {fraction:.2f} modules {modules:.3g}")
+    files = {"config.json": to_json(config)}
+    if recorded := record(population.method):
+        files["method.json"] = json.dumps(recorded, indent=2) + "\n"
+    try:
+        if processes.is_first():
+            workdir_module.sign(folder, files)
+        with Checkpoints(
+            folder / "checkpoints", about={"config": config.to_dict()},
+            keep=config.keep_checkpoints, keep_every=config.keep_checkpoints_every,
+        ) as checkpoints:  # fmt: skip
+            yield checkpoints
+    except CheckpointError as error:
+        raise ConfigError(f"workdir={folder}: {error}") from None
+    except OSError as error:
+        raise workdir_module.cannot_write(folder, error) from None
 
 
 def say(text: str) -> None:

@@ -30,6 +30,7 @@ from sicjax.training.method import (
     Parameters,
     Settings,
     draw_batch,
+    failures,
     make_hypernetwork,
     make_settings,
     make_transition,
@@ -247,6 +248,15 @@ def start(
     """The states of networks of some seeds [P] before the first step, leaves [D, K, ...]."""
     rows = layout.rows(seeds)
     return layout.compile(partial(_map_networks, make_init(config, method)), rows)(rows)
+
+
+def failure_of(state: TrainState, network: int, method: Method = PAPER) -> str | None:
+    """Return one line naming network, step and term if the network went non-finite, else None."""
+    if state.failed_step < 0:
+        return None
+    terms = dict(enumerate(failures(method)))
+    term = terms.get(int(state.failed_term), "a term of the method")  # loaded without its method
+    return f"network {network}: {term} is not finite at step {int(state.failed_step)}"
 
 
 def _one_by_one() -> bool:
