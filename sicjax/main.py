@@ -110,6 +110,7 @@ def command() -> NoReturn:
     """`sicjax`, as an installed package offers it."""
     with signals.watched(for_good=True):
         stderr.drop_false_alarm()
+        stderr.drop_leftovers_of_saves()
         leave(main(sys.argv[1:]))
 
 

@@ -28,7 +28,8 @@ from sicjax.devices.compilation import large_programs
 from sicjax.network.model import Hypernetwork, norm_relu
 from sicjax.network.rollout import Factors, factorise, rollout, rollout_factorised
 from sicjax.network.trajectories import Walk, smooth_walks
-from sicjax.training.checkpoint import latest_intact, restore_rows
+from sicjax.training.checkpoint import restore_rows
+from sicjax.training.checkpoint_files import latest_intact
 from sicjax.training.method import (
     PAPER,
     Method,

@@ -19,7 +19,7 @@ from sicjax.network.pair_losses import most_shares
 from sicjax.pretrained import starting_parameters
 from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
-from sicjax.training.checkpoint import end_removals, latest_intact, set_aside
+from sicjax.training.checkpoint_files import end_removals, latest_intact, set_aside
 from sicjax.training.costs import check_sizes
 from sicjax.training.loop import Look, fit, say
 from sicjax.training.method import (
@@ -96,7 +96,7 @@ def train(
             for data in (stage.config.data for stage in population.stages)
         )
         layout = make_layout(len(population), config.parallel, most=most)
-        first_step = _step_to_start_from(folder, config)
+        first_step = _step_to_start_from(folder)
         fitted = fit(
             population, layout, signals, first_step=first_step, folder=folder,
             parameters=_parameters_to_start_from(population, first_step),
@@ -186,7 +186,7 @@ def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.Ex
                 check_recorded(folder, workdir_module.recorded_method(folder), method)
 
 
-def _step_to_start_from(folder: Path | None, config: ConfigDict) -> int:
+def _step_to_start_from(folder: Path | None) -> int:
     """The step of the last good checkpoint, 0 without one, as process 0 finds it."""
     step = 0
     if folder is not None:
@@ -195,10 +195,7 @@ def _step_to_start_from(folder: Path | None, config: ConfigDict) -> int:
                 step = _latest_intact(folder / "checkpoints")
                 if step:
                     workdir_module.check_as_written(folder, step)
-                end_removals(
-                    folder / "checkpoints", keep=config.keep_checkpoints,
-                    keep_every=config.keep_checkpoints_every,
-                )  # fmt: skip
+                end_removals(folder / "checkpoints")
     return processes.from_first(step)
 
 

@@ -20,7 +20,10 @@ import select
 import signal
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # A feature that is a true one, such as +avx512f in a cache shared with another machine, is let by.
 _FALSE_ALARM = re.compile(
@@ -70,6 +73,29 @@ def drop_false_alarm() -> None:
             passing.returncode = 0  # no warning of Python's about that
 
     atexit.register(give_back)
+
+
+def drop_leftovers_of_saves() -> None:
+    """Filter what Orbax leaves behind when a save fails, for the rest of this process.
+
+    For a command, which owns its process: the failure itself is reported in one line.
+    """
+    sys.unraisablehook = without_late_callbacks(sys.unraisablehook)
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+
+
+def without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the hook, silent about writes that end after another one of the same save failed.
+
+    Orbax then closes the event loop they report to, and TensorStore prints a traceback for each.
+    """
+
+    def quieter(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            hook(unraisable)
+
+    return quieter
 
 
 def _has_avx512(described: Path = Path("/proc/cpuinfo")) -> bool:

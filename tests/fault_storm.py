@@ -26,7 +26,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from sicjax.training.checkpoint import latest_intact, restore, steps
+from sicjax.training.checkpoint import restore
+from sicjax.training.checkpoint_files import latest_intact, steps
 from sicjax.training.metrics import read_events, read_metrics
 from sicjax.training.population import Population
 from sicjax.training.workdir import read_config

@@ -15,7 +15,7 @@ from sicjax.report.evaluate import Evaluation
 from sicjax.report.figures import SHEETS
 from sicjax.report.verdict import ROLLS, headline, tables
 from sicjax.run import SHORT_WALK_STEPS, Run
-from sicjax.training.checkpoint import versions
+from sicjax.training.provenance import versions
 
 WIDE = (
     *SHEETS, "torus", "recorded_path", "conformality", "losses", "attractor_return",

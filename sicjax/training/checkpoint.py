@@ -1,26 +1,21 @@
-"""Checkpoints of a pytree by Orbax: asynchronous, atomic, checked by SHA-256 when read.
+"""Checkpoints of a pytree: written by Orbax in the background, checked by SHA-256 when read.
 
 A checkpoint is a folder named by its step:
 
-    state/        the arrays, as global arrays: restorable on any number of devices or processes,
-                  each row of an array in a chunk of its own, so that one network can be read alone
-    about/        JSON: the versions that wrote it, and what the caller wants to remember
+    state/        the arrays, as global arrays in TensorStore's zarr format: any number of devices
+                  or processes can read them. Each row has a chunk of its own, so that one network
+                  can be read alone.
+    about/        JSON: the versions that wrote it, and what the caller stores with it
     sha256.json   digests of all these files, written before the folder takes its name
+
+Orbax writes; TensorStore reads, because Orbax's restore has no way to read single rows.
 """
 
 import asyncio
 import contextlib
-import hashlib
-import importlib.metadata
-import itertools
-import json
 import logging
-import os
-import platform
-import shutil
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,32 +26,24 @@ import orbax.checkpoint as ocp
 import tensorstore
 
 from sicjax.errors import CheckpointError, one_line
+from sicjax.stderr import without_late_callbacks
+from sicjax.training.checkpoint_files import Kept, about, about_of, kept_for_good, write_digests
+from sicjax.training.provenance import versions
 
 Tree = Any
-DIGESTS = "sha256.json"
-_LOGS = (logging.getLogger("absl"), logging.getLogger("asyncio"))  # of Orbax and its loops
-_PACKAGES = ("sicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "(not installed)"  # run from a checkout
-    return found
+_LOGS = (logging.getLogger("absl"), logging.getLogger("asyncio"))  # Orbax's and its event loops'
+_MANIFEST, _PART = "manifest.ocdbt", "ocdbt.process_"  # of TensorStore's and Orbax's stores
 
 
 class Checkpoints:
-    """Writes checkpoints into one folder; a context manager, which waits for saves under way.
+    """Writes checkpoints into one folder; a context manager that waits for unfinished saves.
 
     Args:
-        folder: made if it isn't there; leftovers of saves that were killed are removed.
-        about: what to keep with each checkpoint, as JSON.
-        keep: how many of the latest ones to keep.
-        keep_every: those of every so many steps are kept for good; 0 for none.
+        folder: created if it is missing. Leftovers of killed saves are removed.
+        about: JSON to store with each checkpoint; its "config" says how long it is kept.
+        keep: number of latest checkpoints to keep.
+        keep_every: keep a checkpoint permanently every this many steps; 0 for none. Checkpoints
+            that an earlier rule keeps permanently stay.
     """
 
     def __init__(
@@ -64,15 +51,10 @@ class Checkpoints:
     ) -> None:
         self._folder, self._about = folder.absolute(), {**about, "versions": versions()}
         self._saving = -1
-        self._options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            keep_period=keep_every or None,
-            cleanup_tmp_directories=True,
-            temporary_path_class=_DigestedPath,
-        )
+        self._policy = Kept(keep, keep_every, kept_for_good(folder))
 
     def save(self, step: int, tree: Tree) -> None:
-        """Begin to save; a step that is already there is left alone.
+        """Begin to save; a step that is already saved is skipped.
 
         Raises:
             CheckpointError: this save, or the one before, can't be written.
@@ -101,14 +83,17 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
-        # Writes that Orbax has given up are told of when they are collected.
-        warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
         return CheckpointError(f"the checkpoint of step {self._saving} failed: {one_line(error)}")
 
     def __enter__(self) -> "Checkpoints":
-        self._quiet = _quietly()
-        self._quiet.__enter__()
-        self._manager = ocp.CheckpointManager(self._folder, options=self._options)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_quietly())
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=self._policy, cleanup_tmp_directories=True,
+                temporary_path_class=_DigestedPath,
+            )  # fmt: skip
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._held = stack.pop_all()
         return self
 
     def __exit__(
@@ -117,149 +102,104 @@ class Checkpoints:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        failed = error is not None
-        try:
-            self.wait()
-        except CheckpointError:
-            if not failed:
-                failed = True
-                raise
-        finally:
-            with contextlib.suppress(Exception):  # of a save that failed: told above
-                self._manager.close()
-            if not failed:
-                self._quiet.__exit__(None, None, None)
+        with self._held:
+            try:
+                self.wait()
+            except CheckpointError:
+                if error is None:  # an error that is already on its way matters more
+                    raise
+            finally:
+                with contextlib.suppress(Exception):  # of a failed save, which was reported above
+                    self._manager.close()
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Where what Orbax raises is told in a line; it logs pages, and goes on if anything failed."""
+    """Silence Orbax, which logs pages about an error that we report in one line."""
     levels, hook = [log.level for log in _LOGS], sys.unraisablehook
     for log in _LOGS:
         log.setLevel(logging.CRITICAL)
-    sys.unraisablehook = _without_late_callbacks(hook)
-    yield  # not to be undone where something is raised
-    for log, level in zip(_LOGS, levels, strict=True):
-        log.setLevel(level)
-    sys.unraisablehook = hook
-
-
-def _without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The hook, silent about writes and reads that end after one of the same tree has failed.
-
-    Orbax then closes the loop that they report to, and TensorStore prints a traceback for each.
-    """
-
-    def quieter(unraisable: Any) -> None:
-        error = unraisable.exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            hook(unraisable)
-
-    return quieter
+    sys.unraisablehook = without_late_callbacks(hook)
+    try:
+        yield
+    finally:
+        for log, level in zip(_LOGS, levels, strict=True):
+            log.setLevel(level)
+        sys.unraisablehook = hook
 
 
 class _DigestedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
-    """A folder in the making, in process 0: a checkpoint gets its digests, then its name."""
+    """An unfinished folder of Orbax. Process 0 finishes it: digests first, then its name."""
 
     async def finalize(self) -> None:
-        """Called when all files below the folder are written."""
-        if self.get_final().name.isdecimal():  # a step's, not that of one of its items
-            await asyncio.to_thread(_write_digests, Path(self.get()))
+        """Finish the folder, in which all files are now written."""
+        if self.get_final().name.isdecimal():  # the folder of a step, not of one of its items
+            await asyncio.to_thread(_finish, Path(self.get()))
         await super().finalize()
 
 
-def steps(folder: Path) -> list[int]:
-    """The steps of the checkpoints in a folder, latest first; a folder takes its name last."""
-    if not folder.is_dir():
-        return []
-    names = (path.name for path in folder.iterdir() if path.is_dir())
-    found = (int(name) for name in names if name.isascii() and name.isdecimal())
-    return sorted((step for step in found if (folder / str(step)).is_dir()), reverse=True)
+def _finish(folder: Path) -> None:
+    """Check that the arrays of an unfinished checkpoint can be read, then write its digests."""
+    item = folder / "state"
+    if not (item / _MANIFEST).exists():
+        # Orbax looks for the parts of the processes with a glob of the whole path. Below a folder
+        # with [..] in its name it finds none, and leaves them apart without an error.
+        _merge(item)
+    wanted = about_of(folder)["arrays"]
+    store = tensorstore.KvStore.open(_kvstore(item)).result()
+    found = [key for key in store.list().result() if key.endswith(b"/.zarray")]
+    if len(found) != len(wanted):
+        raise OSError(f"{len(wanted)} arrays were saved, {len(found)} can be read")
+    write_digests(folder)
 
 
-def reached(folder: Path) -> int:
-    """The latest step whose checkpoint has all its files, 0 without one; none is read."""
-    whole = (step for step in steps(folder) if not _problem(folder / str(step), read=False))
-    return next(whole, 0)
-
-
-def latest_intact(folder: Path) -> tuple[int | None, dict[int, str]]:
-    """The latest checkpoint whose files are as they were written.
-
-    Returns:
-        Its step, None if there is none; and what is wrong with those after it, by step.
-    """
-    damaged: dict[int, str] = {}
-    for step in steps(folder):
-        if not (problem := _problem(folder / str(step))):
-            return step, damaged
-        damaged[step] = problem
-    return None, damaged
-
-
-def set_aside(folder: Path, step: int) -> Path:
-    """Move a damaged checkpoint out of the way, to damaged/ beside the folder."""
-    place = folder.parent / "damaged"
-    place.mkdir(exist_ok=True)
-    names = (f"{step}.{number}" if number else f"{step}" for number in itertools.count())
-    free = next(name for name in names if not (place / name).exists())
-    return (folder / str(step)).rename(place / free)
-
-
-def end_removals(folder: Path, *, keep: int, keep_every: int = 0) -> None:
-    """Remove the checkpoints that a run was about to when it was killed; else only a save would.
-
-    Args:
-        folder: of the checkpoints, the latest of which is intact.
-        keep: as of `Checkpoints`.
-        keep_every: likewise.
-    """
-    for step in steps(folder)[keep:]:
-        if not (keep_every and step % keep_every == 0):
-            shutil.rmtree(folder / str(step), ignore_errors=True)
-
-
-def about(folder: Path, step: int) -> dict[str, Any]:
-    """What was written with a checkpoint; nothing if it was written before that."""
-    try:
-        found = json.loads((folder / str(step) / "about" / "metadata").read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _merge(item: Path) -> None:
+    """Make one store of the parts that the processes wrote, as Orbax does; they stay in place."""
+    context = tensorstore.Context()  # shared: else the copy is one of values, not of references
+    config = {"max_inline_value_bytes": 1024, "manifest_kind": "single"}  # Orbax's
+    whole = {**_kvstore(item), "config": config, "assume_config": True}
+    parent = tensorstore.KvStore.open(whole, context=context).result()
+    transaction = tensorstore.Transaction(atomic=True)
+    for part in sorted(item.iterdir()):
+        if part.name.startswith(_PART):
+            child = tensorstore.KvStore.open(_kvstore(part), context=context).result()
+            child.experimental_copy_range_to(parent.with_transaction(transaction)).result()
+    transaction.commit_sync()
 
 
 def restore(folder: Path, step: int, like: Tree) -> Tree:
-    """The tree of one checkpoint.
+    """Return the tree of one checkpoint.
 
     Args:
         folder: of the checkpoints.
         step: of a checkpoint that exists.
-        like: its structure: `jax.ShapeDtypeStruct`s, which with a sharding become arrays placed
-            so (every process reads its share), without one NumPy arrays.
+        like: its structure: `jax.ShapeDtypeStruct`s. With a sharding they become arrays placed
+            accordingly, and every process reads its share; without one they become NumPy arrays.
 
     Raises:
         CheckpointError: it has another structure, or can't be read; says which version wrote it.
     """
-    place = folder / str(step)
+    try:
+        if problem := _difference(about(folder, step).get("arrays", {}), _describe(like)):
+            raise ValueError(problem)
+        arrays = _open(folder / str(step), like, any_width=False)
+        leaves = [_placed(arrays[name], leaf) for name, leaf in _named(like)]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    except Exception as error:
+        raise _cannot_load(folder, step, error) from error
 
-    def target(leaf):
-        if leaf.sharding is not None:
-            return leaf
-        return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # takes no memory
 
-    arrays = about(folder, step).get("arrays", {})
-    problem, cause = _difference(arrays, _describe(like)), None
-    if not problem:
-        try:
-            with _quietly(), ocp.StandardCheckpointer() as checkpointer:
-                return checkpointer.restore(_arrays(place), jax.tree.map(target, like))
-        except Exception as error:
-            problem, cause = one_line(error), error
-    raise _cannot_load(folder, step, problem) from cause
+def _placed(array: tensorstore.TensorStore, leaf: jax.ShapeDtypeStruct) -> Any:
+    """Read an array, or this process's share of it onto its devices."""
+    if leaf.sharding is None:
+        return array.read().result()
+    return jax.make_array_from_callback(
+        leaf.shape, leaf.sharding, lambda index: array[index].read().result()
+    )
 
 
 def restore_rows(folder: Path, step: int, like: Tree, rows: int | slice) -> Tree:
-    """Some rows of some arrays of one checkpoint; of the others nothing is read.
+    """Return some rows of some arrays of one checkpoint; reads nothing of the other arrays.
 
     Of a checkpoint that was written before rows had chunks of their own, all rows of these arrays
     are read.
@@ -267,8 +207,8 @@ def restore_rows(folder: Path, step: int, like: Tree, rows: int | slice) -> Tree
     Args:
         folder: of the checkpoints.
         step: of a checkpoint that exists.
-        like: what is wanted: `jax.ShapeDtypeStruct`s of whole arrays, in the places of the tree
-            that they were saved in; places left out are not read.
+        like: the wanted arrays: `jax.ShapeDtypeStruct`s of whole arrays, in the places of the tree
+            that they were saved in. Places left out are not read.
         rows: along the first axis of every array.
 
     Returns:
@@ -280,109 +220,74 @@ def restore_rows(folder: Path, step: int, like: Tree, rows: int | slice) -> Tree
             says which version wrote it.
     """
     try:
-        arrays = _open(_arrays(folder / str(step)), like)
-        there = {name: _signature(array.dtype.numpy_dtype, array.shape)
-                 for name, array in arrays.items()}  # fmt: skip
-        here = {name: _signature(_type_there(leaf, arrays.get(name)), leaf.shape)
-                for name, leaf in _named(like)}  # fmt: skip
-        problem, cause = _difference(there, here), None
-        if not arrays:
-            problem = "none of its arrays is there"
-        if not problem:
-            reading = [array[rows].read() for array in arrays.values()]
-            return jax.tree.unflatten(jax.tree.structure(like), [one.result() for one in reading])
+        arrays = _open(folder / str(step), like, any_width=True)
+        # All reads begin before the first is awaited.
+        reading = [array[rows].read() for array in arrays.values()]
+        return jax.tree.unflatten(jax.tree.structure(like), [one.result() for one in reading])
     except Exception as error:
-        problem, cause = one_line(error), error
-    raise _cannot_load(folder, step, problem) from cause
+        raise _cannot_load(folder, step, error) from error
 
 
-def _write_digests(folder: Path) -> None:
-    """Write the SHA-256 of every file below the folder's items."""
-    files = (path for item in sorted(folder.iterdir()) if item.is_dir() for path in _files(item))
-    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
-    with (folder / DIGESTS).open("w") as file:
-        file.write(json.dumps(digests, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # as Orbax does with its own
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _problem(place: Path, *, read: bool = True) -> str | None:
-    """What is wrong with a checkpoint, None if nothing is; `read`: also in what its files hold."""
-    if (place / "default" / "_METADATA").is_file():
-        return None  # written before there were digests: all that can be said is that it is whole
-    try:
-        digests = json.loads((place / DIGESTS).read_text())
-        if not (isinstance(digests, dict) and digests):
-            return f"{DIGESTS} names no files"
-        for name, digest in digests.items():
-            (place / name).stat()
-            if read and _sha256(place / name) != digest:
-                return f"{name} is not as it was written (SHA-256 differs)"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, RecursionError) as error:
-        return one_line(error)
-    return None
-
-
-def _arrays(place: Path) -> Path:
-    """Where a checkpoint's arrays are."""
+def _store(place: Path) -> Path:
+    """Return the folder of a checkpoint that TensorStore opens."""
     item = place / "state"
-    return (item if item.exists() else place / "default").absolute()  # before digests
+    if not item.exists():
+        item = place / "default"  # written before there were digests
+    part = item / f"{_PART}0"
+    # Below a folder with [..] in its name, runs once left the arrays where one process wrote them.
+    return part if part.exists() and not (item / _MANIFEST).exists() else item
 
 
-def _open(item: Path, like: Tree) -> dict[str, tensorstore.TensorStore]:
-    """The arrays, by their place in the tree, in the order of `like`; absent ones are left out."""
-    context = tensorstore.Context()
-    opening = {
-        jax.tree_util.keystr(path): tensorstore.open(
-            {
-                "driver": "zarr",
-                "kvstore": {
-                    "driver": "ocdbt",
-                    "base": {"driver": "file", "path": f"{item.as_posix()}/"},
-                    # What Orbax calls it.
-                    "path": jax.tree_util.keystr(path, simple=True, separator=".") + "/",
-                },
-            },
-            context=context, read=True, open=True,
+def _kvstore(store: Path) -> dict[str, Any]:
+    """Return TensorStore's description of the key-value store in a folder."""
+    base = {"driver": "file", "path": f"{store.absolute().as_posix()}/"}
+    return {"driver": "ocdbt", "base": base}
+
+
+def _open(place: Path, like: Tree, *, any_width: bool) -> dict[str, tensorstore.TensorStore]:
+    """Open the arrays of `like` in a checkpoint, in its order, by their place in the tree.
+
+    Raises:
+        ValueError: one is missing, or of another shape or type. `any_width`: floats of 64 bits
+            may have been saved as floats of 32, and so on.
+    """
+    store, context = _kvstore(_store(place)), tensorstore.Context()
+    opening = {}
+    for path, _ in jax.tree_util.tree_leaves_with_path(like):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")  # Orbax's name for it
+        spec = {"driver": "zarr", "kvstore": {**store, "path": f"{name}/"}}
+        opening[jax.tree_util.keystr(path)] = tensorstore.open(
+            spec, context=context, read=True, open=True
         )
-        for path, _ in jax.tree_util.tree_leaves_with_path(like)
-    }  # fmt: skip
-    found = {}
+    arrays = {}
     for name, array in opening.items():
         try:
-            found[name] = array.result()
+            arrays[name] = array.result()
         except ValueError as error:
             if "NOT_FOUND" not in str(error):
                 raise
-    return found
-
-
-def _type_there(leaf: Any, array: tensorstore.TensorStore | None) -> np.dtype:
-    """A leaf's type, in the width in which its array was saved."""
-    here = np.dtype(leaf.dtype)
-    there = here if array is None else array.dtype.numpy_dtype
-    return there if there.kind == here.kind else here
+    if not arrays:
+        raise ValueError("none of its arrays is there")
+    there = {name: _signature(array.dtype.numpy_dtype, array.shape)
+             for name, array in arrays.items()}  # fmt: skip
+    here = {}
+    for name, leaf in _named(like):
+        saved = arrays[name].dtype.numpy_dtype if name in arrays else leaf.dtype
+        alike = any_width and np.dtype(saved).kind == np.dtype(leaf.dtype).kind
+        here[name] = _signature(saved if alike else leaf.dtype, leaf.shape)
+    if problem := _difference(there, here):
+        raise ValueError(problem)
+    return arrays
 
 
 def _named(tree: Tree) -> list[tuple[str, Any]]:
-    """Every array with its place in the tree."""
+    """Return every array with its place in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 def _describe(tree: Tree) -> dict[str, str]:
-    """Every array's place in the tree, type and shape."""
+    """Return the type and shape of every array, by its place in the tree."""
     return {name: _signature(leaf.dtype, leaf.shape) for name, leaf in _named(tree)}
 
 
@@ -391,7 +296,7 @@ def _signature(dtype: Any, shape: Sequence[int]) -> str:
 
 
 def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
-    """The first difference between two structures; none is seen if one isn't known."""
+    """Describe the first difference; returns None if there is none or one side is unknown."""
     for name in {**there, **here} if there else ():
         if name not in there:
             return f"it has no {name}, {here[name]}"
@@ -403,11 +308,11 @@ def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None
     return None
 
 
-def _cannot_load(folder: Path, step: int, problem: str) -> CheckpointError:
+def _cannot_load(folder: Path, step: int, error: Exception) -> CheckpointError:
     found = about(folder, step).get("versions", {})
     return CheckpointError(
         f"{folder}: the checkpoint of step {step}, written by {_brief(found)},"
-        f" can't be loaded by {_brief(versions())}: {problem}"
+        f" can't be loaded by {_brief(versions())}: {one_line(error)}"
     )
 
 

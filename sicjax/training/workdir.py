@@ -17,7 +17,7 @@ from sicjax.config.check import flatten, stages_begun, validate
 from sicjax.config.fields import FIELDS
 from sicjax.config.files import from_json
 from sicjax.errors import ConfigError, one_line
-from sicjax.training.checkpoint import about, reached
+from sicjax.training.checkpoint_files import about, reached
 
 if sys.platform == "win32":
     import msvcrt
@@ -65,6 +65,7 @@ def check(folder: Path, config: ConfigDict) -> None:
     Raises:
         ConfigError: another experiment's folder, or num_steps below the step it has reached.
     """
+    _check_name(folder)
     try:
         if not (folder / "config.json").exists():
             if (folder / "checkpoints").exists():
@@ -92,6 +93,25 @@ def check(folder: Path, config: ConfigDict) -> None:
             f"num_steps={config.num_steps}: must be at least {step}, the step that {folder}"
             " has reached"
         )
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse a path that TensorStore, which takes it as a URL, would write to another place.
+
+    Raises:
+        ConfigError: naming what is wrong with it.
+    """
+    whole = folder.absolute()
+    shown = str(whole).encode(errors="backslashreplace").decode()
+    if shown != str(whole):
+        problem = "its name is not valid Unicode"
+    elif any(part.endswith(":") for part in whole.parts[1:]):
+        problem = "a folder's name must not end in ':'"
+    elif os.sep == "/" and "\\" in shown:
+        problem = "no folder's name may contain a backslash"
+    else:
+        return
+    raise ConfigError(f"workdir={shown}: checkpoints can't be saved there: {problem}")
 
 
 def check_as_written(folder: Path, step: int) -> None:

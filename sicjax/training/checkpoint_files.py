@@ -1,0 +1,165 @@
+"""The folder of checkpoints: which are there, which are intact, and which stay.
+
+Knows files, not arrays.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sicjax.errors import one_line
+
+DIGESTS = "sha256.json"
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of the checkpoints in a folder, latest first."""
+    if not folder.is_dir():
+        return []
+    names = (path.name for path in folder.iterdir() if path.is_dir())
+    found = (int(name) for name in names if name.isascii() and name.isdecimal())
+    # Not a name such as 007, which a save would not write.
+    return sorted((step for step in found if (folder / str(step)).is_dir()), reverse=True)
+
+
+def reached(folder: Path) -> int:
+    """Return the latest step whose checkpoint has all its files, 0 without one; reads none."""
+    whole = (step for step in steps(folder) if not _problem(folder / str(step), read=False))
+    return next(whole, 0)
+
+
+def latest_intact(folder: Path) -> tuple[int | None, dict[int, str]]:
+    """Find the latest checkpoint whose files are as they were written.
+
+    Returns:
+        Its step, None if there is none; and what is wrong with later checkpoints, by step.
+    """
+    damaged: dict[int, str] = {}
+    for step in steps(folder):
+        if not (problem := _problem(folder / str(step))):
+            return step, damaged
+        damaged[step] = problem
+    return None, damaged
+
+
+def set_aside(folder: Path, step: int) -> Path:
+    """Move a damaged checkpoint to damaged/ beside the folder; returns where it is now."""
+    place = folder.parent / "damaged"
+    place.mkdir(exist_ok=True)
+    names = (f"{step}.{number}" if number else f"{step}" for number in itertools.count())
+    free = next(name for name in names if not (place / name).exists())
+    return (folder / str(step)).rename(place / free)
+
+
+def end_removals(folder: Path) -> None:
+    """Delete old checkpoints whose removal was interrupted by a kill.
+
+    The rule is that of the run which wrote them, as its checkpoints record it: a command with
+    other settings must not delete what was to be kept.
+
+    Args:
+        folder: of the checkpoints, the latest of which is intact.
+    """
+    found = steps(folder)[::-1]
+    if not found:
+        return
+    policy = Kept(*_rule(folder, found[-1]), kept_for_good(folder))
+    for step, stays in zip(found, policy.stays(found), strict=True):
+        if not stays:
+            shutil.rmtree(folder / str(step), ignore_errors=True)
+
+
+def kept_for_good(folder: Path) -> set[int]:
+    """Return the steps of the checkpoints that the rule they were written under keeps for good."""
+    return {step for step in steps(folder) if _is_multiple(step, _rule(folder, step)[1])}
+
+
+def _rule(folder: Path, step: int) -> tuple[int, int]:
+    """Return `keep` and `keep_every` of the run that wrote a checkpoint."""
+    config = about(folder, step).get("config")
+    config = config if isinstance(config, dict) else {}
+    keep, every = config.get("keep_checkpoints"), config.get("keep_checkpoints_every")
+    return (
+        keep if type(keep) is int and keep > 0 else 1,
+        every if type(every) is int and every > 0 else 0,
+    )
+
+
+def _is_multiple(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def about(folder: Path, step: int) -> dict[str, Any]:
+    """Return what was stored with a checkpoint; {} if nothing was, or it can't be read."""
+    return about_of(folder / str(step))
+
+
+def about_of(place: Path) -> dict[str, Any]:
+    """Return the same of one checkpoint's folder."""
+    try:
+        found = json.loads((place / "about" / "metadata").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Kept:
+    """Tells Orbax which checkpoints stay (its `PreservationPolicy`)."""
+
+    def __init__(self, keep: int, keep_every: int, for_good: Iterable[int] = ()) -> None:
+        self._keep, self._keep_every, self._for_good = keep, keep_every, frozenset(for_good)
+
+    def stays(self, steps: Sequence[int]) -> list[bool]:
+        """Return for each of these steps, in ascending order, whether its checkpoint stays."""
+        latest = set(steps[-self._keep :])
+        return [
+            step in latest or step in self._for_good or _is_multiple(step, self._keep_every)
+            for step in steps
+        ]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Answer Orbax after each save; the checkpoints come in ascending order."""
+        return self.stays([checkpoint.step for checkpoint in checkpoints])
+
+
+def write_digests(folder: Path) -> None:
+    """Write the SHA-256 of every file below the folder's items."""
+    files = (path for item in sorted(folder.iterdir()) if item.is_dir() for path in _files(item))
+    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    with (folder / DIGESTS).open("w") as file:
+        file.write(json.dumps(digests, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # as Orbax does with its own files
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _problem(place: Path, *, read: bool = True) -> str | None:
+    """Say what is wrong with a checkpoint, None if nothing is; `read`: also inside its files."""
+    if (place / "default" / "_METADATA").is_file():
+        return None  # written before there were digests: its name says that it is complete
+    try:
+        digests = json.loads((place / DIGESTS).read_text())
+        if not (isinstance(digests, dict) and digests):
+            return f"{DIGESTS} names no files"
+        for name, digest in digests.items():
+            (place / name).stat()
+            if read and _sha256(place / name) != digest:
+                return f"{name} is not as it was written (SHA-256 differs)"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, RecursionError) as error:
+        return one_line(error)
+    return None
