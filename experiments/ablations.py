@@ -12,7 +12,6 @@ and started again; a finished run only gets its table and figure anew.
 
 import csv
 import json
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,7 @@ from ml_collections import ConfigDict
 
 from experiments import sweep
 from experiments.sweep import Row
-from sicjax import plots
-from sicjax.main import guarded, leave, parse
+from sicjax import command, plots
 from sicjax.report.figures import in_turn
 
 # Column of the table -> where a row has it: `sweep.collect`, or `measure` below.
@@ -212,11 +210,11 @@ def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str
 
 def main(arguments: Sequence[str]) -> None:
     """Run and print the table."""
-    if not any(argument.startswith("--config=") for argument in arguments):
-        arguments = ["--config=configs/ablations.py", *arguments]
-    config, workdir = parse(arguments, sweep.usage(__doc__))
+    options = command.Parser(__doc__, config="configs/ablations.py", trains=True).read(arguments)
+    command.join_processes(options)
+    config, workdir = command.read_run(options)
     print(run(config, workdir, arguments), flush=True)
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

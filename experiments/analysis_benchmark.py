@@ -14,12 +14,14 @@ import dataclasses
 import json
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from sicjax import command
 from sicjax.analysis import synthetic
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.kinds import MIN_FIELDS
@@ -339,8 +341,9 @@ def markdown(numbers: dict[str, Any], table: list[str]) -> str:
     return "\n".join([*lines, "", "## What each drawn map was called", "", *table, ""])
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Measure everything and write the results."""
+    command.Parser(__doc__).read(arguments)
     rng = np.random.default_rng(SEED)
     units, table = measure_units(rng)
     numbers = rounded(
@@ -360,4 +363,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -1,7 +1,7 @@
 """How long one training step takes, beside the straightforward one and beside its matrix products.
 
-    python -m experiments.benchmark [--json] [--config=FILE] [--scaling] [--tiles] [--populations]
-        [--estimate]
+    python -m experiments.benchmark [--json] [--config=FILE] [--config.FIELD=VALUE ...]
+        [--scaling] [--tiles] [--populations] [--estimate]
 
 Measured interleaved in one process, medians of repeats: (a) our whole step: sampling, forward,
 backward, clip, AdamW; (b) the straightforward step of `experiments.naive`; (c) the two dense
@@ -34,17 +34,18 @@ from ml_collections import ConfigDict
 
 from experiments.accelerators import NETWORKS, RECIPES, write_estimate
 from experiments.naive import make_naive_loss
+from sicjax import command
 from sicjax import config as config_module
 from sicjax.config.files import from_json, load_config, to_json
 from sicjax.devices.hardware import available_cores
 from sicjax.devices.layout import make_layout
-from sicjax.errors import ConfigError
 from sicjax.network import pair_losses
 from sicjax.training.method import draw_batch, make_settings
 from sicjax.training.population import Population
 from sicjax.training.step import Dispatch, make_init, make_step, start
 
 ROUNDS = 5
+PAPER_SCALE = "paper scale"  # --config by default
 WIDTHS = range(96, 417, 32)
 AT_ONCE = 50  # steps of one call, as a training takes them
 
@@ -280,35 +281,39 @@ def tiles(config: ConfigDict) -> list[dict[str, Any]]:
     return rows
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and print; returns the exit code."""
-    if "--step-alone" in arguments:
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print."""
+    parser = command.Parser(__doc__, config=PAPER_SCALE)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    what = parser.add_mutually_exclusive_group()
+    for name, about in (
+        ("scaling", "a step against B, N and P"), ("tiles", "pair losses against tiles"),
+        ("populations", "a step against P"), ("estimate", "a step on paper"),
+        ("step-alone", "a step of the config on stdin, in this process"),
+    ):  # fmt: skip
+        what.add_argument(f"--{name}", action="store_true", help=about)
+    options = parser.read(arguments)
+    if options.step_alone:
         print(json.dumps(step_alone(from_json(sys.stdin.read()))))
-        return 0
-    if "--estimate" in arguments:
+        return
+    if options.estimate:
         print(write_estimate())
-        return 0
-    files = [text.removeprefix("--config=") for text in arguments if text.startswith("--config=")]
-    try:
-        config = load_config(files[0]) if files else paper_scale()
-        config_module.validate(config)
-    except ConfigError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-    tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "--scaling": lambda: scaling(config),
-        "--tiles": lambda: tiles(config),
-        "--populations": lambda: populations({name: load_config(name) for name in RECIPES}),
-    }
-    for flag, make in tables.items():
-        if flag in arguments:
-            rows = make()
-            print(json.dumps(rows) if "--json" in arguments else as_table(rows))
-            return 0
-    result = measure(config)
-    result["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]
-    print(json.dumps(result) if "--json" in arguments else as_table([result]))
-    return 0
+        return
+    config = command.read_config(options, {PAPER_SCALE: paper_scale})
+    config_module.validate(config)
+    if options.scaling:
+        rows = scaling(config)
+    elif options.tiles:
+        rows = tiles(config)
+    elif options.populations:
+        rows = populations({name: load_config(name) for name in RECIPES})
+    else:
+        rows = [measure(config)]
+        rows[0]["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]
+        if options.json:  # one step is one object
+            print(json.dumps(rows[0]))
+            return
+    print(json.dumps(rows) if options.json else as_table(rows))
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -321,4 +326,4 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

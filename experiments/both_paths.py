@@ -32,9 +32,8 @@ from ml_collections import ConfigDict
 
 from experiments.benchmark import as_table, device
 from experiments.naive import make_naive_loss
+from sicjax import command
 from sicjax import config as config_module
-from sicjax.config.files import load_config
-from sicjax.errors import ConfigError
 from sicjax.network.trajectories import smooth_walks
 from sicjax.report import snapshots
 from sicjax.run import Run
@@ -149,29 +148,22 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first - second).max() / np.abs(second).max())
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Compare and print; returns the exit code."""
-    options = dict(text.removeprefix("--").partition("=")[::2] for text in arguments)
-    try:
-        if unknown := options.keys() - {"config", "steps", "double", "json"}:
-            raise ConfigError(
-                f"unknown: --{sorted(unknown)[0]}; there are --config, --steps, --double, --json"
-            )
-        config = load_config(options.get("config", "quick"))
-        config_module.validate(config)
-        if not (steps := options.get("steps", "200")).isdecimal() or not int(steps):
-            raise ConfigError(f"--steps={steps}: must be a whole number above 0")
-    except ConfigError as error:
-        print(f"both_paths: {error}", file=sys.stderr)
-        return 2
-    with jax.enable_x64("double" in options):
-        rows = compare(config, int(steps))
-    if "json" in options:
+def main(arguments: Sequence[str]) -> None:
+    """Compare and print."""
+    parser = command.Parser(__doc__, config="configs/quick.py")
+    parser.add_argument("--steps", type=command.whole_number(1), default=200, help="(200)")
+    parser.add_argument("--double", action="store_true", help="compute in double precision")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.read(arguments)
+    config = command.read_config(options)
+    config_module.validate(config)
+    with jax.enable_x64(options.double):
+        rows = compare(config, options.steps)
+    if options.json:
         print(json.dumps(rows))
     else:
         print(f"{device()}, jax {jax.__version__}\n\n{as_table(rows)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

@@ -14,7 +14,6 @@ figure of runs of one recipe, each of other seeds, that are finished.
 
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,9 @@ import sicjax
 from experiments import sweep
 from experiments.ablations import median, numbers, read_units, report_of
 from experiments.sweep import Row
-from sicjax import plots
+from sicjax import command, plots
 from sicjax.config import flatten
 from sicjax.errors import ConfigError
-from sicjax.main import guarded, leave, parse, read_flags
 from sicjax.run import Run
 from sicjax.training.workdir import read_config
 
@@ -400,16 +398,17 @@ def merge(sources: Sequence[Path], workdir: Path) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Run and print the table."""
-    if any(argument.startswith("--merge") for argument in arguments):
-        flags = read_flags(arguments, says := sweep.usage(__doc__))
-        if set(flags) != {"merge", "workdir"}:
-            raise ConfigError(says)
-        sources = [Path(folder) for folder in flags["merge"].split(",")]
-        print(merge(sources, Path(flags["workdir"])), flush=True)
+    parser = command.Parser(__doc__, config="configs/full.py", trains=True)
+    parser.add_argument("--merge", metavar="DIR,DIR,...", help="make one table of finished runs")
+    options = parser.read(arguments)
+    if options.merge:
+        if not options.workdir:
+            parser.error("--workdir is missing")
+        sources = [Path(folder) for folder in options.merge.split(",")]
+        print(merge(sources, Path(options.workdir)), flush=True)
         return
-    if not any(argument.startswith("--config=") for argument in arguments):
-        arguments = ["--config=configs/full.py", *arguments]
-    config, workdir = parse(arguments, sweep.usage(__doc__))
+    command.join_processes(options)
+    config, workdir = command.read_run(options)
     if config.num_networks == 1:
         config.num_networks = NUM_NETWORKS
     config.evaluation.torus_rolls = max(config.evaluation.torus_rolls, 0) or TORUS_ROLLS
@@ -417,4 +416,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

@@ -7,7 +7,6 @@ and draws, of each module, the cells of the highest corrected 60° score, into
 NETWORK_ratemaps_BOXm.png. Exit codes: 0 done, 2 bad input.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,13 +15,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import sicjax
-from sicjax import plots
+from sicjax import command, plots
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.units import UnitAnalysis
 from sicjax.errors import ConfigError
-from sicjax.main import guarded, leave, read_flags
-
-USAGE = "usage: python -m experiments.clearest [--network=NAME] [--cells=NUMBER] [--folder=DIR]"
 
 
 def clearest(units: UnitAnalysis, modules: Modules, cells: int) -> list[np.ndarray]:
@@ -57,13 +53,15 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: an unknown flag, a network that doesn't exist, or no number of cells.
     """
-    flags = read_flags(arguments, USAGE)
-    name, cells = flags.pop("network", "modules"), flags.pop("cells", "12")
-    folder = Path(flags.pop("folder", "experiments/results"))
-    if flags:
-        raise ConfigError(f"--{min(flags)}: no such flag; {USAGE}")
-    if not (cells.isdecimal() and int(cells) > 0):
-        raise ConfigError(f"--cells={cells}: must be at least 1")
+    parser = command.Parser(__doc__)
+    parser.add_argument("--network", metavar="NAME", default="modules", help="(modules)")
+    parser.add_argument("--cells", type=command.whole_number(1), default=12, help="(12)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("experiments/results"), help="for results"
+    )
+    options = parser.read(arguments)
+    command.join_processes(options)
+    name, folder = options.network, options.folder
     try:
         run = sicjax.load_pretrained(name)
     except ValueError as error:
@@ -71,9 +69,9 @@ def main(arguments: Sequence[str]) -> None:
     box_m = run.config.evaluation.verdict_box
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}_ratemaps_{box_m:g}m.png"
-    draw(run.ratemaps(box_m).ratemaps, box_m, int(cells)).savefig(path, dpi=110)
+    draw(run.ratemaps(box_m).ratemaps, box_m, options.cells).savefig(path, dpi=110)
     print(path)
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

@@ -9,9 +9,10 @@ relative to the loss and to the largest entry of each array of the gradient. Pri
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
+
+from sicjax import command
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
@@ -23,10 +24,11 @@ from ml_collections import ConfigDict
 
 from sicjax import config as config_module
 from sicjax.devices.layout import Layout, make_layout
-from sicjax.main import guarded, leave, parse
 from sicjax.training.method import make_settings
 from sicjax.training.population import Population
 from sicjax.training.step import Dispatch, make_init, make_loss, start
+
+TINY = "tiny"  # --config by default
 
 
 def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray]:
@@ -56,10 +58,12 @@ def loss_and_gradient(config: ConfigDict, layout: Layout) -> list[np.ndarray]:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the table, line by line."""
-    steps = [a.partition("=")[2] for a in arguments if a.startswith("--steps=")]
-    rest = [a for a in arguments if not a.startswith("--steps=")]
-    config = parse(rest)[0] if rest else tiny()
-    num_steps = int(steps[0]) if steps else 20
+    parser = command.Parser(__doc__, config=TINY)
+    parser.add_argument("--steps", type=command.whole_number(1), default=20, help="(20)")
+    options = parser.read(arguments)
+    command.join_processes(options)
+    config = command.read_config(options, {TINY: tiny})
+    num_steps = options.steps
     one, two = (trained(config, devices, num_steps) for devices in (1, 2))
     whole = loss_and_gradient(config, make_layout(1, devices=1))
     total = sum(leaf.size for leaf in one)
@@ -95,4 +99,4 @@ def tiny() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

@@ -10,12 +10,12 @@ long as such a report.
 
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.claims import TORUS_ROLLS
+from sicjax import command
 from sicjax.errors import ConfigError
 from sicjax.pretrained import PRETRAINED, load_weights, save_weights
 from sicjax.report.folder import write_report
@@ -45,20 +45,19 @@ def export(workdir: Path, network: int, folder: Path, origin: str) -> None:
     print(f"{folder}: {size:.1f} MB")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Export; returns the exit code."""
-    flags = dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
-    if not {"workdir", "network", "name"} <= set(flags) <= {"workdir", "network", "name", "origin"}:
-        print((__doc__ or "").split("\n\n")[1].strip(), file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str]) -> None:
+    """Export."""
+    parser = command.Parser(__doc__)
+    parser.add_argument("--workdir", metavar="DIR", type=Path, required=True, help="of the run")
+    parser.add_argument("--network", metavar="K", type=command.whole_number(0), required=True)
+    parser.add_argument("--name", metavar="NAME", required=True, help="of the new folder")
+    parser.add_argument("--origin", metavar="TEXT", default="", help="what made the run")
+    options = parser.read(arguments)
     try:
-        workdir, network = Path(flags["workdir"]), int(flags["network"])
-        export(workdir, network, PRETRAINED / flags["name"], flags.get("origin", ""))
-    except (ConfigError, FileNotFoundError, IndexError, ValueError) as error:
-        print(f"export_weights: {error}", file=sys.stderr)
-        return 2
-    return 0
+        export(options.workdir, options.network, PRETRAINED / options.name, options.origin)
+    except (FileNotFoundError, IndexError, ValueError) as error:
+        raise ConfigError(str(error)) from None
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

@@ -16,12 +16,12 @@ of an hour of one core in all.
 import contextlib
 import io
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sicjax.main import guarded, leave, read_flags
+from sicjax import command
 from tests import fault_storm as storm
 from tests import storm_api, storm_damage, storm_io, storm_starts
 
@@ -41,7 +41,7 @@ ONCE = {
 STARTS = {"sizes": 100, "paths": 200, "backends": 99}  # and how many; of backends at most all
 
 
-def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, str]) -> Iterator[list[str]]:
+def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, Any]) -> Iterator[list[str]]:
     """What was done, and what happened, harm by harm."""
     if {*chosen} & {*ONCE, *COUNTED}:
         stage = storm.prepare(folder, seed=0)
@@ -49,23 +49,23 @@ def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, str]) -> Iter
             if name in ONCE:
                 yield [_about(ONCE[name]), ONCE[name](stage)]
             elif name in COUNTED:
-                fault, number = COUNTED[name]
-                yield [_about(fault), fault(stage, int(flags.get(name, number)))]
+                fault, _ = COUNTED[name]
+                yield [_about(fault), fault(stage, flags[name])]
     io_names = [name for name in chosen if name in storm_io.FAULTS]
-    for what, text in storm_io.io_calls(folder, io_names, float(flags.get("io_scale", 1))):
+    for what, text in storm_io.io_calls(folder, io_names, flags["io_scale"]):
         yield [what, text]
     if "damages" in chosen:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             damaged = storm_damage.Damaged(folder / "damaged")
-            cases = [damaged.case(number) for number in range(int(flags.get("damages", 400)))]
+            cases = [damaged.case(number) for number in range(flags["damages"])]
         yield [
             "Any file of a run, stopped half-way, is flipped, cut, zeroed, swapped, filled with"
             " junk, removed, replaced by a folder, or gets a strange neighbour",
             storm_damage.tried(cases),
         ]
-    for name, number in STARTS.items():
+    for name in STARTS:
         if name in chosen:
-            about, text = storm_starts.starts(folder / name, name, int(flags.get(name, number)))
+            about, text = storm_starts.starts(folder / name, name, flags[name])
             yield [about, text]
     if "strange_calls" in chosen:
         calls = storm_api.calls()
@@ -84,15 +84,24 @@ def _about(fault: object) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the table, line by line."""
-    flags = read_flags(arguments, (__doc__ or "").split("\n")[2].strip())
+    parser = command.Parser(__doc__)
+    for name, (_, number) in COUNTED.items():
+        parser.add_argument(f"--{name}", type=command.whole_number(0), default=number)
+    for name, number in {"damages": 400, **STARTS}.items():
+        parser.add_argument(f"--{name}", type=command.whole_number(0), default=number)
+    parser.add_argument("--io_scale", type=float, default=1.0, help="times as many I/O calls")
+    parser.add_argument("--folder", metavar="DIR", help="where to train; kept")
+    parser.add_argument("--only", metavar="NAME,...", help="do these harms alone")
+    options = parser.read(arguments)
+    command.join_processes(options)
     everything = [*ONCE, *COUNTED, *storm_io.FAULTS, "damages", *STARTS, "strange_calls"]
-    chosen = flags["only"].split(",") if "only" in flags else everything
+    chosen = options.only.split(",") if options.only else everything
     began, failed = os.times(), False
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(flags.get("folder", scratch)).absolute()
+        folder = Path(options.folder or scratch).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         print("| harm | what happened |\n|---|---|", flush=True)
-        for what, text in table(folder, chosen, flags):
+        for what, text in table(folder, chosen, vars(options)):
             failed |= text.startswith("FAILED")
             print(f"| {what} | {text} |", flush=True)
     spent = sum(os.times()[:4]) - sum(began[:4])
@@ -102,4 +111,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

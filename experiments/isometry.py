@@ -8,7 +8,6 @@ batches above a value, on logarithmic axes. A tail that falls like 1 / value has
 Exit codes: 0 done, 2 bad input.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,14 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import sicjax
-from sicjax import plots
+from sicjax import command, plots
 from sicjax.errors import ConfigError
-from sicjax.main import guarded, leave, read_flags
 from sicjax.network.losses import conformal_isometry_loss
 from sicjax.network.rollout import rollout_permuted
 from sicjax.run import Run
 
-USAGE = "usage: python -m experiments.isometry [--network=NAME] [--batches=NUMBER] [--folder=DIR]"
 MIN_STEPS_M = (0.0, 0.003, 0.0067, 0.01, 0.02)
 TRAJECTORIES = 8
 
@@ -86,18 +83,20 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: an unknown flag, a network that doesn't exist, or no number of batches.
     """
-    flags = read_flags(arguments, USAGE)
-    name, number = flags.pop("network", "quick"), flags.pop("batches", "3000")
-    folder = Path(flags.pop("folder", "experiments/results"))
-    if flags:
-        raise ConfigError(f"--{min(flags)}: no such flag; {USAGE}")
-    if not (number.isdecimal() and int(number) >= 100):
-        raise ConfigError(f"--batches={number}: must be at least 100")
+    parser = command.Parser(__doc__)
+    parser.add_argument("--network", metavar="NAME", default="quick", help="(quick)")
+    parser.add_argument("--batches", type=command.whole_number(100), default=3000, help="(3000)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("experiments/results"), help="for results"
+    )
+    options = parser.read(arguments)
+    command.join_processes(options)
+    name, folder = options.network, options.folder
     try:
         run = sicjax.load_pretrained(name)
     except ValueError as error:
         raise ConfigError(f"--network={name}: {error}") from None
-    found = terms_of_batches(run, int(number))
+    found = terms_of_batches(run, options.batches)
     folder.mkdir(parents=True, exist_ok=True)
     table = as_table(found, name)
     (folder / "isometry_tail.md").write_text(table)
@@ -110,4 +109,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

@@ -8,7 +8,7 @@ other) and `counts` (spikes of each cell); `OUT.npz` gets `grid_score` and `spac
 opexebo gives none. Its own defaults: bins of 2.5 cm, a Gaussian of two bins.
 """
 
-import sys
+import argparse
 import warnings
 
 import numpy as np
@@ -34,5 +34,9 @@ def score(session: dict) -> dict:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    with np.load(sys.argv[1]) as given:
-        np.savez(sys.argv[2], **score(dict(given)))
+    parser = argparse.ArgumentParser(usage="PYTHON -m experiments.opexebo_scores IN.npz OUT.npz")
+    parser.add_argument("session", metavar="IN.npz")
+    parser.add_argument("scores", metavar="OUT.npz")
+    options = parser.parse_args()  # not our own parser: PYTHON has no sicjax
+    with np.load(options.session) as given:
+        np.savez(options.scores, **score(dict(given)))

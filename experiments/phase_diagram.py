@@ -13,7 +13,6 @@ of that kind, in the 3 m box. Can be stopped and started again.
 """
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +23,8 @@ from ml_collections import ConfigDict
 
 from experiments import ablations, sweep
 from experiments.sweep import Axes, Row
-from sicjax import plots
+from sicjax import command, plots
 from sicjax.errors import ConfigError
-from sicjax.main import guarded, leave, parse
 
 DEFAULT_X = "loss.capacity:0.05,0.1,0.2,0.5,2"
 DEFAULT_Y = "loss.sigma_g:0.2,0.3,0.4,0.5,0.6"
@@ -130,21 +128,16 @@ def by_setting(rows: Sequence[Row], axes: Axes) -> list[list[list[Row]]]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run, then say where the results are."""
-    own, rest = {"x": DEFAULT_X, "y": DEFAULT_Y}, []
-    for argument in arguments:
-        name, equals, text = argument.removeprefix("--").partition("=")
-        if equals and name in own:
-            own[name] = text
-        else:
-            rest.append(argument)
-    if not any(argument.startswith("--config=") for argument in rest):
-        rest.insert(0, "--config=configs/quick.py")
-    config, workdir = parse(rest, sweep.usage(__doc__))
-    if not any(argument.startswith("--workdir=") for argument in rest):
-        workdir = Path("runs") / "phase_diagram"
+    parser = command.Parser(__doc__, config="configs/quick.py", trains=True)
+    parser.set_defaults(workdir="runs/phase_diagram")
+    parser.add_argument("--x", metavar="FIELD:V1,...", default=DEFAULT_X, help="columns")
+    parser.add_argument("--y", metavar="FIELD:V1,...", default=DEFAULT_Y, help="rows")
+    options = parser.read(arguments)
+    command.join_processes(options)
+    config, workdir = command.read_run(options)
     if config.variants:
         raise ConfigError("variants: the two axes span them; give a config that has none")
-    axes = dict(sweep.axis(own[flag], flag) for flag in ("y", "x"))
+    axes = dict(sweep.axis(getattr(options, flag), flag) for flag in ("y", "x"))
     rows = run(config, workdir, axes, arguments)
     periods = np.array([sweep.number(row["period_m"]) for row in rows])
     print(f"{np.isfinite(periods).sum()} of {len(rows)} networks have grid cells")
@@ -152,4 +145,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

@@ -14,7 +14,6 @@ and by a grid score above 0.3 alone. With --opexebo, the path of a Python that h
 
 import importlib.util
 import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -26,7 +25,7 @@ import jax
 import numpy as np
 
 from experiments.benchmark import as_table
-from sicjax import plots
+from sicjax import command, plots
 from sicjax.analysis import synthetic
 from sicjax.analysis.ratemaps import bin_index
 from sicjax.analysis.recordings import score_recording
@@ -284,18 +283,17 @@ def draw(cells: Sequence[Cell], found: Mapping[str, np.ndarray], path: Path) -> 
     figure.savefig(path, dpi=110)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure, and write the page and the figure; returns the exit code."""
-    flags = dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
-    if not set(flags) <= {"opexebo"}:
-        print("only --opexebo=PYTHON is known", file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str]) -> None:
+    """Measure, and write the page and the figure."""
+    parser = command.Parser(__doc__)
+    parser.add_argument("--opexebo", metavar="PYTHON", default="", help="score with opexebo, too")
+    options = parser.read(arguments)
     rat, rng = load_rat(), np.random.default_rng(SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cells = draw_cells(rat, rng)
         cells = [cells[n] for n in rng.permutation(len(cells))]
-        found = score(rat, cells, flags.get("opexebo", ""))
+        found = score(rat, cells, options.opexebo)
     order = sorted(range(len(cells)), key=lambda n: cells[n].label)
     cells = [cells[n] for n in order]
     seconds = float(found.pop("seconds"))
@@ -314,8 +312,7 @@ def main(arguments: Sequence[str]) -> int:
     (RESULTS / "recordings.md").write_text("\n".join(page))
     draw(cells, found, RESULTS / "recordings.png")
     print("\n".join(page))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

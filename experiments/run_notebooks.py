@@ -14,7 +14,6 @@ that is the clone around the notebook.
 """
 
 import re
-import sys
 import tempfile
 import time
 import tomllib
@@ -23,6 +22,9 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+from sicjax import command
+from sicjax.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "notebooks"
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
@@ -96,24 +98,31 @@ def _tidy(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNod
     return joined
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the named notebooks; returns the exit code."""
+def main(arguments: Sequence[str]) -> None:
+    """Run the named notebooks, or link them.
+
+    Raises:
+        ConfigError: an unknown flag or notebook.
+    """
+    parser = command.Parser(__doc__)
+    parser.add_argument("--small", action="store_true", help="small values; write nothing")
+    parser.add_argument("--link", action="store_true", help="write the public address, run nothing")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="notebooks (all)")
+    options = parser.read(arguments)
     known = {path.stem: path for path in sorted(FOLDER.glob("*.ipynb"))}
-    if list(arguments) == ["--link"]:
+    if options.link:
         for path in known.values():
             notebook = nbformat.read(path, as_version=4)
             link(notebook, path.name, public_address())
             nbformat.write(notebook, path)
-        return 0
-    names = [argument for argument in arguments if argument != "--small"] or list(known)
+        return
+    names = options.names or list(known)
     if unknown := [name for name in names if name not in known]:
-        print(f"{unknown[0]}: no such notebook; there are {', '.join(known)}", file=sys.stderr)
-        return 2
+        raise ConfigError(f"{unknown[0]}: no such notebook; there are {', '.join(known)}")
     for name in names:
-        seconds = run_notebook(known[name], small="--small" in arguments)
+        seconds = run_notebook(known[name], small=options.small)
         print(f"{name}: {seconds:.0f} s", flush=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

@@ -14,9 +14,7 @@ again. Exit codes: those of sicjax.main.
 """
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,16 +24,13 @@ from ml_collections import ConfigDict
 
 import sicjax
 from experiments import benchmark
-from experiments.sweep import usage
-from sicjax import plots
+from sicjax import command, plots
 from sicjax.analysis.firing_fields import field_diameters
 from sicjax.analysis.kinds import active_units
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.units import UnitAnalysis
-from sicjax.config import changed, set_field, validate
-from sicjax.config.files import load_config
+from sicjax.config import changed, validate
 from sicjax.errors import ConfigError
-from sicjax.main import guarded, leave, read_flags
 from sicjax.run import Run
 
 Row = dict[str, Any]
@@ -284,16 +279,14 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: an unknown flag, field or network.
     """
-    says = usage(__doc__)
-    flags = read_flags(arguments, says)
-    config = load_config(flags.pop("config", "short_steps"))
-    workdir = Path(flags.pop("workdir", "runs/scaling"))
-    wanted = flags.pop("only", "")
+    parser = command.Parser(__doc__, config="short_steps", trains=True)
+    parser.set_defaults(workdir="runs/scaling")
+    parser.add_argument("--only", metavar="NAME;NAME;...", help="train these rows of the table")
+    options = parser.read(arguments)
+    command.join_processes(options)
+    config, workdir = command.read_run(options)
+    wanted = options.only
     names = [name.strip() for name in wanted.split(";")] if wanted else list(NETWORKS)
-    for name, text in flags.items():
-        if not name.startswith("config."):
-            raise ConfigError(f"--{name}: no such flag; {says}")
-        set_field(config, name.removeprefix("config."), text)
     for name in names:
         if name not in NETWORKS:
             raise ConfigError(f"--only={name}: must be among {'; '.join(NETWORKS)}")
@@ -309,4 +302,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

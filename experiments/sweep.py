@@ -21,7 +21,6 @@ import csv
 import itertools
 import json
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,12 +32,11 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments import benchmark
+from sicjax import command, plots
 from sicjax import config as config_module
-from sicjax import plots
 from sicjax.config.fields import VARIED
 from sicjax.devices import processes
 from sicjax.errors import ConfigError
-from sicjax.main import guarded, leave, parse
 from sicjax.runs import train
 from sicjax.training.metrics import read_metrics
 from sicjax.training.population import members, of_variant
@@ -246,35 +244,28 @@ def axis(text: str, flag: str) -> tuple[str, list[Any]]:
     return name, parsed
 
 
-def usage(doc: str | None) -> str:
-    """The usage that the docstring of a command gives, as one line."""
-    return "usage: " + " ".join((doc or "").split("\n\n")[1].split())
-
-
 def main(arguments: Sequence[str]) -> None:
     """Train, then write the table and the figure."""
-    own = {"x": "", "y": "", "show": "loss"}
-    rest = []
-    for argument in arguments:
-        name, equals, text = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and equals and name in own:
-            own[name] = text
-        else:
-            rest.append(argument)
-    config, workdir = parse(rest, usage(__doc__))
-    axes = dict(axis(own[flag], flag) for flag in ("y", "x") if own[flag])
+    parser = command.Parser(__doc__, config="", trains=True)
+    for flag in ("x", "y"):
+        parser.add_argument(f"--{flag}", metavar="FIELD:V1,V2,...", help="an axis of the grid")
+    parser.add_argument("--show", metavar="COLUMN", default="loss", help="what the figure shows")
+    options = parser.read(arguments)
+    command.join_processes(options)
+    config, workdir = command.read_run(options)
+    axes = dict(axis(text, flag) for flag in ("y", "x") if (text := getattr(options, flag)))
     if axes and config.variants:
         raise ConfigError("--x and --y: the config has variants of its own; give one or the other")
     if axes:
         config.variants = grid(axes)
     rows = run(config, workdir)
-    if not any(own["show"] in row for row in rows):
+    if not any(options.show in row for row in rows):
         columns = ", ".join(dict.fromkeys(name for row in rows for name in row))
-        raise ConfigError(f"--show={own['show']}: no such column; there are {columns}")
+        raise ConfigError(f"--show={options.show}: no such column; there are {columns}")
     write_table(rows, workdir / "sweep.csv")
-    draw(rows, own["show"], axes).savefig(workdir / "sweep.png", dpi=150)
+    draw(rows, options.show, axes).savefig(workdir / "sweep.png", dpi=150)
     print(f"table: {workdir / 'sweep.csv'}\nfigure: {workdir / 'sweep.png'}", flush=True)
 
 
 if __name__ == "__main__":
-    leave(guarded(main, sys.argv[1:]))
+    command.run(main)

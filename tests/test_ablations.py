@@ -8,9 +8,9 @@ from matplotlib import pyplot as plt
 
 from experiments import ablations, both_paths, phase_diagram
 from sicjax import plots
+from sicjax.command import guarded
 from sicjax.config import flatten
 from sicjax.config.files import load_config
-from sicjax.main import guarded
 from sicjax.training.population import members, of_variant
 
 UNITS = """unit,active,kind,is_grid,module,grid_score_3m,grid_score_corrected_3m,spacing_m_3m,\
@@ -224,7 +224,7 @@ def test_both_paths_train_one_network(tmp_path, capsys):
         "    c.model.num_units, c.model.hidden_width = 7, 4\n"
         "    return c\n"
     )
-    assert both_paths.main([f"--config={path}", "--steps=40", "--double", "--json"]) == 0
+    both_paths.main([f"--config={path}", "--steps=40", "--double", "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert [row["step"] for row in rows] == [20, 40]
     for row in rows:
@@ -237,5 +237,5 @@ def test_both_paths_train_one_network(tmp_path, capsys):
 
 def test_both_paths_refuses_bad_arguments(capsys):
     for arguments in (["--steps=0"], ["--stpes=3"], ["--config=nowhere.py"]):
-        assert both_paths.main(arguments) == 2
+        assert guarded(both_paths.main, arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 3

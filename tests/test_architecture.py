@@ -18,6 +18,7 @@ MODULES = sorted(
 
 FLOORS = {
     "main": 9,
+    "command": 5,
     "runs": 7,
     "report": 6, "pretrained": 6,
     "run": 5,
@@ -53,7 +54,8 @@ ROOMS = {
 
 READS_CONFIG = {
     "config.check", "config.files", "training.workdir", "training.method", "training.optimizer",
-    "training.step", "training.population", "training.loop", "run", "runs", "main", "report.phase",
+    "training.step", "training.population", "training.loop", "run", "runs", "main", "command",
+    "report.phase",
 }  # fmt: skip
 
 NOT_FOR_ANALYSIS = ("run", "training", "config", "devices", "network")

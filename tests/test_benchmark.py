@@ -88,6 +88,17 @@ def test_populations_are_timed_by_the_step_and_by_the_network(tiny_config, monke
     assert rows[1]["a_network_s"] == rows[1]["step_s"] / 3 > 0
 
 
+def test_fields_set_on_the_command_line_are_measured(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(benchmark, "measure", lambda config: asked.append(config) or {})
+    monkeypatch.setattr(benchmark, "in_own_process", lambda _: {"peak_memory_mb": 1.0})
+    benchmark.main(["--config=quick", "--config.model.num_units=256", "--json"])
+    benchmark.main(["--config.data.num_trajectories=7", "--json"])
+    assert asked[0].model.num_units == 256
+    assert (asked[1].data.num_trajectories, asked[1].data.trajectory_length) == (7, 60)
+    assert capsys.readouterr().out.count('{"peak_memory_mb": 1.0}') == 2
+
+
 def test_an_unreadable_config_is_one_line():
     done = subprocess.run(
         [sys.executable, "-m", "experiments.benchmark", "--config=nowhere.py"],

@@ -29,8 +29,9 @@ import pytest
 import sicjax
 from experiments import run_notebooks
 from sicjax import config as C
+from sicjax.command import PROCESS_FLAGS
 from sicjax.config.fields import FIELDS
-from sicjax.main import PROCESS_FLAGS, parse
+from sicjax.main import parse
 from sicjax.report import evaluate
 
 ROOT = Path(__file__).parent.parent

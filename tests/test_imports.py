@@ -25,7 +25,8 @@ def loaded_by(code):
     [
         ("import sicjax", set()),
         ("import sicjax.main; sicjax.main.main(['--help'])", set()),
-        ("import sicjax.main; sicjax.main.main(['--config=none.py', '--x=1'])", {"jax"}),
+        ("import sicjax.main; sicjax.main.main(['--config=quick', '--help'])", set()),
+        ("import sicjax.main; sicjax.main.main(['--config=none.py', '--x=1'])", set()),
         ("import sicjax; sicjax.norm_relu; sicjax.separation_loss", {"jax", "flax"}),
     ],
 )

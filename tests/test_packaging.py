@@ -71,7 +71,7 @@ def test_installed_package_trains_from_any_folder(installed, tmp_path):
     small = ("--config.num_steps=2", "--config.report=false", "--config.data.num_trajectories=2")
     done = run(installed, "-m", "sicjax.main", "--config=configs/quick.py", *small, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "the one that comes with sicjax" in done.stdout
+    assert "quick.py" in done.stdout
     assert (tmp_path / "runs" / "quick" / "config.json").is_file()
     code = (
         "import sicjax; print(sicjax.__file__);"

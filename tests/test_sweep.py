@@ -9,8 +9,8 @@ import pytest
 
 import sicjax
 from experiments import ablations, claims, phase_diagram, sweep
+from sicjax.command import guarded
 from sicjax.config.files import from_json
-from sicjax.main import guarded
 from sicjax.training.metrics import read_metrics
 from sicjax.training.population import of_variant
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import sicjax
-from experiments.export_weights import main as export
+from experiments import export_weights
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.kinds import active_units, lattices_at_a_glance
+from sicjax.command import guarded
 from sicjax.errors import ConfigError
 from sicjax.pretrained import PRETRAINED, load_weights, save_weights
 from sicjax.report.evaluate import median
@@ -132,8 +133,9 @@ def test_what_cannot_be_exported_is_refused(tiny_config, tmp_path, capsys):
     with pytest.raises(ValueError, match="initial_direction: has entries beyond 65504"):
         save_weights(huge, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
-    assert export([f"--workdir={tmp_path}", "--network=0", "--name=none"]) == 2
+    flags = [f"--workdir={tmp_path}", "--network=0", "--name=none"]
+    assert guarded(export_weights.main, flags) == 2
     assert "no config.json" in capsys.readouterr().err
-    assert export(["--workdir=x"]) == 2
+    assert guarded(export_weights.main, ["--workdir=x"]) == 2
     assert "--network=K" in capsys.readouterr().err
     assert not (PRETRAINED / "none").exists()

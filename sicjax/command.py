@@ -1,0 +1,254 @@
+"""Command lines: one parser, one set of exit codes, for `sicjax` and `python -m experiments.NAME`.
+
+JAX, and everything built on it, is imported where it is used, so that --help and a misspelt flag
+are answered at once.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sicjax import stderr
+from sicjax.errors import ConfigError
+from sicjax.training import signals
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+FIELD = "config."
+PROCESS_FLAGS = ("coordinator", "num_processes", "process_id")
+# Allowed ranges of the integer environment variables that JAX or sicjax reads.
+ENVIRONMENT = {"JAX_NUM_CPU_DEVICES": (-1, 1024), "SLURM_STEP_NUM_TASKS": (1, 10**6)}
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's flags, from the docstring of its module: its second paragraph is the usage.
+
+    A wrong command line raises a `ConfigError` of one line that ends with the usage.
+    """
+
+    def __init__(
+        self, doc: str | None, *, config: str | None = None, trains: bool = False,
+        more: Callable[[], str] = str,
+    ) -> None:  # fmt: skip
+        """Read the docstring.
+
+        Args:
+            doc: the module's docstring: one line, the usage, and what --help says after it.
+            config: default of --config, or "" where it is required; adds --config and
+                --config.FIELD=VALUE. None: the command reads no config.
+            trains: adds --workdir and the flags by which several processes meet.
+            more: gives text that --help says at its end.
+        """
+        first, usage, *rest = [*(doc or "").split("\n\n"), "", ""]
+        self._fields, self._more = config is not None, more
+        super().__init__(
+            usage="\n".join(line.strip() for line in usage.strip().split("\n")).replace("%", "%%"),
+            description="\n\n".join([first, *rest]).strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        )  # fmt: skip
+        if config is not None:
+            self.add_argument(
+                "--config", metavar="FILE", default=config, required=not config,
+                help="config file, or the name of a bundled config" + f" ({config})" * bool(config),
+            )  # fmt: skip
+            self.add_argument("--config.FIELD", metavar="VALUE", help="set a field of the config")
+        if trains:
+            self.add_argument("--workdir", metavar="DIR", help="folder of the run")
+            meet = self.add_argument_group("several processes, started one by one")
+            meet.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+            meet.add_argument("--num_processes", metavar="N", help="number of processes")
+            meet.add_argument("--process_id", metavar="K", help="number of this process, from 0")
+
+    def read(self, arguments: Sequence[str]) -> Namespace:
+        """Return the flags; `fields` holds the pairs (FIELD, VALUE) of --config.FIELD=VALUE.
+
+        Raises:
+            ConfigError: an unknown flag, one without its value, or a wrong value.
+            SystemExit: --help or --version has been answered.
+        """
+        fields, rest = self._split(arguments) if self._fields else ([], list(arguments))
+        found, unknown = self.parse_known_args(rest)
+        if unknown:
+            name, is_flag = unknown[0].partition("=")[0], unknown[0].startswith("-")
+            self.error(f"{name}: " + ("no such flag" if is_flag else "must be --NAME=VALUE"))
+        found.fields = fields
+        return found
+
+    def _split(self, arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+        """Return the pairs of --config.FIELD=VALUE or --config.FIELD VALUE, and the rest."""
+        fields, rest, left = [], [], list(arguments)
+        while left:
+            argument = left.pop(0)
+            name, equals, text = argument.removeprefix("--").partition("=")
+            if not argument.startswith(f"--{FIELD}"):
+                rest.append(argument)
+                continue
+            if not equals and left and not left[0].startswith("--"):
+                equals, text = "=", left.pop(0)
+            if equals:
+                fields.append((name.removeprefix(FIELD), text))
+            elif not {"-h", "--help"} & {*left}:  # help is help wherever it stands
+                self.error(f"{argument}: must be --NAME=VALUE")
+        return fields, rest
+
+    def one_line_usage(self) -> str:
+        """Return the usage as one line."""
+        return "usage: " + " ".join((self.usage or "").replace("%%", "%").split())
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a `ConfigError` in place of argparse's two lines and exit."""
+        raise ConfigError(f"{message.removeprefix('argument ')}; {self.one_line_usage()}")
+
+    def print_help(self, file: object = None) -> None:
+        """Print the help to stdout, which may be closed early, as by `--help | head`."""
+        try:
+            print(self.format_help() + self._more(), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Return argparse's `type` for integers from `least` on."""
+
+    def read(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if (number := int(text)) >= least:
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from {least}")
+
+    return read
+
+
+def read_config(
+    options: Namespace, own: "Mapping[str, Callable[[], ConfigDict]]" = MappingProxyType({})
+) -> "ConfigDict":
+    """Return the config of --config with the fields of --config.FIELD=VALUE set.
+
+    Args:
+        options: flags, as `Parser.read` returns them.
+        own: configs that the command itself makes, by name.
+
+    Raises:
+        ConfigError: the file is unreadable, a field doesn't exist, or a value is of the wrong type.
+    """
+    from sicjax.config import set_field
+    from sicjax.config.files import load_config
+
+    make = own.get(options.config)
+    config = make() if make else load_config(options.config)
+    for name, text in options.fields:
+        set_field(config, name, text)
+    return config
+
+
+def read_run(options: Namespace) -> "tuple[ConfigDict, Path]":
+    """Return the config, as `read_config` does, and the workdir: runs/<config name> by default."""
+    config, path = read_config(options), Path(options.config)
+    if not path.is_file():
+        print(f"Using the bundled config {path.stem}.py")
+    return config, Path(options.workdir) if options.workdir else Path("runs") / path.stem
+
+
+def check_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """Check `ENVIRONMENT` ourselves, because JAX's own error on import is a page long.
+
+    Raises:
+        ConfigError: naming the variable.
+    """
+    for name, (least, most) in ENVIRONMENT.items():
+        text = environment.get(name)
+        with contextlib.suppress(ValueError):
+            if text is None or least <= int(text) <= most:
+                continue
+        raise ConfigError(
+            f"{name}={text}, in the environment: must be a number from {least} to {most}; unset it"
+        )
+
+
+def join_processes(options: Namespace) -> None:
+    """Join the other processes of this run; a process that is alone gets all cores as devices.
+
+    Raises:
+        ConfigError: --coordinator, --num_processes and --process_id don't fit together, or a
+            number in the environment is wrong.
+    """
+    check_environment()
+    from sicjax.devices import hardware, processes
+
+    given: dict[str, Any] = {name: getattr(options, name, None) for name in PROCESS_FLAGS}
+    if all(text is None for text in given.values()):
+        if processes.has_other_processes():
+            processes.start_processes()
+        else:
+            hardware.use_all_cores()
+        return
+    for name, text in given.items():
+        if not text:
+            raise ConfigError(f"--{name} is missing; {', '.join(PROCESS_FLAGS)} go together")
+    numbers = {}
+    for name in PROCESS_FLAGS[1:]:
+        if not given[name].isdecimal():
+            raise ConfigError(f"--{name}={given[name]}: must be a number from 0")
+        numbers[name] = int(given[name])
+    if numbers["process_id"] >= numbers["num_processes"]:
+        raise ConfigError(
+            f"--process_id={numbers['process_id']}: must be below {numbers['num_processes']}"
+        )
+    try:
+        processes.start_processes(coordinator_address=given["coordinator"], **numbers)
+    except (RuntimeError, ValueError) as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(f"--coordinator={given['coordinator']}: {what}") from None
+
+
+def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
+    """Call a command with its arguments and return its exit code; an error becomes one line.
+
+    An error without an exit code of its own is a bug, and keeps its traceback.
+    """
+    with signals.watched() as watch:
+        try:
+            command(arguments)
+        except SystemExit as stop:  # --help and --version; or the command's own exit code
+            return stop.code if isinstance(stop.code, int) else 0
+        except Exception as error:
+            if (code := getattr(error, "exit_code", None)) is None:
+                raise
+            watch.last_word(f"sicjax: {error}")
+            return code
+    return 0
+
+
+def run(command: Callable[[Sequence[str]], object]) -> NoReturn:
+    """Run a command on this process's arguments, and end the process with its exit code."""
+    with signals.watched(for_good=True):
+        stderr.drop_false_alarm()
+        stderr.drop_leftovers_of_saves()
+        leave(guarded(command, sys.argv[1:]))
+
+
+def leave(exit_code: int) -> NoReturn:
+    """Exit without joining background threads, unless all went well.
+
+    Python would join every thread first. One that scores maps for a report goes on for a minute;
+    one that Orbax left in a save, which a signal or a full disk has ended, waits for minutes.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if exit_code == 0:  # everything is done: Ctrl-C has nothing left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit(exit_code)
+    # Processes that a signal or an error has stopped together need no goodbye; see `signals`.
+    if exit_code not in (75, 130) and "sicjax.devices.processes" in sys.modules:
+        from sicjax.devices import processes
+
+        processes.leave_processes()
+    os._exit(exit_code)
