@@ -42,7 +42,8 @@ def test_rollout_equals_the_slow_reference(tiny_config):
     for t in range(5):
         state = np.maximum(np.asarray(run.transition(steps[1, 2, t])) @ state, 0)
         state /= np.linalg.norm(state)
-        np.testing.assert_allclose(found[1, 2, t], state, atol=1e-6)  # float32
+        # Five steps of some twenty roundings of 6e-8: products of 8 entries, then their length.
+        np.testing.assert_allclose(found[1, 2, t], state, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,9 @@ def test_walks_of_any_number_and_length_run_in_pieces_of_common_shapes(tiny_conf
     before = run_module._rollout_factorised._cache_size()
     few = run.rollout(steps[20:37, :50], exact=False)  # 17 walks: no fewer than a wide piece takes
     assert run_module._rollout_factorised._cache_size() == before
-    np.testing.assert_array_equal(few, states[20:37, :50])  # whatever else is run beside them
+    # Whatever else is run beside them. Products of other rows of a piece may round differently:
+    # 50 steps of unit vectors at 6e-8.
+    np.testing.assert_allclose(few, states[20:37, :50], atol=1e-5)
 
 
 def test_an_accelerator_runs_more_walks_at_once(tiny_config, monkeypatch):
@@ -254,8 +257,8 @@ def test_networks_are_loaded_and_run_in_double_precision_and_uncompiled(tmp_path
                 found.rollout(walk[None], exact=False)[0], states, atol=1e-4
             )  # two ways to write W, to 1e-5 of it at every step
         np.testing.assert_allclose(
-            sicjax.load_run(tmp_path).rollout(walk), trained.rollout(walk), atol=1e-6
-        )
+            sicjax.load_run(tmp_path).rollout(walk), trained.rollout(walk), atol=1e-5
+        )  # the second in single precision: three steps of some twelve roundings of 6e-8
         if jax.config.jax_disable_jit:
             with pytest.raises(ConfigError, match=r"^jax_disable_jit is on: "):
                 sicjax.train(config)

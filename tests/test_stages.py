@@ -54,7 +54,7 @@ def test_each_stage_has_its_batches_weights_and_schedule(staged, tmp_path, capsy
     counted = np.add(column(tmp_path, "num_near"), column(tmp_path, "num_far"))
     np.testing.assert_array_equal(counted, pairs)
     weights = np.divide(column(tmp_path, "weighted_capacity"), column(tmp_path, "capacity"))
-    np.testing.assert_allclose(weights, [0.5] * 4 + [2.0] * 3, rtol=1e-6)
+    np.testing.assert_allclose(weights, [0.5] * 4 + [2.0] * 3, rtol=1e-6)  # two roundings of 6e-8
     cosine = [(1 + np.cos(np.pi * k / n)) / 2 for n in (4, 3) for k in range(n)]
     rates = np.array(cosine) * ([1e-3] * 4 + [2e-3] * 3)
     np.testing.assert_allclose(column(tmp_path, "learning_rate"), rates, rtol=1e-5)
@@ -130,7 +130,7 @@ def test_a_longer_run_keeps_its_cosine_and_says_that_the_rate_is_zero(
     assert "the learning rate is zero from step 6 on" in capsys.readouterr().out
     rates = column(tmp_path, "learning_rate")
     wanted = 1e-3 * (1 + np.cos(np.pi * np.arange(6) / 6)) / 2
-    np.testing.assert_allclose(rates[:6], wanted, rtol=1e-6)  # float32
+    np.testing.assert_allclose(rates[:6], wanted, rtol=1e-5)  # 1 + cos in float32: 1e-7 of 0.13
     assert rates[6:] == [0, 0, 0]
     assert_trees_equal(longer.parameters, ended.parameters)
 

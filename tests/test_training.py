@@ -78,7 +78,7 @@ def test_settings_are_traced(tiny_config):
     _, metrics = run(tiny_config, states, settings, 1, 1)
     np.testing.assert_allclose(
         metrics["weighted_capacity"], [0.5, 3.0] * metrics["capacity"], rtol=1e-6
-    )
+    )  # one product, rounded at 6e-8
     assert metrics["invariance"][0] != metrics["invariance"][1]
 
 

@@ -108,8 +108,9 @@ def test_weights_are_single_precision_under_double():
     double = run.rollout(walk)
     with jax.enable_x64(False):
         single = sicjax.load_pretrained("quick").rollout(walk)
-    # 30 steps of unit vectors, each rounded at 6e-8 in another order.
-    np.testing.assert_allclose(double, single, atol=1e-5)
+    # 30 steps of unit vectors, each a product of 64 entries rounded at 6e-8 in another order; an
+    # attractor keeps what moves its state along it.
+    np.testing.assert_allclose(double, single, atol=1e-4)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b'{"network": 0}', b"\xff", b"[" * 9999])

@@ -55,8 +55,8 @@ def norm_relu(x: Array) -> Array:
 
     Example:
         >>> import jax.numpy as jnp, sicjax
-        >>> sicjax.norm_relu(jnp.array([3.0, 4.0, -5.0])).tolist()
-        [0.6000000238418579, 0.800000011920929, 0.0]
+        >>> print(sicjax.norm_relu(jnp.array([3.0, 4.0, -5.0])).round(3))
+        [0.6 0.8 0. ]
     """
     unit = _rectify(real("x", x))[0]
     dtype = jnp.asarray(x).dtype
