@@ -15,6 +15,7 @@ from sklearn.mixture import GaussianMixture
 
 from sicjax.analysis.lattice import ellipse, orientation_deg
 from sicjax.analysis.ratemaps import as_numbers
+from sicjax.analysis.tables import Table
 
 MIN_UNITS = 10  # a module has at least this many
 MAX_MODULES = 6
@@ -42,8 +43,8 @@ class Lattices(Protocol):
         """Their mean lengths, [N], metres."""
 
 
-@dataclass(frozen=True)
-class Modules:
+@dataclass(frozen=True, repr=False)
+class Modules(Table):
     """K modules by rising period; all arrays are empty when there is none."""
 
     labels: np.ndarray  # [N] int, -1 for none
@@ -55,6 +56,26 @@ class Modules:
     lattice: np.ndarray  # [K, 3, 2] mean axes, metres, by angle
     bic_gain: float  # BIC of one broad cluster minus BIC of the mixture chosen; NaN under 10 units
     split_p: np.ndarray  # [K - 1] chance that one even spread looks as split as two neighbours
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the table's columns by name, one row per module, as a report's modules.csv."""
+        between = np.full((2, len(self.members)), np.nan)
+        between[0, 1:], between[1, 1:] = self.ratios, self.split_p
+        return {
+            "module": np.arange(len(self.members)),
+            "units": np.array([len(units) for units in self.members], dtype=int),
+            "period_m": self.period_m,
+            "period_low_m": self.period_interval_m[:, 0],
+            "period_high_m": self.period_interval_m[:, 1],
+            "ratio": between[0],
+            "orientation_deg": self.orientation_deg,
+            "split_p": between[1],
+        }
+
+    def _title(self) -> str:
+        periods = ", ".join(f"{period:.2f} m" for period in self.period_m)
+        count = len(self.members)
+        return f"Modules: {count} module{'s' * (count != 1)}" + f" ({periods})" * bool(count)
 
 
 def find_modules(analysis: Lattices) -> Modules:

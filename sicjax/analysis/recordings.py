@@ -42,7 +42,7 @@ FEW_FIELDS_SHARE = 2 / 3
 BINS = (10, 400)  # per side of a map; a lattice needs the fewer, no arena the more
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecordingAnalysis(UnitAnalysis):
     """A `UnitAnalysis` of N recorded cells, its nulls made by time shifts, and what else is known.
 

@@ -26,11 +26,12 @@ from sicjax.analysis.modules import find_modules
 from sicjax.analysis.place_fields import place_units
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps, spatial_information
 from sicjax.analysis.shuffles import generator, shuffled_scores
+from sicjax.analysis.tables import Table
 from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
 
 
-@dataclass(frozen=True)
-class UnitAnalysis:
+@dataclass(frozen=True, repr=False)
+class UnitAnalysis(Table):
     """One entry per unit; NaN where a unit has no such thing (the kind says why)."""
 
     grid_score: np.ndarray  # [N] 60-degree score on a ring of the measured period
@@ -48,6 +49,9 @@ class UnitAnalysis:
     is_grid: np.ndarray  # [N] bool
     module: np.ndarray  # [N] int, -1 for none
     kind: np.ndarray  # [N] one of KINDS
+
+    def _title(self) -> str:
+        return f"{super()._title()}, {self.is_grid.sum()} grid"
 
 
 def analyze_ratemaps(
