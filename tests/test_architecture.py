@@ -38,6 +38,7 @@ ROOMS = {
         "plots.modules",
         "plots.dynamics",
         "plots.motion",
+        "plots.no_backend",
         "report.folder",
         "report.figures",
         "report.animations",

@@ -73,7 +73,7 @@ def test_sheet_shows_the_ordered_units_with_y_up(maps):
     assert {"first", "second", "All", "1 m", "not visited"} <= set(texts(figure))
     assert "third" not in texts(figure)
     picture = figure.axes[0].images[0].get_array()
-    head = round(0.21 * 20)
+    head = round(0.23 * 20)
     assert picture.shape[0] == head + 20
     peak = np.round(255 * np.array(mpl.colormaps[plots.CMAP](1.0)))
     np.testing.assert_allclose(picture[head, 0], peak, atol=1)  # colours are bytes
@@ -124,6 +124,7 @@ def test_without_a_figure_pyplot_opens_one(maps):
 
 def test_autocorrelograms_carry_their_axes(maps):
     correlograms = np.random.default_rng(0).uniform(-1, 1, (3, 39, 39))
+    correlograms[:, 19, 19] = 1
     axes = np.full((3, 3, 2), 0.5)
     axes[2] = np.nan
     figure = plots.autocorrelogram_sheet(
@@ -142,7 +143,7 @@ def test_losses_accept_missing_and_null_values():
     ]
     figure = plots.losses(metrics, fig=plots.blank_figure())
     assert len(figure.axes) == 9
-    assert {"Separation", "Learning rate", "step"} <= set(texts(figure))
+    assert {"Separation", "Learning rate", "update"} <= set(texts(figure))
     ink(figure)
 
 
@@ -232,7 +233,7 @@ def test_a_figure_becomes_a_picture(maps):
 def test_film_strip_names_its_frames(maps):
     frames = [(1000, maps), (20_000, maps)]
     figure = plots.film_strip(frames, 2.0, titles=list("abc"), fig=plots.blank_figure())
-    assert {"step 1,000", "step 20,000", "a"} <= set(texts(figure))
+    assert {"1,000\nupdates", "20,000\nupdates", "a"} <= set(texts(figure))
     ink(figure)
 
 
@@ -354,7 +355,7 @@ def test_distance_map_marks_dips_and_range():
     ax = drawn(plots.distance_map, distance, 0.1, dips_m=[[0.3, 0.1]], range_m=0.25)
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.3, 0.1], [-0.3, -0.1]])
     assert ax.patches[0].radius == 0.25
-    assert "place is known up to 0.25 m" in texts(ax.figure)
+    assert "dashed circle: 0.25 m" in texts(ax.figure)
     ax = drawn(plots.distance_map, distance, 0.1, dips_m=np.empty((0, 2)), range_m=np.inf)
     assert not ax.patches
 
@@ -366,7 +367,8 @@ def test_attractor_return_dashes_the_null_and_leaves_out_zeros():
     styles = [line.get_linestyle() for line in ax.lines]
     assert styles[:4] == ["-", "--", "-", "--"]
     assert np.isnan(ax.lines[0].get_ydata()[2])
-    assert len(drawn(plots.attractor_return, [0, 1, 50], lines, [0.1, 0.2], level=None).lines) == 2
+    without = drawn(plots.attractor_return, [0, 1, 50], lines, [0.1, 0.2], level=None)
+    assert len(without.lines) == len(ax.lines) - 4  # no null, its key, and no level
 
 
 def test_attractor_shift_names_sizes_and_dashes_the_null():
@@ -377,7 +379,18 @@ def test_attractor_shift_names_sizes_and_dashes_the_null():
     ]  # fmt: skip
     assert [line.get_linestyle() for line in ax.lines[:4]] == ["-", "--", "-", "--"]
     np.testing.assert_array_equal(ax.lines[2].get_ydata(), left[1])
-    assert len(drawn(plots.attractor_shift, [0, 1, 50], left, [0.02, 0.04]).get_lines()) == 4
+    assert (
+        len(drawn(plots.attractor_shift, [0, 1, 50], left, [0.02, 0.04]).lines) == len(ax.lines) - 3
+    )
+
+
+def test_a_change_from_a_linear_to_a_logarithmic_axis_is_said():
+    lines = np.array([[0.1, 0.05, 0.04]])
+    for draw in (plots.attractor_return, plots.attractor_shift):
+        changes = drawn(draw, [0, 1, 50], lines, [0.1])
+        assert "logarithmic" in changes.get_xlabel()
+        assert [10, 10] in [list(line.get_xdata()) for line in changes.lines]
+        assert "logarithmic" not in drawn(draw, [0, 1, 8], lines, [0.1]).get_xlabel()
 
 
 def test_gains_and_noise():

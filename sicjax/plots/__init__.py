@@ -1,9 +1,9 @@
-"""Figures: arrays in, matplotlib out; nothing is computed but where ink goes, nothing is saved.
+"""Figures: arrays in, matplotlib out. Nothing is computed but where ink goes, nothing is saved.
 
 Letters: N units; K units shown; y, x bins of a map; S samples of a path. Lengths in metres, angles
-in degrees. Functions that draw one panel take `ax=`, those that lay out several take `fig=` (and
-set its size); both return what they drew on. Without one they open a pyplot figure, as a notebook
-wants.
+in degrees. Functions that draw one panel take `ax=`; those that lay out several take `fig=`, whose
+size they set. Both return what they drew on, and open a pyplot figure if they get none. Everything
+is drawn under sicjax's own matplotlib settings: yours change nothing, and stay as they are.
 
 Source: ours; the looks are the paper's and its field's.
 
@@ -14,6 +14,8 @@ Example:
     >>> figure.savefig("maps.png")
 """
 
+# This one comes first: it imports matplotlib where the environment names an unknown backend.
+import sicjax.plots.no_backend  # noqa: F401
 from sicjax.plots.curves import (
     against_steps,
     by_setting,

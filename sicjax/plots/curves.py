@@ -1,6 +1,6 @@
 """Training curves, histograms, comparisons and tables of settings.
 
-Letters: N units; K points of a curve. Lengths in metres.
+Letters: N units; K points of a curve; B trajectories of T steps. Lengths in metres.
 """
 
 import math
@@ -20,73 +20,98 @@ from sicjax.plots.style import (
     INK,
     UNVISITED,
     axes_or_new,
+    colour_bar,
     dress,
     figure_of_size,
     finite_values,
-    group_legend,
     grouped,
+    legend_above,
+    own_settings,
+    plain_numbers,
+    scatter_groups,
     settable,
+    whole_numbers,
 )
 
-_PANELS = (
-    ("weighted", "Weighted terms", "loss"),
-    ("separation", "Separation", "mean over far pairs"),
-    ("invariance", "Invariance", "mean over near pairs"),
-    ("capacity", "Capacity", "−|mean g|²"),
-    ("conformal_isometry", "Conformal isometry", "variance of speed, 1/m²"),
-    ("neural_speed", "Neural speed", "|Δg| / |Δx|, 1/m"),
-    ("gradient_norm", "Gradient norm", "before clipping"),
-    ("learning_rate", "Learning rate", "per update"),
-    ("dead_units", "Silent units", "units"),
-)
-_TERMS = ("separation", "invariance", "capacity", "conformal_isometry")
+# The loss terms that sicjax has: key in the metrics -> title and label of the panel.
+_TERMS = {
+    "separation": ("Separation", "mean over far pairs"),
+    "invariance": ("Invariance", "mean over near pairs"),
+    "capacity": ("Capacity", "−|mean g|²"),
+    "conformal_isometry": ("Conformal isometry", "variance of speed (1/m²)"),
+}
+_OTHERS = {
+    "neural_speed": ("Neural speed", "|Δg| / |Δx| (1/m)"),
+    "gradient_norm": ("Gradient norm", "before clipping"),
+    "learning_rate": ("Learning rate", "per update"),
+    "dead_units": ("Silent units", "units"),
+}
+_LOGARITHMIC = ("conformal_isometry", "gradient_norm")
 
 
-def losses(metrics: Sequence[Mapping[str, Any]], *, fig: Figure | None = None) -> Figure:
-    """Training curves: weighted terms, each raw term, neural speed, gradient, rate, silent units.
+@own_settings()
+def losses(
+    metrics: Sequence[Mapping[str, Any]], *, terms: Sequence[str] | None = None,
+    fig: Figure | None = None,
+) -> Figure:  # fmt: skip
+    """Draw training curves: weighted terms, each term, neural speed, gradient, rate, silent units.
 
     Args:
-        metrics: one mapping per logged step, as in metrics.jsonl; `step` is the x axis, and a key
-            that is missing leaves a gap.
+        metrics: one mapping per logged update, as in metrics.jsonl. `step` is the x axis. A key
+            that is missing, or null, leaves a gap.
+        terms: names of the loss terms. By default the four of sicjax, and every other that
+            `metrics` holds as `weighted_NAME`, such as your own terms.
         fig: where to draw; its size is set.
     """
-    figure = figure_of_size(fig, 10.6, 7.2)
+    if terms is None:
+        logged = dict.fromkeys(key for row in metrics for key in row if key.startswith("weighted_"))
+        terms = list(dict.fromkeys([*_TERMS, *(key.removeprefix("weighted_") for key in logged)]))
+    panels = {name: _TERMS.get(name, (name, "before weighting")) for name in terms} | _OTHERS
+    # The sum takes the first panel. Margins are in inches, so that they stay as rows are added.
+    rows = -(-(1 + len(panels)) // 3)
+    figure = figure_of_size(fig, 10.6, height := 2.4 * rows)
     room = {
-        "left": 0.07,
-        "right": 0.985,
-        "bottom": 0.065,
-        "top": 0.965,
-        "wspace": 0.3,
-        "hspace": 0.48,
-    }
+        "left": 0.07, "right": 0.985, "bottom": 0.47 / height, "top": 1 - 0.25 / height,
+        "wspace": 0.3, "hspace": 0.52,
+    }  # fmt: skip
     steps = np.array([row["step"] for row in metrics], dtype=float)
-    for ax, (key, title, label) in zip(
-        figure.subplots(3, 3, gridspec_kw=room).flat, _PANELS, strict=True
-    ):
-        if key == "weighted":
-            for colour, term in zip(COLOURS, _TERMS, strict=False):
-                values = _series(metrics, f"weighted_{term}")
-                ax.plot(steps, values, color=colour, lw=1.2, label=term.replace("_", " "))
-            ax.plot(steps, _series(metrics, "loss"), color=INK, lw=1.2, label="total")
-            ax.set_yscale("symlog", linthresh=0.1)  # a spike doesn't flatten the rest
-            ax.margins(y=0.1)
-            ax.set_ylim(top=_above(ax, 1.35))
-            ax.legend(fontsize=6.5, frameon=False, ncols=3, handlelength=1.2, columnspacing=0.8)
-        else:
-            values = _series(metrics, key)
-            ax.plot(steps, values, color=COLOURS[0], lw=1.2)
-            if key in ("conformal_isometry", "gradient_norm") and np.any(values > 0):
-                ax.set_yscale("log")
-        dress(ax, x="step", y=label, title=title)
-        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, integer=True))
-        ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    first, *others = figure.subplots(rows, 3, gridspec_kw=room).flat
+    _weighted_terms(first, steps, metrics, terms)
+    for ax, (key, (title, label)) in zip(others, panels.items(), strict=False):
+        values = _series(metrics, key)
+        ax.plot(steps, values, color=COLOURS[0], lw=1.2)
+        if key in _LOGARITHMIC and np.any(values > 0):
+            ax.set_yscale("log")
+        dress(ax, x="update", y=label, title=settable(title))
+        whole_numbers(ax.xaxis, 4)
+    for ax in others[len(panels) :]:
+        ax.remove()
     return figure
 
 
+def _weighted_terms(
+    ax: Axes, steps: np.ndarray, metrics: Sequence[Mapping[str, Any]], terms: Sequence[str]
+) -> None:
+    """Draw each weighted term and their sum on an axis that is logarithmic above 0.1."""
+    for k, term in enumerate(terms):
+        label = settable(term.replace("_", " "))
+        values = _series(metrics, f"weighted_{term}")
+        ax.plot(steps, values, color=COLOURS[k % len(COLOURS)], lw=1.2, label=label)
+    ax.plot(steps, _series(metrics, "loss"), color=INK, lw=1.2, label="total")
+    ax.set_yscale("symlog", linthresh=0.1)  # a spike doesn't flatten the rest
+    ax.margins(y=0.1)
+    ax.set_ylim(top=_above(ax, 1.15 + 0.13 * (len(terms) // 2 + 1)))  # room for the legend
+    ax.legend(loc="upper center", fontsize=8, ncols=2, handlelength=1.2, columnspacing=0.8,
+              labelspacing=0.2)  # fmt: skip
+    dress(ax, x="update", y="loss (linear below 0.1)", title="Weighted terms")
+    whole_numbers(ax.xaxis, 4)
+
+
+@own_settings()
 def score_histogram(
     scores: Mapping[str, ArrayLike], thresholds: Mapping[str, float], *, ax: Axes | None = None
 ) -> Axes:
-    """Histograms of scores on common bins, with the threshold of each as a dashed line.
+    """Draw histograms of scores on common bins, with the threshold of each as a dashed line.
 
     Args:
         scores: name to values [any length]; NaN is left out.
@@ -101,16 +126,17 @@ def score_histogram(
         ax.hist(values, list(edges), color=colour, alpha=0.55, label=f"{name} (n = {len(values)})")
         if name in thresholds:
             ax.axvline(thresholds[name], color=colour, ls="--", lw=1.2)
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend()
     ax.set_ylim(top=1.35 * ax.get_ylim()[1])  # room for the legend
-    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+    whole_numbers(ax.yaxis)
     return dress(ax, x="score (dashed: threshold)", y="units")
 
 
+@own_settings()
 def score_against_null(
     scores: ArrayLike, thresholds: ArrayLike, labels: Sequence[str], *, ax: Axes | None = None
 ) -> Axes:
-    """Draw each unit's score against the threshold of its own null; grid cells lie above the line.
+    """Draw each unit's grid score against its null's threshold; grid cells lie above the line.
 
     Args:
         scores: [N]; NaN is left out.
@@ -119,17 +145,13 @@ def score_against_null(
         ax: where to draw.
     """
     ax = axes_or_new(ax)
-    groups = grouped(labels, thresholds, scores)
-    for group, (colour, null, score) in groups.items():
-        ax.scatter(
-            null, score, 20, color=colour, alpha=0.75, lw=0, label=f"{group} (n = {len(null)})"
-        )
+    scatter_groups(ax, grouped(labels, thresholds, scores), count=True)
     ax.axline((0, 0), slope=1, color=FAINT, lw=1, ls="--")
-    group_legend(ax, groups)
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
-    return dress(ax, x="99th percentile of the unit's shuffles", y="60° score")
+    return dress(ax, x="99th percentile of the unit's shuffles", y="grid score")
 
 
+@own_settings()
 def compared(
     reference: ArrayLike, others: Mapping[str, ArrayLike], *, quantity: str, of: str,
     ax: Axes | None = None,
@@ -153,11 +175,12 @@ def compared(
             label=f"{name} (n = {known.sum()})",
         )  # fmt: skip
     if np.isfinite(x).any():
-        ax.axline((np.nanmedian(x),) * 2, slope=1, color=FAINT, lw=1, ls="--")
-    ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        ax.axline((np.nanmedian(x),) * 2, slope=1, color=FAINT, lw=1, ls="--", label="equal")
+    legend_above(ax, 2)
     return dress(ax, x=f"{quantity}, {of}", y=f"{quantity}, elsewhere")
 
 
+@own_settings()
 def against_steps(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, y: str, chance: float | None = None,
     level: float | None = None, ax: Axes | None = None,
@@ -182,12 +205,13 @@ def against_steps(
     if known.size:  # for curves that are all NaN
         ax.set_xlim(known.min() / 1.3, 1.3 * known.max())
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    plain_numbers(ax.xaxis)
     ax.set_ylim(bottom=0)
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend()
     return dress(ax, x="steps since the start", y=y)
 
 
+@own_settings()
 def permuted_batch(positions: ArrayLike, *, ax: Axes | None = None) -> Axes:
     """Draw trajectories that take the same steps in different orders.
 
@@ -203,15 +227,16 @@ def permuted_batch(positions: ArrayLike, *, ax: Axes | None = None) -> Axes:
     ax.plot(0, 0, "o", color=INK, ms=6, label="start")
     ax.plot(*paths[0, -1], "s", color=INK, ms=6, label="end of all")
     ax.set_aspect("equal")
-    ax.legend(fontsize=8, frameon=False)
+    legend_above(ax, 2)
     return dress(ax, x="x (m)", y="y (m)")
 
 
+@own_settings()
 def phase_diagram(
     values: ArrayLike, xs: Sequence[float], ys: Sequence[float], *, x: str, y: str, label: str,
     text: Sequence[Sequence[str]] | None = None, cmap: str = CMAP, ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """One number for each pair of two settings, as colour and text.
+    """Draw one number for each pair of two settings, as colour and text.
 
     Args:
         values: [Y, X], NaN (grey) where there is none.
@@ -227,46 +252,51 @@ def phase_diagram(
     ax = axes_or_new(ax)
     table = np.asarray(values, dtype=float)
     colours = mpl.colormaps[cmap].with_extremes(bad=UNVISITED)
-    image = ax.imshow(np.ma.masked_invalid(table), cmap=colours, origin="lower", aspect="auto")
+    image = ax.imshow(
+        np.ma.masked_invalid(table), cmap=colours, origin="lower", aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
     middle = np.mean(image.get_clim())
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             ink = "white" if value < middle else INK
             words = f"{value:.3g}" + (f"\n{text[row][column]}" if text else "")
-            ax.text(column, row, words, ha="center", va="center", color=ink, fontsize=8)
+            ax.text(column, row, words, ha="center", va="center", color=ink)
     ax.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
     ax.set_yticks(range(len(ys)), [f"{value:g}" for value in ys])
+    bar = colour_bar(image, label, ax=ax)
     whole = not np.any(table[np.isfinite(table)] % 1)
-    ticks = mpl.ticker.MaxNLocator(5, integer=whole)
-    ax.figure.colorbar(image, ax=ax, label=label, ticks=ticks)
+    bar.locator = mpl.ticker.MaxNLocator(5, integer=whole)
+    bar.update_ticks()
     dress(ax, x=x, y=y)
     ax.spines[:].set_visible(False)
     return ax
 
 
+@own_settings()
 def by_setting(groups: Mapping[str, ArrayLike], *, label: str, ax: Axes | None = None) -> Axes:
-    """One dot per network for each of several settings, with their median.
+    """Draw one dot per network for each of several settings, with their median.
 
     Args:
-        groups: name of the settings to values [networks]; NaN is left out, and counted.
+        groups: name of the settings to values [networks]; NaN is left out, and not counted.
         label: what the numbers are.
         ax: where to draw.
     """
     ax = axes_or_new(ax)
-    for row, values in enumerate(groups.values()):
+    names = []
+    for row, (name, values) in enumerate(groups.items()):
         finite = finite_values(values)
         nudge = np.linspace(-0.2, 0.2, len(finite)) if len(finite) > 1 else np.zeros(len(finite))
         ax.scatter(finite, row + nudge, s=16, color=COLOURS[0], alpha=0.7, lw=0)
         if finite.size:
             ax.plot([np.median(finite)] * 2, [row - 0.3, row + 0.3], color=INK, lw=1.6)
-    counts = [
-        f"{settable(name)} (n = {len(finite_values(values))})" for name, values in groups.items()
-    ]
-    ax.set_yticks(range(len(groups)), counts)
+        names.append(f"{settable(name)} (n = {len(finite)})")
+    ax.set_yticks(range(len(groups)), names)
     ax.set_ylim(len(groups) - 0.5, -0.5)
     return dress(ax, x=f"{label} (line: median)")
 
 
+@own_settings()
 def tails(
     groups: Mapping[str, ArrayLike], *, x: str = "", y: str = "", ax: Axes | None = None
 ) -> Axes:
@@ -276,6 +306,7 @@ def tails(
         groups: positive values by label.
         x: name of the values.
         y: name of the share.
+        ax: where to draw.
     """
     ax = axes_or_new(ax)
     for k, (label, values) in enumerate(groups.items()):
@@ -283,7 +314,7 @@ def tails(
         above = 1 - (np.arange(len(rising)) + 0.5) / len(rising)
         ax.plot(rising, above, color=COLOURS[k % len(COLOURS)], label=label)
     ax.set(xscale="log", yscale="log")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend()
     return dress(ax, x=x, y=y)
 
 

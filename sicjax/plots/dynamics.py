@@ -17,13 +17,21 @@ from sicjax.plots.style import (
     COLOURS,
     FAINT,
     INK,
+    SMALL,
     UNVISITED,
     axes_or_new,
+    colour_bar,
     dress,
     figure_of_size,
+    legend_above,
+    own_settings,
+    plain_numbers,
 )
 
+_LINEAR_STEPS = 10  # up to here an axis of steps is linear, so that step 0 has a place
 
+
+@own_settings()
 def neural_distance(
     edges_m: ArrayLike, mean: ArrayLike, std: ArrayLike, *,
     training_range_m: float | None = None, ax: Axes | None = None,
@@ -44,13 +52,14 @@ def neural_distance(
     ax.plot(centres, middle, color=COLOURS[0], lw=1.4)
     if training_range_m is not None:
         ax.axvline(training_range_m, color=FAINT, ls="--", lw=1)
-        ax.text(training_range_m, 0.02, " training range", fontsize=8, color=FAINT,
+        ax.text(training_range_m, 0.02, " training range", color=FAINT,
                 transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set_xlim(0, edges[-1])
     ax.set_ylim(bottom=0)
     return dress(ax, x="physical distance (m)", y="neural distance |g − g′|")
 
 
+@own_settings()
 def conformality(
     speeds: ArrayLike, box_m: float, directions_deg: ArrayLike, by_direction: ArrayLike, *,
     fig: Figure | None = None,
@@ -70,26 +79,27 @@ def conformality(
     shown = ax.imshow(
         np.ma.masked_invalid(np.asarray(speeds, dtype=float)), origin="lower", vmin=0,
         extent=(-half, half, -half, half), cmap=mpl.colormaps[CMAP].with_extremes(bad=UNVISITED),
+        interpolation="nearest",
     )  # fmt: skip
     dress(ax, x="x (m)", y="y (m)")
-    bar = figure.colorbar(shown, cax=figure.add_axes((0.43, 0.15, 0.015, 0.78)))
-    bar.ax.tick_params(labelsize=8, colors=FAINT, labelcolor=INK)
-    bar.set_label("|Δg| / |Δx| (1/m)", fontsize=9, color=INK)
+    cax = figure.add_axes((0.43, 0.15, 0.015, 0.78))
+    colour_bar(shown, "speed of the code |Δg| / |Δx| (1/m)", cax=cax)
     polar = figure.add_axes((0.6, 0.12, 0.34, 0.76), projection="polar")
     turns, values = np.deg2rad(directions_deg), np.asarray(by_direction, dtype=float)
     polar.plot(np.append(turns, turns[0]), np.append(values, values[0]), color=COLOURS[0], lw=1.4)
     polar.set_ylim(0, max(1.15 * np.nanmax(values, initial=0), 1e-9))
     polar.yaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
-    polar.tick_params(labelsize=7.5, labelcolor=INK)
-    polar.set_title("speed by direction (1/m)", fontsize=9, color=INK)
+    polar.tick_params(labelsize=SMALL, labelcolor=INK)
+    polar.set_title("speed by direction (1/m)", fontsize=SMALL + 1, color=INK)
     return figure
 
 
+@own_settings()
 def distance_map(
     distance: ArrayLike, bin_m: float, *, dips_m: ArrayLike, range_m: float, cmap: str = CMAP,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw neural distance against displacement, its dips, and the range of place.
+    """Draw neural distance against displacement, its dips, and the nearest confusable one.
 
     Args:
         distance: [y, x], displacement 0 in the middle; NaN (grey) where unknown.
@@ -104,20 +114,20 @@ def distance_map(
     half = values.shape[0] * bin_m / 2
     image = ax.imshow(
         np.ma.masked_invalid(values), origin="lower", vmin=0, extent=(-half, half, -half, half),
-        cmap=mpl.colormaps[cmap].with_extremes(bad=UNVISITED),
+        cmap=mpl.colormaps[cmap].with_extremes(bad=UNVISITED), interpolation="nearest",
     )  # fmt: skip
     dips = np.asarray(dips_m, dtype=float).reshape(-1, 2)
     x, y = np.concatenate([dips, -dips]).T
     ax.scatter(x, y, 16, color="white", marker="x", lw=0.9)
     if np.isfinite(range_m):
         ax.add_patch(Circle((0, 0), range_m, fill=False, ec="white", lw=1.2, ls="--"))
-    bar = ax.figure.colorbar(image, ax=ax)
-    bar.ax.tick_params(labelsize=8, colors=FAINT, labelcolor=INK)
-    bar.set_label("neural distance", fontsize=9, color=INK)
-    known = f"place is known up to {range_m:.2f} m" if np.isfinite(range_m) else ""
-    return dress(ax, x="displacement along x (m)", y="along y (m)", title=known)
+    colour_bar(image, "neural distance |g − g′|", ax=ax)
+    # What the circle means depends on the floor, which the caller knows; the title measures it.
+    title = f"dashed circle: {range_m:.2f} m" if np.isfinite(range_m) else ""
+    return dress(ax, x="displacement along x (m)", y="displacement along y (m)", title=title)
 
 
+@own_settings()
 def attractor_return(
     steps: ArrayLike, distance: ArrayLike, amplitudes: ArrayLike, *,
     null: ArrayLike | None = None, level: float | None = 0.02,
@@ -146,12 +156,11 @@ def attractor_return(
         ax.axhline(level, color=FAINT, lw=1, ls=":")
     ax.set_yscale("log")
     ax.set_ylim(bottom=4e-3)
-    ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-    ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-    _since_perturbation(ax, steps)
-    return dress(ax, x="steps since the perturbation", y=y)
+    plain_numbers(ax.yaxis)
+    return _since_perturbation(ax, steps, "steps since the perturbation", y)
 
 
+@own_settings()
 def attractor_shift(
     steps: ArrayLike, left: ArrayLike, shift_m: ArrayLike, *, null: ArrayLike | None = None,
     ax: Axes | None = None,
@@ -170,10 +179,40 @@ def attractor_shift(
     for level in (0, 1):
         ax.axhline(level, color=FAINT, lw=1, ls=":")
     ax.set_ylim(-0.3, 1.3)
-    _since_perturbation(ax, steps)
-    return dress(ax, x="steps at rest since the shift", y="share of the shift that is left")
+    return _since_perturbation(
+        ax, steps, "steps at rest since the shift", "share of the shift left"
+    )
 
 
+def _beside_null(
+    ax: Axes, steps: ArrayLike, values: ArrayLike, null: ArrayLike | None, names: Sequence[str]
+) -> None:
+    """Draw lines [A, K], one a name, and those of a null dashed."""
+    shades = mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(names)))
+    for row, (shade, name) in enumerate(zip(shades, names, strict=True)):
+        ax.plot(steps, np.asarray(values)[row], color=shade, lw=1.5, label=name)
+        if null is not None:
+            ax.plot(steps, np.asarray(null)[row], color=shade, lw=1.5, ls="--")
+    if null is not None:
+        ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
+
+
+def _since_perturbation(ax: Axes, steps: ArrayLike, x: str, y: str) -> Axes:
+    """Spread the first steps along x, say where the axis turns logarithmic, and label it."""
+    last = np.max(np.asarray(steps))
+    ax.set_xscale("symlog", linthresh=_LINEAR_STEPS, linscale=1.2)
+    ax.set_xlim(0, last)
+    ax.xaxis.set_major_locator(mpl.ticker.FixedLocator([0, 2, 4, 6, 8, 10, 20, 50, 100, 200]))
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    if last > _LINEAR_STEPS:
+        ax.axvline(_LINEAR_STEPS, color=FAINT, lw=0.8, zorder=0)
+        x += f"\n(linear up to {_LINEAR_STEPS}, then logarithmic)"
+    legend_above(ax, 5)
+    return dress(ax, x=x, y=y)
+
+
+@own_settings()
 def jacobian_gains(
     lengths: ArrayLike, gains: Mapping[str, ArrayLike], *, ax: Axes | None = None
 ) -> Axes:
@@ -195,14 +234,14 @@ def jacobian_gains(
         )  # fmt: skip
     ax.axhline(1, color=FAINT, lw=1, ls="--")
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    plain_numbers(ax.yaxis)
     ax.set_xticks(range(len(counts)), [f"{count}" for count in counts])
     ax.set_xlim(-0.5, len(counts) - 0.5)
-    ax.legend(fontsize=8, frameon=False, loc="lower left")
+    legend_above(ax, 2)
     return dress(ax, x="steps in a row, at rest", y="gain")
 
 
+@own_settings()
 def noise_drift(
     steps: ArrayLike, shift_m: ArrayLike, amplitudes: ArrayLike, diffusion: ArrayLike, *,
     ax: Axes | None = None,
@@ -226,33 +265,6 @@ def noise_drift(
             ax.plot(count, np.sqrt(4 * speed * count), color=colour, lw=1, ls="--")
     ax.set(xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-        axis.set_minor_formatter(mpl.ticker.NullFormatter())
-    ax.legend(fontsize=8, frameon=False)
+        plain_numbers(axis)
+    ax.legend()
     return dress(ax, x="steps", y="shift, root mean square (m)")
-
-
-def _beside_null(
-    ax: Axes, steps: ArrayLike, values: ArrayLike, null: ArrayLike | None, names: Sequence[str]
-) -> None:
-    """Draw lines [A, K], one a name, and those of a null dashed."""
-    shades = mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(names)))
-    for row, (shade, name) in enumerate(zip(shades, names, strict=True)):
-        ax.plot(steps, np.asarray(values)[row], color=shade, lw=1.5, label=name)
-        if null is not None:
-            ax.plot(steps, np.asarray(null)[row], color=shade, lw=1.5, ls="--")
-    if null is not None:
-        ax.plot([], [], color=INK, lw=1.2, ls="--", label="untrained")
-
-
-def _since_perturbation(ax: Axes, steps: ArrayLike) -> None:
-    """Spread the first steps along x, and put the legend on top."""
-    ax.set_xscale("symlog", linthresh=10, linscale=1.2)
-    ax.set_xlim(0, np.max(np.asarray(steps)))
-    ax.xaxis.set_major_locator(mpl.ticker.FixedLocator([0, 2, 4, 6, 8, 10, 20, 50, 100, 200]))
-    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.legend(
-        fontsize=8, frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0,
-        columnspacing=1, handlelength=1.4,
-    )  # fmt: skip

@@ -23,30 +23,32 @@ from sicjax.plots.style import (
     UNVISITED,
     dress,
     figure_of_size,
+    own_settings,
     painted,
     peaks_of,
 )
 
-_GAP, _HEAD, _FOOT = 0.08, 0.21, 0.34  # of a tile: between maps, above each, below the sheet
+_GAP, _HEAD, _FOOT = 0.08, 0.23, 0.34  # of a tile: between maps, above each, below the sheet
+_ROUNDING = 1e-3  # a correlation in single or half precision may pass 1 by this much
 
 
+@own_settings()
 def ratemap_sheet(
     ratemaps: ArrayLike, box_m: float, *, order: ArrayLike | None = None,
     titles: Sequence[str] | None = None, tops: ArrayLike | None = None, columns: int = 12,
     groups: Sequence[tuple[str, int]] | None = None, title: str = "", cmap: str = CMAP,
     fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
-    """All rate maps side by side, each on its own colour scale from 0 to its peak.
+    """Draw rate maps side by side, each on its own colour scale from 0 to its peak.
 
     Args:
         ratemaps: [N, y, x], NaN (grey) where unvisited.
-        box_m: side of the box, metres, for the scale bar.
-        order: [K] indices of the units to show, in order; all of them when not given.
+        box_m: side of the box in metres, for the scale bar.
+        order: [K] indices of the units to show, in order; all units by default.
         titles: [N] short texts, one above each map.
-        tops: [N] value of the brightest colour of each map; its peak when not given.
+        tops: [N] value of the brightest colour of each map; its peak by default.
         columns: maps in a row.
-        groups: headings of the maps shown and how many, in order, come under each; every group
-            begins a row of its own.
+        groups: headings, and how many maps, in order, come under each. Every group begins a row.
         title: of the sheet.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
@@ -61,31 +63,37 @@ def ratemap_sheet(
     figure, ax, _ = _sheet(colours, labels, columns, title, fig, groups)
     side = maps.shape[-1]
     _scale_bar(ax, side / box_m, box_m, side)
-    _colour_key(ax, cmap, ("0", "peak"), side)
+    _sheet_key(ax, cmap, ("0", "each map's peak"), side)
     if not np.isfinite(maps[shown]).all():
         _unvisited_key(ax, side)
     return figure
 
 
+@own_settings()
 def autocorrelogram_sheet(
     correlograms: ArrayLike, bin_m: float, *, order: ArrayLike | None = None,
     titles: Sequence[str] | None = None, axes_m: ArrayLike | None = None, columns: int = 12,
     title: str = "", fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
-    """All autocorrelograms side by side, from -1 (blue) through 0 (white) to 1 (red).
+    """Draw autocorrelograms side by side, from -1 (blue) through 0 (white) to 1 (red).
 
     Args:
-        correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle, NaN (grey) where undefined.
+        correlograms: [N, odd, odd], lag 0 in the middle, NaN (grey) where undefined. Rate maps
+            are refused: `sicjax.analysis.autocorrelogram` computes these from them.
         bin_m: side of a bin, metres.
-        order: [K] indices of the units to show, in order; all of them when not given.
+        order: [K] indices of the units to show, in order; all units by default.
         titles: [N] short texts, one above each.
         axes_m: [N, 3, 2] lattice axes (x, y) in metres; NaN for none. Drawn from lag 0, with the
             six nearest fields as dots and their mean distance as a ring.
         columns: autocorrelograms in a row.
         title: of the sheet.
         fig: where to draw; its size is set.
+
+    Raises:
+        ValueError: values that cannot be autocorrelograms.
     """
     maps = _maps("correlograms", correlograms)
+    _refuse_ratemaps(maps)
     shown = _shown(len(maps), order, titles)
     colours = painted(maps[shown], -1.0, np.ones(len(shown)), CORRELATION_CMAP)
     labels = None if titles is None else [titles[n] for n in shown]
@@ -94,10 +102,11 @@ def autocorrelogram_sheet(
     if axes_m is not None:
         _lattices(ax, corners + side / 2, np.asarray(axes_m, dtype=float)[shown] / bin_m, side)
     _scale_bar(ax, 1 / bin_m, side * bin_m, side)
-    _colour_key(ax, CORRELATION_CMAP, ("−1", "1"), side)
+    _sheet_key(ax, CORRELATION_CMAP, ("correlation −1", "1"), side)
     return figure
 
 
+@own_settings()
 def recorded_path(
     positions: ArrayLike, rows: Sequence[tuple[str, ArrayLike]], box_m: float, *,
     titles: Sequence[str], cmap: str = CMAP, fig: Figure | None = None,
@@ -115,14 +124,14 @@ def recorded_path(
     path = np.asarray(positions, dtype=float)
     tile, left = 1.22, 3.8
     columns = max(len(titles), 1)
-    width, height = left + 0.9 + columns * tile * 1.06, len(rows) * tile * 1.06 + 0.5
+    width, height = left + 0.9 + columns * tile * 1.06, len(rows) * tile * 1.06 + 0.6
     figure = figure_of_size(fig, width, height)
     side = min(height - 0.9, left - 0.9)
     ax = figure.add_axes((0.65 / width, 0.55 / height, side / width, side / height))
-    ax.plot(*path.T, color=COLOURS[0], lw=0.4, alpha=0.7)
+    ax.plot(*path.T, color=COLOURS[0], lw=0.4, alpha=0.7, rasterized=len(path) > 20_000)
     ax.plot(0, 0, "o", color=COLOURS[5], ms=5, label="start")
     ax.axis("equal")
-    ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
     dress(ax, x="x from the start (m)", y="y from the start (m)")
     panel = figure.add_axes((left / width, 0.0, 1 - left / width, 1.0))
     boxes = [(name, np.asarray(maps, dtype=float), box_m) for name, maps in rows]
@@ -130,6 +139,7 @@ def recorded_path(
     return figure
 
 
+@own_settings()
 def generalisation(
     boxes: Sequence[tuple[float, ArrayLike]], *, titles: Sequence[str],
     training_range_m: float | None = None, cmap: str = CMAP, fig: Figure | None = None,
@@ -153,28 +163,30 @@ def generalisation(
     return figure
 
 
+@own_settings()
 def film_strip(
     frames: Sequence[tuple[int, ArrayLike]], box_m: float, *, titles: Sequence[str],
     cmap: str = CMAP, fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
-    """Draw the same units' maps at several times of the training, one row a time.
+    """Draw the same units' maps at several times of the training, one row for each time.
 
     Args:
-        frames: pairs of a training step and maps [K, y, x].
+        frames: pairs of a number of updates and maps [K, y, x].
         box_m: side of the box, metres.
         titles: [K], one for each unit.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
     """
-    rows = [(f"step {step:,}", maps) for step, maps in frames]
+    rows = [(f"{update:,}\nupdates", maps) for update, maps in frames]
     return named_rows(rows, box_m, titles=titles, cmap=cmap, fig=fig)
 
 
+@own_settings()
 def named_rows(
     rows: Sequence[tuple[str, ArrayLike]], box_m: float, *, titles: Sequence[str],
     cmap: str = CMAP, fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
-    """Draw rows of maps with a name each, as of several settings; every map to its own peak.
+    """Draw rows of maps with a name for each row, such as settings; each map to its own peak.
 
     Args:
         rows: pairs of a name and maps [K, y, x].
@@ -205,11 +217,30 @@ def _maps(name: str, maps: ArrayLike) -> np.ndarray:
     return found
 
 
+def _refuse_ratemaps(maps: np.ndarray) -> None:
+    """Check that maps [N, y, x] can be autocorrelograms: at lag 0, the middle bin, they are 1.
+
+    Raises:
+        ValueError: they are something else, such as rate maps.
+    """
+    rows, columns = maps.shape[1:]
+    middle = maps[:, rows // 2, columns // 2] if rows and columns else np.ones(len(maps))
+    largest = np.abs(maps[np.isfinite(maps)]).max(initial=0)
+    at_lag_0 = np.abs(middle[np.isfinite(middle)] - 1).max(initial=0)
+    if rows % 2 and columns % 2 and largest <= 1 + _ROUNDING and at_lag_0 <= _ROUNDING:
+        return
+    raise ValueError(
+        f"correlograms: {rows} x {columns} bins, values up to {largest:.3g}; must be"
+        " autocorrelograms, an odd number of bins with 1 in the middle. Are these rate maps?"
+        " sicjax.analysis.autocorrelogram.autocorrelogram(ratemaps) computes them."
+    )
+
+
 def _shown(number: int, order: ArrayLike | None, titles: Sequence[str] | None) -> np.ndarray:
     """Indices of the units shown, [K].
 
     Raises:
-        ValueError: an order that names other units, or titles that aren't one for each.
+        ValueError: an order with indices of no unit, or a wrong number of titles.
     """
     shown = np.arange(number) if order is None else np.asarray(order, dtype=int)
     if shown.size and not (shown.ndim == 1 and -number <= shown.min() <= shown.max() < number):
@@ -223,10 +254,15 @@ def _sheet(
     colours: np.ndarray, labels: list[str] | None, columns: int, title: str, fig: Figure | None,
     groups: Sequence[tuple[str, int]] | None = None,
 ) -> tuple[Figure, Axes, np.ndarray]:  # fmt: skip
-    """Painted maps as one picture; axes in bins, y down; the maps' top left corners [K, 2]."""
+    """Put painted maps into one picture: hundreds of panels would take minutes to draw.
+
+    Returns:
+        The figure, its axes in units of bins with y down, and top left corners [K, 2] of the maps.
+    """
     count, side = colours.shape[:2]
     columns = max(min(columns, count), 5)
     gap, head = round(_GAP * side), round(_HEAD * side if labels else _GAP * side)
+    # Each group takes room for a heading, then rows of maps that each take a head and a side.
     rooms = [(0, count)] if groups is None else [(round(0.36 * side), size) for _, size in groups]
     corners, dividers, height = np.zeros((count, 2), int), [], 0
     for first, (room, size) in zip(np.cumsum([0, *(n for _, n in rooms)]), rooms, strict=False):
@@ -238,23 +274,27 @@ def _sheet(
     width = columns * (side + gap) - gap
     picture = np.full((max(height, 1), width, 4), 255, np.uint8)
     for (x, y), tile in zip(corners, colours, strict=True):
-        picture[y : y + side, x : x + side] = tile[::-1]
+        picture[y : y + side, x : x + side] = tile[::-1]  # a map's first row is its smallest y
+    # The figure takes the size at which a map is TILE_INCHES wide.
     foot, top = _FOOT * side, 0.36 * side if title else 0.0
     per_bin = TILE_INCHES / side
     figure = figure_of_size(fig, width * per_bin + 0.2, (height + foot + top) * per_bin + 0.2)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     margin = 0.1 / per_bin
-    ax.imshow(picture, extent=(0, width, height, 0), interpolation="nearest", aspect="equal")
+    ax.imshow(
+        picture, extent=(0, width, height, 0), origin="upper", interpolation="nearest",
+        aspect="equal",
+    )  # fmt: skip
     ax.set_xlim(-margin, width + margin)
     ax.set_ylim(height + foot + margin, -top - margin)
     ax.set_axis_off()
     for (x, y), label in zip(corners, labels or [], strict=False):
-        ax.text(x, y - 0.03 * side, label, fontsize=6.5, color=INK, va="bottom")
+        ax.text(x, y - 0.03 * side, label, fontsize=8, va="bottom")
     for y, (heading, _) in zip(dividers, groups or (), strict=False):
         line = y + 0.1 * side
         ax.plot([0, width], [line, line], color=FAINT, lw=0.8)
-        ax.text(0, line + 0.05 * side, heading, fontsize=8.5, color=INK, va="top", weight="bold")
-    ax.text(0, -0.16 * side, title, fontsize=10.5, color=INK, va="bottom")
+        ax.text(0, line + 0.05 * side, heading, fontsize=9.5, va="top", weight="bold")
+    ax.text(0, -0.16 * side, title, fontsize=11, va="bottom")
     return figure, ax, corners
 
 
@@ -284,26 +324,34 @@ def _scale_bar(ax: Axes, bins_per_m: float, width_m: float, side: int) -> None:
     y = _foot(ax, side)
     ax.plot([0, length * bins_per_m], [y, y], color=INK, lw=2, solid_capstyle="butt")
     x = length * bins_per_m + 0.08 * side
-    ax.text(x, y, f"{length:g} m", fontsize=8, color=INK, va="center")
+    ax.text(x, y, f"{length:g} m", va="center")
 
 
-def _colour_key(ax: Axes, cmap: str, ends: tuple[str, str], side: int) -> None:
-    """Draw a strip of the colour map under a sheet, at its right."""
-    y, right = _foot(ax, side), ax.images[0].get_extent()[1]
-    left, stop, half = right - 1.5 * side, right - 0.5 * side, 0.05 * side
+def _colour_key(
+    ax: Axes, cmap: str, ends: tuple[str, str], box: tuple[float, float, float, float]
+) -> None:
+    """Draw a strip of a colour map in a box (left, right, bottom, top), and name its ends."""
+    left, right, bottom, top = box
     strip = mpl.colormaps[cmap](np.linspace(0, 1, 256))[None]
     limits = ax.get_xlim(), ax.get_ylim()
-    ax.imshow(strip, extent=(left, stop, y + half, y - half), aspect="equal")
+    ax.imshow(strip, extent=box, origin="upper", aspect="equal")
     ax.set(xlim=limits[0], ylim=limits[1])
-    for x, text, side_of in ((left, ends[0], "right"), (stop, ends[1], "left")):
-        pad = -0.06 * side if side_of == "right" else 0.06 * side
-        ax.text(x + pad, y, text, fontsize=8, color=INK, va="center", ha=side_of)
+    pad = 0.06 * (right - left)
+    ax.text(left - pad, (bottom + top) / 2, ends[0], va="center", ha="right")
+    ax.text(right + pad, (bottom + top) / 2, ends[1], va="center", ha="left")
+
+
+def _sheet_key(ax: Axes, cmap: str, ends: tuple[str, str], side: int) -> None:
+    """Draw the key of the colours under a sheet, at its right."""
+    y, half = _foot(ax, side), 0.05 * side
+    right = ax.images[0].get_extent()[1] - (0.12 + 0.083 * len(ends[1])) * side  # room for the end
+    _colour_key(ax, cmap, ends, (right - 0.9 * side, right, y + half, y - half))
 
 
 def _unvisited_key(ax: Axes, side: int) -> None:
     y, left = _foot(ax, side), 1.6 * side
     ax.add_patch(Rectangle((left, y - 0.06 * side), 0.12 * side, 0.12 * side, color=UNVISITED))
-    ax.text(left + 0.18 * side, y, "not visited", fontsize=8, color=INK, va="center")
+    ax.text(left + 0.18 * side, y, "not visited", va="center")
 
 
 def _rows_of_maps(
@@ -326,15 +374,16 @@ def _rows_of_maps(
                 circle.set_clip_path(Rectangle(extent[::2], box, box, transform=ax.transData))
             image.set_clip_on(False)
         ax.text(
-            -0.54 * widest, middle, name, fontsize=8, color=INK, rotation=90,
-            ha="right", va="center", ma="center", linespacing=1.3,
+            -0.54 * widest, middle, name, rotation=90, ha="right", va="center", ma="center",
+            linespacing=1.3,
         )  # fmt: skip
         top -= box + 0.06 * widest
     for column, title in enumerate(titles):
-        ax.text(column * pitch, 0.03 * widest, title, fontsize=8, color=INK, ha="center")
+        ax.text(column * pitch, 0.03 * widest, title, ha="center")
     left, bar = -rows[-1][2] / 2, top - 0.03 * widest
     ax.plot([left, left + 1], [bar, bar], color=INK, lw=2, solid_capstyle="butt")
-    ax.text(left + 1.06, bar, "1 m", fontsize=8, color=INK, va="center")
+    note = "1 m" if circle_m is None else "1 m      dashed circle: training range"
+    ax.text(left + 1.06, bar, note, va="center")
     ax.set_axis_off()
     ax.set_aspect("equal", anchor="SE")
     ax.set_xlim(-0.95 * widest, (max(len(titles), 1) - 0.5) * pitch)

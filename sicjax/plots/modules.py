@@ -6,7 +6,6 @@ Letters: N units; M units of one module; K modules. Lengths in metres, angles in
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,21 +14,33 @@ from numpy.typing import ArrayLike
 
 from sicjax.plots.style import (
     COLOURS,
+    CYCLIC_CMAP,
     FAINT,
     INK,
     NEUTRAL,
+    NO_GROUP,
+    SMALL,
     axes_or_new,
+    colour_bar,
     dress,
     figure_of_size,
     group_legend,
     grouped,
+    own_settings,
+    plain_numbers,
+    scatter_groups,
+    whole_numbers,
 )
 
+_TURN = 60  # degrees after which a hexagonal lattice is itself again
+_EDGE = 6  # degrees: units nearer to the edge than this would be torn apart by it
 
+
+@own_settings()
 def period_histogram(
     spacing_m: ArrayLike, labels: Sequence[str], *, ax: Axes | None = None
 ) -> Axes:
-    """Stacked histogram of periods (distance between neighbouring fields), coloured by group.
+    """Draw a stacked histogram of periods (distance between neighbouring fields), by group.
 
     Args:
         spacing_m: [N] metres; NaN is left out.
@@ -49,15 +60,19 @@ def period_histogram(
     group_legend(ax, groups)
     ax.set_ylim(top=max(1.0, np.max(below)) * (1.1 + 0.1 * len(groups)))  # room for the legend
     ax.set_xlim(0, edges[-1])
-    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+    whole_numbers(ax.yaxis)
     return dress(ax, x="period (m)", y="units")
 
 
+@own_settings()
 def period_orientation(
     spacing_m: ArrayLike, orientation_deg: ArrayLike, labels: Sequence[str], *,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Period against orientation, one dot a unit, coloured by group.
+    """Draw period against orientation, one dot a unit, coloured by group.
+
+    Orientations of 1 and 59 degrees are neighbours: where units lie near 0, the axis begins in
+    the widest gap between orientations instead, so that no module is torn apart.
 
     Args:
         spacing_m: [N] metres; NaN is left out.
@@ -66,16 +81,34 @@ def period_orientation(
         ax: where to draw.
     """
     ax = axes_or_new(ax)
-    groups = grouped(labels, spacing_m, orientation_deg)
-    for group, (colour, periods, orientations) in groups.items():
-        ax.scatter(orientations, periods, 20, color=colour, alpha=0.75, lw=0, label=group)
-    group_legend(ax, groups)
-    ax.set_xlim(0, 60)
-    ax.set_xticks(range(0, 61, 15))
+    groups = grouped(labels, orientation_deg, spacing_m)
+    start = _axis_start(groups)
+    unrolled = {
+        group: (colour, start + np.mod(orientations - start, _TURN), periods)
+        for group, (colour, orientations, periods) in groups.items()
+    }
+    scatter_groups(ax, unrolled)
+    ax.set_xlim(start, start + _TURN)
+    ticks = np.arange(15 * np.ceil(start / 15), start + _TURN + 1e-9, 15)
+    ax.set_xticks(ticks, [f"{tick % _TURN if start else tick:g}" for tick in ticks])
+    if start:  # where one turn ends and the next one begins
+        ax.axvline(_TURN, color=FAINT, lw=0.8, ls=":", zorder=0)
     ax.set_ylim(0, 1.2 * ax.dataLim.y1 if groups else 1)
     return dress(ax, x="orientation (degrees, modulo 60)", y="period (m)")
 
 
+def _axis_start(groups: Mapping[str, tuple[Any, ...]]) -> float:
+    """Return where an axis of orientations begins: 0, or the middle of the widest gap, degrees."""
+    named = [values[1] for group, values in groups.items() if group not in NO_GROUP]
+    angles = np.sort(np.mod(np.concatenate(named or [[]]), _TURN))
+    if not angles.size or (angles[0] > _EDGE and angles[-1] < _TURN - _EDGE):
+        return 0.0
+    gaps = np.diff(angles, append=angles[0] + _TURN)
+    widest = int(np.argmax(gaps))
+    return float(np.mod(angles[widest] + gaps[widest] / 2, _TURN))
+
+
+@own_settings()
 def periods_against_range(
     networks: Sequence[tuple[float, Sequence[float]]], slopes: Mapping[str, float] | None = None, *,
     ax: Axes | None = None,
@@ -96,11 +129,12 @@ def periods_against_range(
         for k, period in enumerate(reversed(periods)):
             ax.plot(reach, period, "o", color=COLOURS[k % len(COLOURS)], ms=5, mec="white", mew=0.5)
     if slopes:
-        ax.legend(frameon=False, fontsize=8, loc="upper left")
+        ax.legend(loc="upper left")
     ax.set(xlim=(0, 1.05 * longest), ylim=0)
     return dress(ax, x="range of the training (m)", y="period of a module (m)")
 
 
+@own_settings()
 def fourier_power(
     power: ArrayLike, frequencies: ArrayLike, waves: ArrayLike, *, ax: Axes | None = None
 ) -> Axes:
@@ -114,20 +148,23 @@ def fourier_power(
     """
     ax = axes_or_new(ax)
     edge = np.asarray(frequencies, dtype=float)[[0, -1]]
-    ax.imshow(
-        np.sqrt(np.asarray(power, dtype=float)), origin="lower", cmap="magma",
-        extent=(*edge, *edge), interpolation="bilinear",
+    amplitude = np.sqrt(np.asarray(power, dtype=float))
+    image = ax.imshow(
+        amplitude / (np.max(amplitude, initial=0) or 1), origin="lower", cmap="magma", vmin=0,
+        vmax=1, extent=(*edge, *edge), interpolation="bilinear",
     )  # fmt: skip
     for k, (x, y) in enumerate(np.asarray(waves, dtype=float), 1):
         if np.isfinite(x + y):
             ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": "white"})
             ax.text(
-                1.3 * x, 1.3 * y, f"k{k}", color="white", fontsize=9, ha="center", va="center",
+                1.3 * x, 1.3 * y, f"k{k}", color="white", ha="center", va="center",
                 path_effects=[withStroke(linewidth=2.5, foreground="black")],
             )  # fmt: skip
+    colour_bar(image, "amplitude (of the largest)", ax=ax)
     return dress(ax, x="cycles per metre along x", y="cycles per metre along y")
 
 
+@own_settings()
 def phase_tiling(phase: ArrayLike, lattice_m: ArrayLike, *, ax: Axes | None = None) -> Axes:
     """Draw where the units of one module fire within the unit cell.
 
@@ -144,9 +181,10 @@ def phase_tiling(phase: ArrayLike, lattice_m: ArrayLike, *, ax: Axes | None = No
     x, y = (fractions[np.isfinite(fractions).all(axis=1)] @ cell).T
     ax.scatter(x, y, 18, color=COLOURS[0], lw=0)
     ax.set_aspect("equal")
-    return dress(ax, x="x (m)", y="y (m)")
+    return dress(ax, x="phase along x (m)", y="phase along y (m)")
 
 
+@own_settings()
 def torus(
     embedding: ArrayLike, colours: ArrayLike, rings: ArrayLike, ring_phases: ArrayLike,
     diagrams: Sequence[ArrayLike], *, fig: Figure | None = None,
@@ -156,30 +194,61 @@ def torus(
     Args:
         embedding: [E, 3].
         colours: [E] in [0, 1), a circular coordinate.
-        rings: [3, P, 2].
+        rings: [3, P, 2], cosine and sine of each wave, read from the activity.
         ring_phases: [3, P] in [0, 1), the phase k.x that colours each ring.
         diagrams: births and deaths [bars, 2] of H0, H1 and H2.
         fig: where to draw; its size is set.
     """
-    figure = figure_of_size(fig, 10.6, 3.0)
-    cloud: Any = figure.add_axes((0.0, 0.0, 0.27, 1.0), projection="3d")
+    figure = figure_of_size(fig, 10.6, 3.1)
+    cloud: Any = figure.add_axes((0.0, 0.05, 0.27, 0.85), projection="3d")
     x, y, z = np.asarray(embedding, dtype=float).T
-    cloud.scatter(x, y, z, c=np.asarray(colours, dtype=float), cmap="twilight", s=5, lw=0)
+    cyclic: dict[str, Any] = {"cmap": CYCLIC_CMAP, "vmin": 0, "vmax": 1, "lw": 0}
+    cloud.scatter(x, y, z, c=np.asarray(colours, dtype=float), s=5, **cyclic)
     cloud.set_box_aspect(None, zoom=1.1)
     cloud.set_axis_off()
-    for k, (ring, phases) in enumerate(
-        zip(np.asarray(rings), np.asarray(ring_phases), strict=True)
-    ):
-        ax = figure.add_axes((0.29 + 0.135 * k, 0.2, 0.125, 0.6))
-        ax.scatter(ring[:, 0], ring[:, 1], c=phases, cmap="twilight", s=1.5, lw=0)
+    words: dict[str, Any] = {"color": INK, "fontsize": SMALL, "ha": "center"}
+    figure.text(0.135, 0.9, "states in 3-D (spectral embedding)", **words)
+    figure.text(0.135, 0.03, "colour: first circular coordinate", **words)
+    found = zip(np.asarray(rings), np.asarray(ring_phases), strict=True)
+    for k, (ring, phases) in enumerate(found):
+        ax = figure.add_axes((0.315 + 0.132 * k, 0.27, 0.112, 0.55))
+        ax.scatter(ring[:, 0], ring[:, 1], c=phases, s=1.5, rasterized=True, **cyclic)
         ax.set_aspect("equal")
-        ax.set_axis_off()
-        ax.set_title(f"along k{k + 1}", fontsize=9, color=INK)
-    bars = figure.add_axes((0.74, 0.17, 0.24, 0.72))
-    _barcode(bars, diagrams)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        dress(ax, x=f"cosine of k{k + 1}·x", y="" if k else "sine")
+        ax.spines[:].set_visible(False)
+        ax.set_title(f"along k{k + 1}", fontsize=SMALL + 1, color=INK)
+    # One key for all colours: each of them goes round once.
+    key = figure.add_axes((0.41, 0.13, 0.17, 0.03))
+    key.imshow(np.linspace(0, 1, 256)[None], cmap=CYCLIC_CMAP, aspect="auto", extent=(0, 1, 0, 1))
+    key.set_axis_off()
+    figure.text(0.403, 0.13, "0", **words | {"ha": "right"})
+    figure.text(0.587, 0.13, "1 turn", **words | {"ha": "left"})
+    figure.text(0.495, 0.03, "colour: phase of the place", **words)
+    _barcode(figure.add_axes((0.76, 0.17, 0.225, 0.72)), diagrams)
     return figure
 
 
+def _barcode(ax: Axes, diagrams: Sequence[ArrayLike]) -> None:
+    """Draw the longest bars of each dimension, from birth to death; one without end to the edge."""
+    bars = [np.asarray(diagram, dtype=float).reshape(-1, 2) for diagram in diagrams]
+    end = 1.05 * max((d[np.isfinite(d)].max(initial=0) for d in bars), default=0) or 1.0
+    y = 0
+    for k, diagram in enumerate(bars):
+        closed = np.minimum(diagram, end)
+        longest = np.argsort(closed[:, 0] - closed[:, 1])[:20]
+        heights = y + np.arange(len(longest))
+        ax.hlines(heights, *closed[longest].T, color=COLOURS[k], lw=1.6)
+        ax.text(-0.02 * end, y, f"H{k}", ha="right", va="top")
+        y += max(len(longest), 1) + 3
+    ax.set_ylim(y, -2)
+    ax.set_xlim(0, end)
+    ax.set_yticks([])
+    dress(ax, x="scale (cosine distance)", title="barcode, longest 20 bars each")
+
+
+@own_settings()
 def module_relation(
     bases_m: ArrayLike, common_m: ArrayLike, *, index: ArrayLike, error: float, p: float,
     names: Sequence[str], ax: Axes | None = None,
@@ -211,14 +280,21 @@ def module_relation(
     ax.plot(*corners.T, color=INK, lw=1, zorder=0)
     ax.set_aspect("equal")
     ax.set(xlim=(-half, half), ylim=(-half, half))
-    ax.legend(
-        fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), borderpad=0
-    )
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), borderpad=0)
     ratio = " : ".join(str(count) for count in cells)
     title = f"indices {ratio}, error {100 * error:.2g} %, p = {p:.2g}"
     return dress(ax, x="x (m)", y="y (m)", title=title)
 
 
+def _lattice_points(basis: np.ndarray, half: float) -> np.ndarray:
+    """Points [P, 2] of a lattice within a square of half a side, metres."""
+    reach = int(np.ceil(2 * half * np.abs(np.linalg.inv(basis)).sum()))
+    steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
+    points = steps @ basis
+    return points[np.abs(points).max(axis=1) <= half]
+
+
+@own_settings()
 def module_drift(
     steps: ArrayLike, rms_m: ArrayLike, pairs: Sequence[tuple[int, int]], difference_m: ArrayLike,
     correlation: ArrayLike, null: ArrayLike, *, names: Sequence[str], fig: Figure | None = None,
@@ -236,7 +312,7 @@ def module_drift(
         fig: where to draw; its size is set.
     """
     figure = figure_of_size(fig, 9.4, 3.4)
-    room = {"left": 0.075, "right": 0.985, "bottom": 0.15, "top": 0.93, "wspace": 0.22}
+    room = {"left": 0.075, "right": 0.985, "bottom": 0.15, "top": 0.95, "wspace": 0.22}
     left, right = figure.subplots(1, 2, gridspec_kw=room)
     for k, values in enumerate(np.asarray(rms_m, dtype=float)):
         colour, dash = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k % 3]
@@ -245,14 +321,16 @@ def module_drift(
     for row, (one, two) in enumerate(pairs):
         colour = (INK, FAINT, NEUTRAL)[row % 3]
         name = f"{names[one]} – {names[two]}"
-        left.plot(steps, apart[row], color=colour, lw=1.2, marker=".", ms=4, label=name)
+        left.plot(
+            steps, apart[row], color=colour, lw=1.2, marker=".", ms=4, label=f"difference, {name}"
+        )
         right.plot(steps, together[row], color=colour, lw=1.2, marker=".", ms=4, label=name)
         label = "95 % of pairs of different walks" if row == 0 else None
         right.plot(steps, chance[row], color=colour, lw=1, ls="--", label=label)
     for ax in (left, right):
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
-        ax.legend(fontsize=8, frameon=False)
+        plain_numbers(ax.xaxis)
+        ax.legend()
     left.set_ylim(bottom=0)
     right.set_ylim(min(-0.35, right.get_ylim()[0]), 1.03)
     dress(left, x="steps since the start", y="drift, root mean square (m)")
@@ -260,6 +338,7 @@ def module_drift(
     return figure
 
 
+@own_settings()
 def module_coupling(
     steps: ArrayLike, shift_m: ArrayLike, *, names: Sequence[str], fig: Figure | None = None
 ) -> Figure:
@@ -272,8 +351,8 @@ def module_coupling(
         fig: where to draw; its size is set.
     """
     shifts = np.asarray(shift_m, dtype=float)
-    figure = figure_of_size(fig, 0.7 + 3.1 * len(shifts), 2.9)
     width = 0.7 + 3.1 * len(shifts)
+    figure = figure_of_size(fig, width, 2.9)
     room = {"left": 0.7 / width, "right": 0.985, "bottom": 0.18, "top": 0.9, "wspace": 0.1}
     panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False, gridspec_kw=room)[0]
     for moved, (ax, lines) in enumerate(zip(panels, shifts, strict=True)):
@@ -281,31 +360,5 @@ def module_coupling(
             ax.plot(steps, line, color=COLOURS[k % len(COLOURS)], lw=1.5, label=names[k])
         ax.axhline(0, color=FAINT, lw=1, ls="--")
         dress(ax, x="steps", y="" if moved else "shift (m)", title=f"{names[moved]} displaced")
-    panels[0].legend(fontsize=8, frameon=False, title="read from", title_fontsize=8)
+    panels[0].legend(title="read from")
     return figure
-
-
-def _barcode(ax: Axes, diagrams: Sequence[ArrayLike]) -> None:
-    """Draw the longest bars of each dimension, from birth to death; one without end to the edge."""
-    bars = [np.asarray(diagram, dtype=float).reshape(-1, 2) for diagram in diagrams]
-    end = 1.05 * max((d[np.isfinite(d)].max(initial=0) for d in bars), default=0) or 1.0
-    y = 0
-    for k, diagram in enumerate(bars):
-        closed = np.minimum(diagram, end)
-        longest = np.argsort(closed[:, 0] - closed[:, 1])[:20]
-        heights = y + np.arange(len(longest))
-        ax.hlines(heights, *closed[longest].T, color=COLOURS[k], lw=1.6)
-        ax.text(-0.02 * end, y, f"H{k}", fontsize=9, color=INK, ha="right", va="top")
-        y += max(len(longest), 1) + 3
-    ax.set_ylim(y, -2)
-    ax.set_xlim(0, end)
-    ax.set_yticks([])
-    dress(ax, x="scale (cosine distance)", title="barcode, longest 20 bars each")
-
-
-def _lattice_points(basis: np.ndarray, half: float) -> np.ndarray:
-    """Points [P, 2] of a lattice within a square of half a side, metres."""
-    reach = int(np.ceil(2 * half * np.abs(np.linalg.inv(basis)).sum()))
-    steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
-    points = steps @ basis
-    return points[np.abs(points).max(axis=1) <= half]

@@ -23,34 +23,38 @@ from sicjax.plots.style import (
     INK,
     NEUTRAL,
     NO_GROUP,
+    SMALL,
     TILE_INCHES,
     as_picture,
     blank_figure,
     dress,
     figure_of_size,
+    own_settings,
     painted,
     peaks_of,
+    whole_numbers,
 )
 
 
+@own_settings()
 def formation(
     steps: ArrayLike, ratemaps: ArrayLike, groups: Sequence[tuple[str, int]], *,
     share: ArrayLike | None = None, cmap: str = CMAP, fig: Figure | None = None,
 ) -> FuncAnimation:  # fmt: skip
-    """Animate rate maps in the course of a training: lattices forming, a row for each group.
+    """Animate rate maps in the course of a training: lattices form, a row for each group.
 
     Args:
-        steps: [F] of the training, one for each frame.
+        steps: [F] updates of the training, one for each frame.
         ratemaps: [F, K, y, x], NaN (grey) where unvisited; each map to its own peak of the moment.
         groups: names of the rows, and how many maps, in order, are in each.
-        share: [F] in [0, 1] of units with a lattice, drawn below; none when not given.
+        share: [F] in [0, 1] of units with a lattice, drawn as a curve below the maps.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
     """
     films, when = np.asarray(ratemaps, dtype=float), np.asarray(steps)
     rows, columns, side = len(groups), max(count for _, count in groups), films.shape[-1]
-    gap, left, right, head = max(side // 12, 1), 0.55, 0.25, 0.42
-    foot = 0.1 if share is None else 0.95
+    gap, left, right, head = max(side // 12, 1), 0.6, 0.25, 0.42
+    foot = 0.1 if share is None else 1.1
     width = columns * TILE_INCHES + left + right
     height = rows * TILE_INCHES + head + foot
     figure = figure_of_size(fig, width, height)
@@ -68,17 +72,17 @@ def formation(
                 picture[y : y + side, x : x + side] = next(colours)[::-1]
         return picture
 
-    image = ax.imshow(picture_of(0), interpolation="nearest", aspect="equal")
+    image = ax.imshow(picture_of(0), origin="upper", interpolation="nearest", aspect="equal")
     for row, (name, _) in enumerate(groups):
-        colour = NEUTRAL if name in NO_GROUP else COLOURS[row % len(COLOURS)]
+        colour = FAINT if name in NO_GROUP else COLOURS[row % len(COLOURS)]
         ax.text(
-            -2 * gap, row * (side + gap) + side / 2, name, fontsize=8, color=colour, rotation=90,
+            -2 * gap, row * (side + gap) + side / 2, name, color=colour, rotation=90,
             ha="right", va="center", weight="bold",
         )  # fmt: skip
     words = figure.text(left / width, 1 - 0.22 / height, "", fontsize=10, color=INK, va="center")
     now = None
     if share is not None:
-        strip = figure.add_axes((room[0], 0.28 / height, room[2], 0.34 / height))
+        strip = figure.add_axes((room[0], 0.47 / height, room[2], 0.34 / height))
         now = _progress(strip, when, np.asarray(share, dtype=float))
 
     def draw(frame: int) -> tuple[Any, ...]:
@@ -91,6 +95,7 @@ def formation(
     return FuncAnimation(figure, draw, frames=len(when), init_func=lambda: draw(0), interval=450)
 
 
+@own_settings()
 def walking(
     positions: ArrayLike, activity: ArrayLike, box_m: float, *,
     sheets: Sequence[tuple[str, ArrayLike, ArrayLike, ArrayLike, int]], rest: ArrayLike = (),
@@ -152,6 +157,7 @@ def walking(
     return FuncAnimation(figure, draw, frames=frames, init_func=lambda: draw(0), interval=160)
 
 
+@own_settings()
 def on_torus(
     positions: ArrayLike, phases: Sequence[ArrayLike], box_m: float, *, names: Sequence[str],
     every: int = 1, tail: int = 60, fig: Figure | None = None,
@@ -208,12 +214,10 @@ def _progress(ax: Axes, when: np.ndarray, share: np.ndarray) -> Any:
     ax.fill_between(when, 0, share, color=NEUTRAL, alpha=0.3, lw=0)
     (line,) = ax.plot([], [], color=INK, lw=1.4, marker=".", ms=5, markevery=[-1])
     ax.set(xlim=(when[0], when[-1] if len(when) > 1 else when[0] + 1), ylim=(0, 1.1))
-    ax.set_yticks([0, 1], ["0", "100 %"])
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, integer=True))
-    ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    dress(ax)
-    ax.tick_params(labelsize=7)
-    ax.set_title("active units that carry a lattice, by updates", fontsize=7.5, color=INK, pad=3)
+    ax.set_yticks([0, 1], ["0 %", "100 %"])
+    whole_numbers(ax.xaxis, 4)
+    dress(ax, x="updates", title="share of active units with a lattice")
+    ax.xaxis.labelpad = 0
     return line
 
 
@@ -228,7 +232,7 @@ def _arena(
     ax.set(xlim=(-1.02 * half, 1.02 * half), ylim=(-1.02 * half, 1.02 * half))
     ax.set_aspect("equal")
     ax.set_axis_off()
-    ax.text(half, -1.03 * half, f"{box_m:g} m box", fontsize=8, color=FAINT, ha="right", va="top")
+    ax.text(half, -1.03 * half, f"{box_m:g} m box", color=FAINT, ha="right", va="top")
     return ax, line, animal
 
 
@@ -276,7 +280,7 @@ def _block(ax: Axes, count: int, aspect: float, cmap: str) -> Any:
         ax.axhline(gap - 0.5, color="white", lw=2)
     ax.set_axis_off()
     ax.set_anchor("NW")
-    ax.set_title("other active units", fontsize=8.5, color=FAINT, loc="left", pad=3)
+    ax.set_title("other active units", fontsize=SMALL, color=FAINT, loc="left", pad=3)
     return image
 
 

@@ -1,6 +1,8 @@
-"""What all figures share: colours, sizes, empty figures, and the look of a panel."""
+"""What all figures share: colours, matplotlib settings, empty figures, and the look of a panel."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -14,19 +16,71 @@ from numpy.typing import ArrayLike
 
 CMAP = "viridis"  # perceptually uniform, readable without red and green; "jet" for the paper's look
 CORRELATION_CMAP = "RdBu_r"
+CYCLIC_CMAP = "twilight"
 UNVISITED = "#d9d9d9"
-INK, FAINT = "#222222", "#8a8a8a"
-# Okabe & Ito's colours, told apart by colour-blind readers.
+INK, FAINT = "#222222", "#767676"
+# Okabe & Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-NEUTRAL = "#b3b3b3"  # of what belongs to no group
+NEUTRAL = "#b3b3b3"  # units in no group
 NO_GROUP = ("no module", "other")
 
 TILE_INCHES = 0.86  # side of a small map
+SMALL = 9  # points, of ticks, legends and notes: at least 9 in the report, which shrinks little
+
+# Settings that choose windows and folders rather than looks; they stay the user's.
+_NOT_LOOKS = (
+    "animation.", "backend", "date.epoch", "docstring", "figure.max_open_warning",
+    "figure.raise_window", "interactive", "keymap.", "savefig.directory", "timezone", "tk.",
+    "toolbar", "webagg.",
+)  # fmt: skip
+SETTINGS = {
+    name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(_NOT_LOOKS)
+} | {
+    "font.size": SMALL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
+    "legend.frameon": False,
+    "text.color": INK,
+    "pdf.fonttype": 42,  # text stays text in editors of vector graphics
+    "ps.fonttype": 42,
+}
+_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Draw under sicjax's settings, whatever the user's are; works as a decorator, too.
+
+    One thread at a time: matplotlib's settings are global. Two threads that overlap would each
+    put back what they found, and the user could be left with ours.
+    """
+    with _LOCK:
+        changed = {name: value for name, value in SETTINGS.items() if mpl.rcParams[name] != value}
+        with mpl.rc_context(changed):
+            yield
+
+
+class OwnFigure(Figure):
+    """A figure that is built, drawn and saved under sicjax's settings.
+
+    Matplotlib reads many settings (fonts, `savefig.bbox`) only when it draws or saves, which is
+    after the function that made the figure has returned.
+    """
+
+    __init__ = own_settings()(Figure.__init__)
+    add_axes = own_settings()(Figure.add_axes)
+    add_subplot = own_settings()(Figure.add_subplot)
+    colorbar = own_settings()(Figure.colorbar)
+    draw = own_settings()(Figure.draw)
+    savefig = own_settings()(Figure.savefig)
+    subplots = own_settings()(Figure.subplots)
 
 
 def blank_figure(width: float = 5.2, height: float = 3.4) -> Figure:
-    """Make an empty figure, inches, that pyplot and so a notebook knows nothing of."""
-    return Figure(figsize=(width, height), layout="constrained")
+    """Make an empty figure of a size in inches. Pyplot, and so a notebook, does not know it."""
+    return OwnFigure(figsize=(width, height), layout="constrained")
 
 
 def as_picture(figure: Figure, *, dpi: float = 100) -> np.ndarray:
@@ -42,19 +96,53 @@ def last_picture(figure: Figure) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
+@own_settings()
 def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
-    """Give a panel the look that all panels share."""
+    """Give a panel the look that all panels share, its labels and its title."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(FAINT)
-    ax.tick_params(labelsize=8, colors=FAINT, labelcolor=INK)
-    ax.set_xlabel(x, fontsize=9, color=INK)
-    ax.set_ylabel(y, fontsize=9, color=INK)
-    ax.set_title(title, fontsize=9.5, color=INK, loc="left")
+    ax.tick_params(labelsize=SMALL, colors=FAINT, labelcolor=INK)
+    ax.set_xlabel(x, fontsize=SMALL + 1, color=INK)
+    ax.set_ylabel(y, fontsize=SMALL + 1, color=INK)
+    ax.set_title(title, fontsize=SMALL + 1, color=INK, loc="left")
     return ax
 
 
+def colour_bar(image: Any, label: str, *, ax: Axes | None = None, cax: Axes | None = None) -> Any:
+    """Add the key of an image's colours, beside a panel or in a panel of its own."""
+    bar = image.figure.colorbar(image, ax=ax, cax=cax)
+    bar.ax.tick_params(labelsize=SMALL, colors=FAINT, labelcolor=INK)
+    bar.set_label(label, fontsize=SMALL + 1, color=INK)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def whole_numbers(axis: Any, most: int = 5) -> None:
+    """Label an axis with a few whole numbers such as 12,000."""
+    axis.set_major_locator(mpl.ticker.MaxNLocator(most, integer=True))
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def plain_numbers(axis: Any) -> None:
+    """Label a logarithmic axis with 0.1 and 1,000 instead of powers of ten."""
+
+    def text(value: float, _: int | None) -> str:
+        return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(text))
+    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
+def legend_above(ax: Axes, columns: int) -> None:
+    """Put the legend above a panel, where it hides nothing."""
+    ax.legend(
+        ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0, columnspacing=1,
+        handlelength=1.4,
+    )  # fmt: skip
+
+
 def settable(name: str) -> str:
-    """A name as matplotlib sets it: with its `$` where what they enclose is no mathematics."""
+    r"""Return a name with its `$` escaped unless what they enclose is valid mathematics."""
     try:
         if cbook.is_math_text(name):
             MathTextParser("path").parse(name)
@@ -69,7 +157,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
         return ax
     import matplotlib.pyplot as plt  # only here: pyplot needs a backend, reports don't
 
-    return plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1]
+    return plt.figure(FigureClass=OwnFigure, figsize=(5.2, 3.4), layout="constrained").subplots()
 
 
 def figure_of_size(figure: Figure | None, width: float, height: float) -> Figure:
@@ -80,14 +168,14 @@ def figure_of_size(figure: Figure | None, width: float, height: float) -> Figure
     if figure is None:
         import matplotlib.pyplot as plt
 
-        figure = plt.figure()
+        figure = plt.figure(FigureClass=OwnFigure)
     figure.set_layout_engine("none")
     figure.set_size_inches(width, height)
     return figure
 
 
 def peaks_of(maps: np.ndarray) -> np.ndarray:
-    """Highest value [N] of maps [N, y, x], and 0 of a map that is all NaN."""
+    """Highest value [N] of maps [N, y, x]; 0 for a map that is all NaN."""
     return np.where(np.isfinite(maps), maps, 0).max(axis=(1, 2), initial=0)
 
 
@@ -105,21 +193,31 @@ def finite_values(values: ArrayLike) -> np.ndarray:
 
 
 def grouped(labels: Sequence[str], *columns: ArrayLike) -> dict[str, tuple[Any, ...]]:
-    """Group -> (colour, values of each column where all are finite), by name."""
+    """Group -> (colour, values of each column where all are finite), by name; no group last."""
     names, table = np.asarray(labels, dtype=str), np.array(columns, dtype=float)
     known = np.isfinite(table).all(axis=0)
-    found = np.unique(names[known])
-    named = [str(name) for name in found if name not in NO_GROUP]
-    groups = named + [str(name) for name in found if name in NO_GROUP]
+    found = [str(name) for name in np.unique(names[known])]
+    named = [name for name in found if name not in NO_GROUP]
     colour = {group: COLOURS[k % len(COLOURS)] for k, group in enumerate(named)}
     return {
-        group: (colour.get(group, NEUTRAL), *table[:, known & (names == group)]) for group in groups
+        group: (colour.get(group, NEUTRAL), *table[:, known & (names == group)])
+        for group in [*named, *(name for name in found if name in NO_GROUP)]
     }
 
 
 def group_legend(ax: Axes, groups: Mapping[str, Any]) -> None:
     """Add the legend of groups, or a note if there are none."""
     if groups:
-        ax.legend(fontsize=8, frameon=False)
+        ax.legend()
     else:
-        ax.text(0.5, 0.5, "no unit", transform=ax.transAxes, color=FAINT, ha="center", fontsize=9)
+        ax.text(0.5, 0.5, "no unit", transform=ax.transAxes, color=FAINT, ha="center")
+
+
+def scatter_groups(ax: Axes, groups: Mapping[str, tuple[Any, ...]], *, count: bool = False) -> None:
+    """Draw one dot a unit for groups of (colour, x, y); units in no group lie below the others."""
+    for group, (colour, x, y) in groups.items():
+        label = f"{group} (n = {len(x)})" if count else group
+        ax.scatter(
+            x, y, 20, color=colour, alpha=0.75, lw=0, label=label, zorder=1 + (colour != NEUTRAL)
+        )
+    group_legend(ax, groups)
