@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from sicjax.arguments import checked, real
 
-# Float32 products run as TF32 on recent GPUs and as bfloat16 on TPUs unless told not to.
+# JAX's default for float32 products is TF32 on recent GPUs and bfloat16 on TPUs: too coarse here.
 PRECISION = lax.Precision.HIGHEST
 
 
@@ -22,12 +22,12 @@ SMALLEST_ENTRY = 1e-19
 
 
 def _rectify(x: Array) -> tuple[Array, Array]:
-    """ReLU(x) scaled to unit length, and the inverse of the length it had (0 for a dead state)."""
+    """Return ReLU(x) scaled to unit length, and the inverse of its former length (0 if dead)."""
     positive = jax.nn.relu(x)
     # Dividing by the largest entry first keeps the squares from under- and overflowing. The
     # quotient is homogeneous of degree 0, so the gradient may ignore the scale.
     largest = lax.stop_gradient(jnp.max(positive, axis=-1, keepdims=True, initial=0))
-    alive = ~(largest <= SMALLEST_ENTRY)  # NaN too: it must show
+    alive = ~(largest <= SMALLEST_ENTRY)  # NaN counts as alive, so that it shows in the result
     scaled = positive / jnp.where(alive, largest, 1)
     square = jnp.sum(scaled * scaled, axis=-1, keepdims=True)
     inverse = lax.rsqrt(jnp.where(alive, square, 1))  # clamped inside the root: finite gradient
@@ -44,9 +44,9 @@ def norm_relu(x: Array) -> Array:
         x: [..., N], real numbers.
 
     Returns:
-        [..., N], non-negative, of norm 1; the zero vector, with zero gradient, where no entry is
-        positive (the paper leaves that case open); all NaN where an entry is NaN or +infinity. Of
-        the type of x, and computed in float32 at least; of integers, float32.
+        [..., N], non-negative, of norm 1. Where no entry is positive, the zero vector with zero
+        gradient (the paper leaves this case open). All NaN where an entry is NaN or +infinity.
+        The type is that of x, or float32 for integers; the computation uses at least float32.
 
     Raises:
         TypeError: x doesn't hold real numbers.
@@ -64,7 +64,7 @@ def norm_relu(x: Array) -> Array:
 
 
 def _torch_uniform(fan_in: int, scale: float = 1.0) -> Callable[..., Array]:
-    """Uniform in ±scale / sqrt(fan_in), the usual start of a linear layer in PyTorch."""
+    """Return an initialiser, uniform in ±scale / sqrt(fan_in), PyTorch's default."""
     bound = scale / fan_in**0.5
 
     def init(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
@@ -74,11 +74,11 @@ def _torch_uniform(fan_in: int, scale: float = 1.0) -> Callable[..., Array]:
 
 
 class Hypernetwork(nn.Module):
-    """An MLP from a velocity to the transition matrix that it causes.
+    """An MLP from a velocity to its transition matrix W(v).
 
-    The last bias starts as the identity matrix (`identity_start`) with small weights around it,
-    so that an untrained network keeps its state: spatial codes form from there within thousands
-    of steps, and did not from a plain random start.
+    The last bias starts as the identity matrix (`identity_start`) and the last weights are small,
+    so an untrained network keeps its state. From this start spatial codes form within thousands
+    of steps; from a plain random start none formed.
     """
 
     num_units: int  # N
@@ -91,9 +91,9 @@ class Hypernetwork(nn.Module):
 
     @nn.compact
     def __call__(self, velocities: Array, *, hidden_only: bool = False) -> Array:
-        """[..., 2] metres per step -> [..., N, N], acting on column vectors.
+        """Map velocities [..., 2], metres per step, to matrices [..., N, N] for column vectors.
 
-        With `hidden_only`, what the last linear layer is fed with, [..., H].
+        With `hidden_only`, return the input of the last linear layer, [..., H].
         """
         activation = getattr(jax.nn, self.activation)
         hidden = velocities / self.max_velocity
@@ -120,9 +120,9 @@ class Hypernetwork(nn.Module):
 
 
 def initial_direction(key: Array, num_units: int, *, positive: bool) -> Array:
-    """The parameter behind g_0 = norm_relu(parameter): normal, or its absolute value.
+    """Draw the parameter [N] of g_0 = norm_relu(parameter): normal, or its absolute value.
 
-    With signs about a third of the units stay silent for ever; a positive start lets all live.
+    With signs, about a third of the units stay silent for good; a positive start keeps all active.
     """
     direction = jax.random.normal(key, (num_units,))
     return jnp.abs(direction) if positive else direction

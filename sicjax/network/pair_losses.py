@@ -1,4 +1,4 @@
-"""Separation and invariance over all pairs of states: tiled, with the exact gradient, O(M) memory.
+"""Separation and invariance over all pairs of states, in tiles: exact gradient, O(M) memory.
 
 Letters: M = B*T states, N units, K tiles of S states; e_ij = exp(-|g_i - g_j|^2 / (2 sigma_g^2)).
 
@@ -8,15 +8,15 @@ weighted, the gradient is the graph Laplacian of A applied to the states:
     d loss / d g_i = sum_j A_ij (g_i - g_j) = (sum_j A_ij) g_i - (A G)_i
     A_ij = -w_sep e_ij / sigma_g^2 for a far pair, 2 w_inv for a near one
 
-One pass over tiles of pairs yields loss and gradient together; no M x M array exists. A is
-symmetric, so each unordered pair of tiles is visited once. Row sums of A cost no pass of their own:
-they are the product of A with a unit that is 1 in every state, and of e with it is the loss itself.
-The states are first sorted along x: tiles that lie further apart in x than sigma_x hold far pairs
-alone and need no positions. In the others, which touch, the pairs are counted first, since A holds
-the weights of the means.
+One pass over tiles of pairs gives loss and gradient together; no M x M array exists. A is
+symmetric, so each unordered pair of tiles is visited once. The row sums of A need no extra pass: A is also
+multiplied with a unit that is 1 in every state. The same product with e is the loss itself. The
+states are first sorted along x. Tiles further apart in x than sigma_x have only far pairs and need
+no positions. In the other pairs of tiles, which touch, the pairs are counted first, because A
+contains the weights of the means.
 
-Several devices may share one network's pairs (`Split`): each has all states, takes every D-th
-pair of tiles, and returns its share of the total and of the gradient.
+Several devices may share one network's pairs (`Split`). Each device has all states, takes every
+D-th pair of tiles, and returns its share of the total and of the gradient.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from sicjax.network.model import PRECISION
 
 
 class PairTerms(NamedTuple):
-    """What one pass over the pairs measures."""
+    """The terms that one pass over the pairs computes."""
 
     separation: Array  # scalar, unweighted, reduced as asked
     invariance: Array  # scalar, unweighted, reduced as asked
@@ -42,21 +42,22 @@ class PairTerms(NamedTuple):
 
 
 class _Tiles(NamedTuple):
-    """Centred states sorted along x. Missing ones stand at NaN, which is neither near nor far."""
+    """Centred states, sorted along x. Padding has position NaN, which is neither near nor far."""
 
     states: Array  # [K, S, N], divided by sigma_g
     halves: Array  # [K, S], minus half their squares
     positions: Array  # [K, 2, S]
-    pairs: Array  # [K (K + 1) / 2, 2] int32: unordered pairs of tiles, or a share; touching first
-    touching: Array | int  # scalar: how many touch; in the others all pairs of states are far
+    pairs: Array  # [K (K + 1) / 2, 2] int32: unordered pairs of tiles (or a share), touching first
+    touching: Array | int  # scalar: number of touching pairs; in the others all states are far
 
 
 def _tile_size(num_states: int, branch: bool) -> int:
-    """Wide enough for efficient products, narrow enough that few tiles touch and little is padding.
+    """Choose the width S of a tile.
 
-    A CPU's caches hold up to 256 x 256 pairs, and a pair of tiles costs it as much as 50 x 50 pairs
-    of states on top (measured). An accelerator, for which nothing branches, waits for each pair of
-    tiles in turn: there are at most 36 of them up to M = 8,192, an estimate, not measured.
+    Wide tiles make efficient products; narrow ones touch less often and need less padding. A CPU's
+    caches hold up to 256 x 256 pairs, and each pair of tiles costs as much as 50 x 50 more pairs of
+    states (measured). An accelerator does not branch, and handles pairs of tiles one after another,
+    so it gets at most 36 of them up to M = 8,192 (an estimate, not measured).
     """
     if num_states < 512:
         return int(np.clip(2 ** round(np.log2(max(num_states, 1) / 16)), 8, 32))
@@ -72,10 +73,10 @@ def _tile_size(num_states: int, branch: bool) -> int:
 
 
 def most_shares(num_states: int) -> int:
-    """Devices of a CPU that are worth to split so many states over: four pairs of tiles for each.
+    """Return the number of CPU devices worth using for these states: four tile pairs or more each.
 
-    What every device does whole (each W(v), and the optimiser's step) takes as long as 40 pairs of
-    tiles at M = 1,920, so that further devices save less than a tenth of a step (measured).
+    Every device also computes all W(v) and the optimiser's step. At M = 1,920 this takes as long as
+    40 pairs of tiles, so further devices save less than a tenth of a step (measured).
     """
     number = -(-num_states // _tile_size(num_states, True))
     return max(number * (number + 1) // 2 // 4, 2)
@@ -87,7 +88,7 @@ def _make_tiles(
     size = _tile_size(states.shape[0], branch)
     number = -(-states.shape[0] // size)
     pairs = np.stack(np.triu_indices(number), axis=1).astype(np.int32)
-    if missing := -len(pairs) % split.count:  # a tile of missing states fills the shares up
+    if missing := -len(pairs) % split.count:  # pad all shares to one length with an empty tile
         pairs = np.concatenate([pairs, np.full((missing, 2), number, np.int32)])
         number += 1
     mine = jnp.asarray(split.every(pairs))
@@ -108,9 +109,9 @@ def _make_tiles(
 def _near_and_far(
     distinct: Array | bool, a: Array, b: Array, sigma_x: Array
 ) -> tuple[Array, Array]:
-    """Masks [S, S] of near and far pairs from positions [2, S] of two tiles.
+    """Return masks [S, S] of near and of far pairs, from the positions [2, S] of two tiles.
 
-    In a pair of a tile with itself (not `distinct`) each pair of states is counted once.
+    If a tile is paired with itself (not `distinct`), each pair of states counts once.
     """
     dx, dy = a[0][:, None] - b[0][None, :], a[1][:, None] - b[1][None, :]
     elsewhere = jnp.tril(jnp.full_like(dx, jnp.nan))  # NaN is neither near nor far
@@ -121,14 +122,15 @@ def _near_and_far(
 def _visit(
     tiles: _Tiles, start: Array | int, stop: Array | int, visit: Callable, carry: Any
 ) -> Any:
-    """`visit(carry, left, right)` for the pairs of tiles from `start` to `stop`."""
+    """Call `visit(carry, left, right)` for the pairs of tiles from `start` to `stop`."""
     return lax.fori_loop(start, stop, lambda k, carry: visit(carry, *tiles.pairs[k]), carry)
 
 
 def _choose(branch: bool, distinct: Array, function: Callable, *operands: Array) -> Any:
-    """`function(distinct, *operands)`, in a branch if there are any.
+    """Call `function(distinct, *operands)`, inside a branch where branches are on.
 
-    Tiles are cut out before it: else a CPU's loops would look them up for every pair of states.
+    Operands are sliced before the call. Otherwise a CPU's loops would slice them again for every
+    pair of states.
     """
     if branch:
         return lax.cond(distinct, partial(function, True), partial(function, False), *operands)
@@ -136,7 +138,7 @@ def _choose(branch: bool, distinct: Array, function: Callable, *operands: Array)
 
 
 def _count_pairs(tiles: _Tiles, sigma_x: Array, branch: bool) -> Array:
-    """Numbers [2] of far and near pairs, added as floats (M^2 outgrows int32)."""
+    """Count far and near pairs, [2], in floats (M^2 exceeds int32)."""
     dtype, size = tiles.states.dtype, tiles.states.shape[1]
     one = jnp.ones((), dtype)
 
@@ -154,7 +156,7 @@ def _count_pairs(tiles: _Tiles, sigma_x: Array, branch: bool) -> Array:
 
 
 def _partial_sums(block: Array) -> Array:
-    """[S, S] -> [S], over the axis along which a CPU adds whole rows."""
+    """Sum [S, S] -> [S], along the axis for which a CPU adds whole rows."""
     return jnp.sum(block, axis=0)
 
 
@@ -165,13 +167,13 @@ def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
 def _one_pass(
     states, positions, sigma_x, sigma_g, weights, *, reduction, branch, split, with_gradient
 ):
-    """Total, terms, separation and invariance, and the total's gradient [M, N] (None unless asked).
+    """Compute the total, the terms, separation and invariance, and the gradient [M, N] or None.
 
-    The terms are whole, all else is this device's share.
+    The terms are complete; everything else is this device's share.
     """
     positions = jnp.where(jnp.isnan(positions).any(axis=1, keepdims=True), jnp.nan, positions)
     order = jnp.argsort(positions[:, 0])
-    # Distances don't change when the mean is subtracted, and their rounding errors shrink.
+    # Subtracting the mean keeps all distances and makes their rounding errors smaller.
     centred = (states - jnp.mean(states, axis=0, keepdims=True))[order] / sigma_g
     tiles = _make_tiles(centred, positions[order], sigma_x, split, branch)
 
@@ -183,7 +185,7 @@ def _one_pass(
     far_slope = -weights[0] * per_far / variance
     near_slope = 2 * weights[1] * per_near
 
-    # What A is multiplied with: the states, and a unit that is 1 in all of them.
+    # A is multiplied with the states, and with a unit that is 1 in all of them.
     unit = jnp.ones((*tiles.states.shape[:2], 1), states.dtype)
     columns = jnp.concatenate([tiles.states, unit], axis=2) if with_gradient else unit
     columns = jnp.swapaxes(columns, 1, 2)  # [K, N + 1, S]
@@ -202,7 +204,7 @@ def _one_pass(
     def visit_apart(products, left, right):
         return add(products, jnp.exp(log_similarity(*look_up(left, right))), left, right)
 
-    # Slopes A_ij, and partial sums of e and of |g - g'|^2.
+    # In touching tiles: slopes A_ij, and partial sums of e and of |g - g'|^2.
     def touch(distinct, inner, left_half, right_half, a, b):
         near, far = _near_and_far(distinct, a, b, sigma_x)
         log_e = log_similarity(inner, left_half, right_half)
@@ -222,7 +224,7 @@ def _one_pass(
         return products, far_sums + far, near_sums + near
 
     products = _visit(tiles, tiles.touching, len(tiles.pairs), visit_apart, jnp.zeros_like(columns))
-    far_sums = jnp.sum(products[:, -1], axis=0) / 2  # each pair is in two row sums
+    far_sums = jnp.sum(products[:, -1], axis=0) / 2  # each pair counts in two row sums
     start = far_slope * products, far_sums, jnp.zeros_like(far_sums)
     products, far_sums, near_sums = _visit(tiles, 0, tiles.touching, visit_touching, start)
 
@@ -232,6 +234,7 @@ def _one_pass(
     total = weights[0] * shares[0] + weights[1] * shares[1]
     if not with_gradient:
         return total, terms, shares, None
+    # Laplacian: (sum_j A_ij) g_i - (A G)_i, back in the order of the input.
     gradient = sigma_g * (products[:, -1:] * columns[:, :-1] - products[:, :-1])
     gradient = jnp.swapaxes(gradient, 1, 2).reshape(-1, states.shape[1])[: len(order)]
     return total, terms, shares, jnp.zeros_like(states).at[order].set(gradient)
@@ -248,24 +251,24 @@ def pair_losses(
     branch: bool = True,
     split: Split = WHOLE,
 ) -> tuple[Array, PairTerms]:
-    """Weighted sum of separation and invariance, differentiable; and its terms, which are not.
+    """Return the weighted sum of separation and invariance, differentiable, and its terms.
 
     Args:
         states: [M, N].
-        positions: [M, 2] metres; a state at NaN enters no pair.
+        positions: [M, 2] metres; a state at NaN is in no pair.
         sigma_x: scalar, metres. The losses are step functions of it and of the positions, so
-            those gradients are zero.
+            these gradients are zero.
         sigma_g: scalar.
         weights: [2], of separation and of invariance.
         reduction: "mean" over such pairs, or "sum" over unordered pairs.
-        branch: skip the position test for tiles that lie apart. False under `vmap`, where a
-            branch costs both its sides, and to differentiate the gradient in reverse once more
-            (forward over it works either way).
-        split: over the devices that share the pairs; all hold the same arguments.
+        branch: skip the position test for tiles that lie apart. Use False under `vmap`, where a
+            branch costs both its sides, and for a second derivative in reverse mode (forward over
+            reverse works either way).
+        split: how devices share the pairs; all devices have the same arguments.
 
     Returns:
-        The total, or this device's share of it, and `PairTerms`, which are whole (derivatives of
-        the terms are taken as zero).
+        The total, or this device's share of it, and complete `PairTerms`, whose derivatives are
+        taken as zero.
     """
     return _one_pass(
         states, positions, sigma_x, sigma_g, weights,
@@ -278,8 +281,8 @@ def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, br
         states, positions, sigma_x, sigma_g, weights,
         reduction=reduction, branch=branch, split=split, with_gradient=True,
     )  # fmt: skip
-    # Separation depends on states / sigma_g alone, invariance is quadratic in the states; by
-    # Euler's theorem states . gradient is -sigma_g d/d sigma_g of one plus twice the other.
+    # Separation depends only on states / sigma_g, and invariance is quadratic in the states. So by
+    # Euler's theorem states . gradient = -sigma_g d(separation)/d(sigma_g) + 2 invariance.
     radial = jnp.sum((states - jnp.mean(states, axis=0, keepdims=True)) * gradient)
     sigma_g_gradient = (2 * weights[1] * shares[1] - radial) / sigma_g
     zeros = jnp.zeros_like(positions), jnp.zeros_like(sigma_x)

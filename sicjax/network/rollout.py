@@ -15,31 +15,32 @@ from jax.typing import ArrayLike
 
 from sicjax.network.model import PRECISION, Hypernetwork, _rectify, norm_relu
 
-# From this number of units on, a CPU multiplies one matrix after another (measured).
+# From this number of units on, a CPU is faster with one matrix after another (measured).
 IN_TURN = 64
 
 
 class Factors(NamedTuple):
-    """W(v) = sum_r a_r(v) M_r with few matrices: as many as a set of velocities needs."""
+    """W(v) = sum_r a_r(v) M_r, with only as many matrices as a set of velocities needs."""
 
-    projection: Array  # [H + 1, R] takes (hidden features of v, 1) to a(v)
+    projection: Array  # [H + 1, R] maps (hidden features of v, 1) to a(v)
     matrices: Array  # [N, R * N], M_r transposed and side by side: row j, column r * N + i
 
 
 def factorise(
     hypernetwork: Hypernetwork, parameters: Any, velocities: ArrayLike, *, tolerance: float
 ) -> Factors:
-    """Write W as a sum of R <= H + 1 matrices, R the least that keeps a tolerance.
+    """Write W as a sum of R <= H + 1 matrices, with the smallest R that keeps a tolerance.
 
-    The last layer is linear, so W(v) = sum_h f_h(v) K_h + bias; but velocities fill only a plane,
-    and smooth features of a plane are nearly dependent: their principal components (by what they
-    do to W) fall off fast. R is rounded up to a multiple of 4, so that few programs are compiled.
+    The last layer is linear, so W(v) = sum_h f_h(v) K_h + bias. Velocities fill only a plane, and
+    smooth features of a plane are nearly dependent. So their principal components, measured by
+    their effect on W, fall off fast. R is rounded up to a multiple of 4, so that few programs are
+    compiled.
 
     Args:
         hypernetwork: the network.
         parameters: its Flax parameters.
-        velocities: [S, 2] metres per step, a sample of those that will be used.
-        tolerance: what is left out of W, root of its summed squares over the sample, relative.
+        velocities: [S, 2] metres per step, a sample of the velocities to come.
+        tolerance: largest relative error of W, root mean square over the sample.
     """
     hidden = np.asarray(hypernetwork.apply(parameters, velocities, hidden_only=True), np.float64)
     layers = parameters["params"]
@@ -48,8 +49,9 @@ def factorise(
     # kernel = mixing @ basis with orthonormal rows of the basis, so that |W| = |features @ mixing|.
     values, vectors = np.linalg.eigh(kernel @ kernel.T)
     scales = np.sqrt(np.maximum(values, 1e-14 * max(values[-1], 1e-300)))
-    features = np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)
+    features = np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)  # 1 for the bias
     values, directions = np.linalg.svd(features @ (vectors * scales), full_matrices=False)[1:]
+    # Squared error of W if only the first r directions are kept, for r = 0, 1, ...
     left_out = np.append(np.cumsum((values**2)[::-1])[::-1], 0)
     rank = int(np.argmax(left_out <= tolerance**2 * left_out[0]))
     kept = directions[: -(-max(rank, 1) // 4) * 4]
@@ -62,7 +64,7 @@ def factorise(
 
 
 def rollout(transition: Callable[[Array], Array], initial_state: Array, velocities: Array) -> Array:
-    """Run the recurrence along any velocities, evaluating the hypernetwork at each.
+    """Run the recurrence along any velocities; evaluate the hypernetwork at each.
 
     Args:
         transition: [..., 2] metres per step -> [..., N, N].
@@ -70,7 +72,7 @@ def rollout(transition: Callable[[Array], Array], initial_state: Array, velociti
         velocities: [..., T, 2] metres per step.
 
     Returns:
-        States [..., T, N]; the initial state is not among them.
+        States [..., T, N], without the initial state.
     """
 
     def advance(states: Array, velocity: Array) -> tuple[Array, Array]:
@@ -86,11 +88,11 @@ def rollout(transition: Callable[[Array], Array], initial_state: Array, velociti
 def rollout_factorised(
     factors: Factors, hidden: Callable[[Array], Array], initial_state: Array, velocities: Array
 ) -> Array:
-    """Run the recurrence along any velocities without forming W: by R N^2 products, not H N^2.
+    """Run the recurrence along any velocities without forming W: R N^2 products instead of H N^2.
 
     Args:
         factors: of W.
-        hidden: [..., 2] metres per step -> [..., H], the features that the last layer is fed with.
+        hidden: [..., 2] metres per step -> [..., H], the input of the hypernetwork's last layer.
         initial_state: [N], g_0, or [W, N].
         velocities: [W, T, 2] metres per step.
 
@@ -103,7 +105,7 @@ def rollout_factorised(
 
     def advance(states: Array, amount: Array) -> tuple[Array, Array]:
         pushed = jnp.matmul(states, factors.matrices, precision=PRECISION)
-        pushed = pushed.reshape(*amount.shape, -1)  # [W, R, N], by every matrix
+        pushed = pushed.reshape(*amount.shape, -1)  # [W, R, N]: every state times every matrix
         states = norm_relu(jnp.sum(amount[:, :, None] * pushed, axis=1))
         return states, states
 
@@ -116,13 +118,13 @@ def rollout_factorised(
 def rollout_permuted(transitions: Array, order: Array, initial_state: Array) -> Array:
     """Run the recurrence over trajectories that share their velocities in different orders.
 
-    Only T matrices exist in such a batch, and every trajectory uses each of them once. So the
-    gradient of matrix k is one [N, B] x [B, N] product of back-propagated states with the
-    states they met, both read in the order of the inverse permutation, instead of a scatter of
-    outer products at each step.
+    Such a batch has only T matrices, and every trajectory uses each of them once. So the gradient
+    of matrix k is one [N, B] x [B, N] product: the back-propagated states times the states before
+    them, both read in the order of the inverse permutation. A scatter of outer products at each
+    step would be slower.
 
     Args:
-        transitions: [T, N, N], one for each distinct velocity.
+        transitions: [T, N, N], one matrix per distinct velocity.
         order: [B, T] int, rows are permutations of range(T).
         initial_state: [N], g_0, non-negative.
 
@@ -133,10 +135,11 @@ def rollout_permuted(transitions: Array, order: Array, initial_state: Array) -> 
 
 
 def _apply_each(matrices: Array, index: Array, vectors: Array) -> Array:
-    """Matrix index[b] of [T, N, N] times row b of [B, N].
+    """Multiply matrix index[b] of [T, N, N] with row b of [B, N].
 
-    Gathered, they are one product. A CPU, for which the copies cost more than it, takes one matrix
-    after another where it lies, unless they are so small that the loop costs more yet.
+    Accelerators gather the matrices and take one batched product. On a CPU the copies cost more
+    than the product, so it uses one matrix after another in place, unless the matrices are so small
+    that the loop costs more.
     """
 
     def apply(one):
@@ -162,6 +165,9 @@ def _rollout_permuted_bwd(residuals, cotangents: Array):
     transitions, order, initial_state, states, inverse_norms = residuals
     transposed = jnp.swapaxes(transitions, 1, 2)
 
+    # Back through one step. With p = W g and g' = relu(p) / |relu(p)|, the gradient in p is the
+    # part of the cotangent across g', divided by |relu(p)|, where p is positive.
+
     def retreat(carried: Array, step):
         cotangent, state, inverse_norm, index = step
         total = cotangent + carried
@@ -172,9 +178,10 @@ def _rollout_permuted_bwd(residuals, cotangents: Array):
 
     steps = (jnp.moveaxis(cotangents, 1, 0), states, inverse_norms, order.T)
     carried, pushed = lax.scan(retreat, jnp.zeros_like(states[0]), steps, reverse=True)
+    # Gradient of W_k: sum over trajectories of (gradient in p) x (state before), at the step of k.
     start = jnp.broadcast_to(initial_state, (1, *states.shape[1:]))
     before = jnp.concatenate([start, states[:-1]])
-    when = jnp.argsort(order, axis=1).T  # [T, B]: the step at which b used velocity k
+    when = jnp.argsort(order, axis=1).T  # [T, B]: the step at which trajectory b used velocity k
     trajectory = jnp.arange(order.shape[0])
     transitions_cotangent = jnp.einsum(
         "kbi,kbj->kij", pushed[when, trajectory], before[when, trajectory], precision=PRECISION

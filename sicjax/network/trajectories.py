@@ -1,7 +1,7 @@
-"""Trajectories: the training batch and the walks a trained network is evaluated on.
+"""Trajectories: training batches, and walks on which a trained network is evaluated.
 
-Letters: B trajectories, T steps, lengths in metres, velocities in metres per step. Every
-trajectory starts at the origin, which is where the network's initial state stands.
+Letters: B trajectories, T steps. Lengths in metres, velocities in metres per step. Every trajectory
+starts at the origin, the place of the network's initial state.
 """
 
 import importlib.util
@@ -17,8 +17,8 @@ from jax.typing import ArrayLike
 
 from sicjax.arguments import BOUNDED, at_least, checked
 
-FARTHEST_M = 1e6  # of a recorded path from its start
-DRAWN = 320_000  # random numbers drawn at once, of which smooth walks use what they need
+FARTHEST_M = 1e6  # largest distance of a recorded path from its start
+DRAWN = 320_000  # random numbers drawn at once; smooth walks use as many as they need
 
 
 class Batch(NamedTuple):
@@ -60,8 +60,8 @@ def sample_batch(
         A `Batch`. All trajectories end at the same point, up to rounding.
 
     Raises:
-        ValueError: a size that isn't an integer from 0, or a max_velocity that is negative or not
-            finite.
+        ValueError: a size that is not an integer from 0, or a max_velocity that is negative or
+            not finite.
 
     Source: Schaeffer et al. 2023, section 3 (data distribution and augmentation).
 
@@ -81,7 +81,7 @@ def sample_batch(
 def permuted_batch(
     key: Array, velocities: Array, *, num_trajectories: int, permute: ArrayLike = True
 ) -> Batch:
-    """B independent permutations of given velocities [T, 2], as `sample_batch` makes them."""
+    """Permute given velocities [T, 2] into B trajectories, as `sample_batch` does."""
     length = velocities.shape[0]
     drawn = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (num_trajectories, length))
     permuted = jax.random.permutation(key, drawn, axis=1, independent=True)
@@ -100,11 +100,11 @@ def smooth_walks(
     mean_speed: ArrayLike = 0.06,
     persistence_steps: float = 10.0,
 ) -> Walk:
-    """Smooth random walks in a square box, started at its centre; unlike the training data.
+    """Draw smooth random walks in a square box from its centre; they are unlike the training data.
 
     Velocity is an Ornstein–Uhlenbeck process (Rayleigh-distributed speed, as rats move), each
     component clipped to ±`max_velocity`. Walls reflect: the unbounded path is folded into the
-    box, so that the stationary density is uniform.
+    box, which makes the stationary density uniform.
 
     Args:
         key: a JAX random key, consumed.
@@ -129,10 +129,10 @@ def smooth_walks(
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _draw(key: Array, mean_speed: ArrayLike, persistence_steps: float | None, count: int) -> Array:
-    """What is new in velocity components [count] after a step; whole ones without persistence.
+    """Draw the random change of velocity components [count] in one step (all of it, if None).
 
-    Of JAX's random numbers none depends on how many are drawn: walks of all lengths take theirs
-    from one program, which takes longer to compile than all else about them.
+    JAX's n-th random number does not depend on how many are drawn. So walks of all lengths use one
+    program, because its compilation takes longer than everything else about them.
     """
     std = mean_speed * np.sqrt(2 / np.pi)
     if persistence_steps is not None:
@@ -146,7 +146,7 @@ def _walk_along(
     first: Array, kicks: Array, box_m: ArrayLike, max_velocity: ArrayLike,
     persistence_steps: float, *, num_walks: int, num_steps: int,
 ) -> Walk:  # fmt: skip
-    """Walks from the components of their first velocities, and of what every step adds."""
+    """Build walks from the components of their first velocities and of each step's change."""
     keep = jnp.exp(-1.0 / persistence_steps)
     kicks = kicks[: num_steps * num_walks * 2].reshape(num_steps, num_walks, 2)
 
@@ -158,7 +158,8 @@ def _walk_along(
     fastest = jnp.asarray(max_velocity)
     velocities = jnp.clip(lax.scan(advance, start, kicks)[1], -fastest, fastest)
     free = jnp.cumsum(jnp.moveaxis(velocities, 0, 1), axis=1)
-    phase = jnp.mod(free + box_m / 2, 2 * box_m)  # the triangle wave folds the plane into the box
+    # A triangle wave folds the plane into the box.
+    phase = jnp.mod(free + box_m / 2, 2 * box_m)
     positions = jnp.where(phase > box_m, 2 * box_m - phase, phase) - box_m / 2
     origin = jnp.zeros((num_walks, 1, 2), positions.dtype)
     return Walk(jnp.diff(positions, axis=1, prepend=origin), positions)
@@ -176,7 +177,7 @@ def recorded_walk(positions: ArrayLike, *, every: int = 1) -> Walk:
         A `Walk` with leaves [T // every, 2].
 
     Raises:
-        ValueError: wrong shape, fewer than two samples, NaN or infinity, or a place that far away.
+        ValueError: a wrong shape, fewer than two samples, NaN or infinity, or a place too far away.
     """
     path = np.asarray(positions)
     if path.ndim != 2 or path.shape[1] != 2 or path.dtype.kind not in "iuf":
@@ -238,14 +239,14 @@ def _read_positions(path: Path) -> np.ndarray:
                 arrays = ", ".join(found)
     except OSError:
         raise
-    except Exception as error:  # whatever damage makes NumPy, zipfile or zlib raise
+    except Exception as error:  # damage makes NumPy, zipfile or zlib raise errors of many types
         what = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"can't be read ({what})") from None
     raise ValueError(f"has arrays {arrays}; must have `positions` [samples, 2]")
 
 
 def _sargolini_file() -> Path:
-    found = importlib.util.find_spec("ratinabox")  # not imported: only its data is wanted
+    found = importlib.util.find_spec("ratinabox")  # only its data is needed, so not imported
     if found is None or found.origin is None:
         raise ModuleNotFoundError(
             "the recorded rat path comes with a package: python -m pip install ratinabox"

@@ -1,0 +1,69 @@
+"""Plain English: words and turns that make a text read as if translated are kept out."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CODE = [
+    path
+    for folder in ("sicjax", "configs", "experiments")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+# Each is a regular expression, looked for in lower case, with what to say instead.
+TRANSLATED = {
+    r"\bshall\b": "should, must",
+    r"\banew\b": "again",
+    r"\bbut for\b": "except for",
+    r"(?:^|[.;:] )of which\b": "a sentence of its own",
+    r"\bwhat is given\b": "the input",
+    r"\bit is those that\b": "those",
+    r"\bso many\b": "the number, or this many",
+    r"\bsome such\b": "the number",
+    r"\bnone of its\b": "no, not",
+    r"\btakes? (?:it|them) for\b": "reads as, counts as",
+    r"\bmends?\b|\bmended\b": "fix",
+    r"\bheeded\b": "handled",
+    r"\bhold[s]? against\b": "compare with",
+    r"\bis told\b|\bare told\b": "is reported",
+    r"\bone's own\b": "your own, the user's",
+    r"\bby and by\b": "later",
+    r"\bwords? of the trade\b": "technical terms",
+    r"\bsee that\b": "check that",
+    r"\bwithout a word\b": "silently",
+    r"\b60(?:°|-degree) score\b": "grid score",
+    r"\b90(?:°|-degree) score\b": "square score",
+    r"\bplace explains\b": "position explains",
+}
+# Where such a word is meant as it stands: (file, expression).
+MEANT = {("CONTRIBUTING.md", r"\bshall\b"), ("CONTRIBUTING.md", r"\banew\b")}
+
+
+def texts(path):
+    """Every text of a page or module that a reader sees: prose, docstrings, comments, messages."""
+    source = path.read_text()
+    if path.suffix == ".md":
+        return re.sub(r"```.*?```", "", source, flags=re.DOTALL)
+    strings = [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    comments = re.findall(r"#\s*(.+)", source)
+    return "\n".join([*strings, *comments])
+
+
+@pytest.mark.parametrize("path", [*PAGES, *CODE], ids=lambda path: str(path.relative_to(ROOT)))
+def test_texts_are_plain_english(path):
+    name, text = path.relative_to(ROOT).as_posix(), " ".join(texts(path).lower().split())
+    found = {
+        match[0]: instead
+        for expression, instead in TRANSLATED.items()
+        if (name, expression) not in MEANT
+        for match in re.finditer(expression, text)
+    }
+    assert not found, f"{name}: {found}"
