@@ -9,10 +9,10 @@ weighted, the gradient is the graph Laplacian of A applied to the states:
     A_ij = -w_sep e_ij / sigma_g^2 for a far pair, 2 w_inv for a near one
 
 One pass over tiles of pairs gives loss and gradient together; no M x M array exists. A is
-symmetric, so each unordered pair of tiles is visited once. The row sums of A need no extra pass: A is also
-multiplied with a unit that is 1 in every state. The same product with e is the loss itself. The
-states are first sorted along x. Tiles further apart in x than sigma_x have only far pairs and need
-no positions. In the other pairs of tiles, which touch, the pairs are counted first, because A
+symmetric, so each unordered pair of tiles is visited once. The row sums of A need no extra pass: A
+is also multiplied with a unit that is 1 in every state. The same product with e is the loss itself.
+The states are first sorted along x. Tiles further apart in x than sigma_x have only far pairs and
+need no positions. In the other pairs of tiles, which touch, the pairs are counted first, because A
 contains the weights of the means.
 
 Several devices may share one network's pairs (`Split`). Each device has all states, takes every
