@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from sicjax.devices.split import WHOLE
 from sicjax.network import pair_kernel
 from sicjax.network.pair_losses import pair_losses
 
@@ -74,6 +75,22 @@ def test_equals_the_tiles_also_with_missing_positions_and_side_by_side():
     found, right = jax.vmap(by_kernel)(states, positions), jax.vmap(by_tiles)(states, positions)
     np.testing.assert_allclose(found[0], right[0], rtol=2e-5)
     np.testing.assert_allclose(found[1], right[1], atol=2e-6 * np.abs(right[1]).max())
+
+
+def test_the_loss_takes_the_kernel_with_its_gradient_in_sigma_g():
+    states, positions = drawn(90, 12)
+
+    def loss(states, sigma_g, fused):
+        settings = jnp.float32(0.07), sigma_g, jnp.array([1.0, 0.3])
+        return pair_losses(states, positions, *settings, "mean", False, WHOLE, fused)[0]
+
+    found, right = (
+        jax.value_and_grad(loss, (0, 1))(states, jnp.float32(0.4), fused) for fused in (True, False)
+    )
+    # Both are sums of some thousand float32 terms.
+    np.testing.assert_allclose(found[0], right[0], rtol=2e-5)
+    np.testing.assert_allclose(found[1][1], right[1][1], rtol=1e-4)
+    np.testing.assert_allclose(found[1][0], right[1][0], atol=2e-6 * np.abs(right[1][0]).max())
 
 
 @pytest.mark.parametrize("tensor_cores", [False, True])

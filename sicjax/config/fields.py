@@ -115,6 +115,12 @@ FIELDS: Mapping[str, Field] = {
         " batch of each network; auto: the first if no device stays idle, else the second",
         rule=one_of("networks", "batch", "auto"), changes_numbers=False,
     ),
+    "fused_pairs": Field(
+        False,
+        "on NVIDIA GPUs, compute the pair losses with one fused kernel; equal to rounding, and not"
+        " timed yet, so it is off by default",
+        changes_numbers=False,
+    ),
     "data.num_trajectories": Field(130, "B, permutations of the velocities", "paper", at_least(1)),
     "data.trajectory_length": Field(60, "T, steps", "paper", at_least(1)),
     "data.max_velocity": Field(0.15, "largest velocity component, m per step", "paper", POSITIVE),

@@ -242,7 +242,7 @@ def neural_speeds(
 
 def sic_loss(
     states: Array, initial_state: Array, batch: Batch, settings: LossSettings, *,
-    reduction: str = "mean", branch: bool = True, split: Split = WHOLE,
+    reduction: str = "mean", branch: bool = True, split: Split = WHOLE, fused: bool = False,
 ) -> tuple[Array, LossTerms]:  # fmt: skip
     """The weighted sum of the four terms, and the terms (of which the pair terms are values only).
 
@@ -255,13 +255,16 @@ def sic_loss(
         settings: weights and scales; conformal isometry takes steps between min_step
             and sigma_x.
         reduction: of the pair losses, "mean" or "sum".
-        branch: as in `pairs.pair_losses`.
-        split: as in `pairs.pair_losses`.
+        branch: as in `pair_losses`.
+        split: as in `pair_losses`.
+        fused: as in `pair_losses`.
     """
     flat_states, positions = _flatten(states, batch.positions, reduction)
     weights = jnp.stack([settings.separation, settings.invariance]).astype(flat_states.dtype)
     scales = (jnp.asarray(s, flat_states.dtype) for s in (settings.sigma_x, settings.sigma_g))
-    pairs, terms = pair_losses(flat_states, positions, *scales, weights, reduction, branch, split)
+    pairs, terms = pair_losses(
+        flat_states, positions, *scales, weights, reduction, branch, split, fused
+    )
     capacity = capacity_loss(states)
     conformal_isometry = conformal_isometry_loss(
         states, initial_state, batch.steps, max_step=settings.sigma_x, min_step=settings.min_step

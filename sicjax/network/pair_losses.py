@@ -240,7 +240,7 @@ def _one_pass(
     return total, terms, shares, jnp.zeros_like(states).at[order].set(gradient)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7, 8))
 def pair_losses(
     states: Array,
     positions: Array,
@@ -250,6 +250,7 @@ def pair_losses(
     reduction: str = "mean",
     branch: bool = True,
     split: Split = WHOLE,
+    fused: bool = False,
 ) -> tuple[Array, PairTerms]:
     """Return the weighted sum of separation and invariance, differentiable, and its terms.
 
@@ -265,22 +266,39 @@ def pair_losses(
             branch costs both its sides, and for a second derivative in reverse mode (forward over
             reverse works either way).
         split: how devices share the pairs; all devices have the same arguments.
+        fused: use the GPU kernel of `pair_kernel`, without `branch` and `split`.
 
     Returns:
         The total, or this device's share of it, and complete `PairTerms`, whose derivatives are
         taken as zero.
     """
+    if fused:
+        return _fused(states, positions, sigma_x, sigma_g, weights, reduction)[:2]
     return _one_pass(
         states, positions, sigma_x, sigma_g, weights,
         reduction=reduction, branch=branch, split=split, with_gradient=False,
     )[:2]  # fmt: skip
 
 
-def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, branch, split):
-    total, terms, shares, gradient = _one_pass(
-        states, positions, sigma_x, sigma_g, weights,
-        reduction=reduction, branch=branch, split=split, with_gradient=True,
-    )  # fmt: skip
+def _fused(states, positions, sigma_x, sigma_g, weights, reduction):
+    """Compute what `_one_pass` does, by the fused kernel."""
+    from sicjax.network.pair_kernel import fused_pass  # Pallas is loaded only where it is used
+
+    total, shares, counts, gradient = fused_pass(
+        states, positions, sigma_x, sigma_g, weights, reduction=reduction
+    )
+    return total, PairTerms(*shares, *counts), shares, gradient
+
+
+def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, branch, split, fused):
+    if fused:
+        found = _fused(states, positions, sigma_x, sigma_g, weights, reduction)
+    else:
+        found = _one_pass(
+            states, positions, sigma_x, sigma_g, weights,
+            reduction=reduction, branch=branch, split=split, with_gradient=True,
+        )  # fmt: skip
+    total, terms, shares, gradient = found
     # Separation depends only on states / sigma_g, and invariance is quadratic in the states. So by
     # Euler's theorem states . gradient = -sigma_g d(separation)/d(sigma_g) + 2 invariance.
     radial = jnp.sum((states - jnp.mean(states, axis=0, keepdims=True)) * gradient)
@@ -289,7 +307,7 @@ def _pair_losses_fwd(states, positions, sigma_x, sigma_g, weights, reduction, br
     return (total, terms), (gradient, *zeros, sigma_g_gradient, shares)
 
 
-def _pair_losses_bwd(reduction, branch, split, gradients, cotangents):
+def _pair_losses_bwd(reduction, branch, split, fused, gradients, cotangents):
     return tuple(cotangents[0] * gradient for gradient in gradients)
 
 

@@ -79,16 +79,22 @@ def make_init(config: ConfigDict, method: Method = PAPER) -> Callable[[Array], T
 
 
 def make_loss(
-    config: ConfigDict, method: Method = PAPER, *, branch: bool = True, split: Split = WHOLE
+    config: ConfigDict,
+    method: Method = PAPER,
+    *,
+    branch: bool = True,
+    split: Split = WHOLE,
+    fused: bool = False,
 ) -> Loss:
     """The loss of one batch, or this device's share of it; the metrics are whole.
 
     Args:
         config: of the run.
         method: parts of one's own.
-        branch: as in `pairs.pair_losses`.
+        branch: as in `pair_losses`.
         split: over the devices that share the trajectories and pairs of a batch; all of them draw
             the same one.
+        fused: as in `pair_losses`.
     """
     transition = make_transition(config, method)
 
@@ -100,7 +106,7 @@ def make_loss(
         states = split.gathered(states, len(batch.order))
         total, terms = sic_loss(
             states, initial_state, batch, settings.loss,
-            reduction=config.loss.reduction, branch=branch, split=split,
+            reduction=config.loss.reduction, branch=branch, split=split, fused=fused,
         )  # fmt: skip
         own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
         total = sum(map(split.share, own.values()), total)
@@ -198,7 +204,8 @@ def make_dispatch(
     another, so that each keeps the caches to itself and its numbers don't depend on its
     neighbours; elsewhere they run batched.
     """
-    loss = make_loss(config, method, branch=_one_by_one(), split=layout.split)
+    fused = config.fused_pairs and jax.default_backend() == "gpu" and layout.split.count == 1
+    loss = make_loss(config, method, branch=_one_by_one(), split=layout.split, fused=fused)
     step = make_step(config, loss, layout.split, first_step)
 
     def dispatch(states: TrainState, settings: Settings, num_steps: Array):
