@@ -74,7 +74,7 @@ def _visit_all(
     length, units = states.shape
     halves = -jnp.sum(states**2, axis=-1) / 2
     # Three TF32 products on the tensor cores keep float32's accuracy; an interpreter has none.
-    precision = lax.Precision.HIGHEST
+    precision: lax.Precision | lax.DotAlgorithmPreset = lax.Precision.HIGHEST
     if tensor_cores and not interpret:
         precision = lax.DotAlgorithmPreset.TF32_TF32_F32_X3
     whole = [
