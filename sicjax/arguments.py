@@ -4,9 +4,7 @@ import functools
 import inspect
 import math
 import operator
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
@@ -112,17 +110,6 @@ def _array(name: str, value: Any) -> Any:
     if array.dtype.kind in "OUSMm":
         raise TypeError(f"{name} is {_brief(value)}: must be an array")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def path(name: str, value: Any) -> Path:
-    """A path, from text or any path.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} is {_brief(value)}: must be a path")
-    return Path(value)
 
 
 def check_key(name: str, value: Any) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from sicjax.config.check import flatten
 from sicjax.config.files import to_json
 from sicjax.errors import CheckpointError, ConfigError
+from sicjax.paths import path
 from sicjax.run import Run, load_runs
 from sicjax.training.method import Parameters
 from sicjax.training.population import Population
@@ -70,7 +71,7 @@ def starting_parameters(population: Population) -> Parameters:
     """
     config, name = population.config, population.config.start_from
     try:
-        if (Path(name) / "config.json").is_file():
+        if (path("start_from", name) / "config.json").is_file():
             sources = load_runs(name, method=population.method)
         else:
             sources = [load_pretrained(name)]

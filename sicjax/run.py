@@ -23,11 +23,12 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
-from sicjax.arguments import POSITIVE, Rule, at_least, check, check_key, path
+from sicjax.arguments import POSITIVE, Rule, at_least, check, check_key
 from sicjax.devices.compilation import large_programs
 from sicjax.network.model import Hypernetwork, norm_relu
 from sicjax.network.rollout import Factors, factorise, rollout, rollout_factorised
 from sicjax.network.trajectories import Walk, smooth_walks
+from sicjax.paths import path
 from sicjax.training.checkpoint import restore_rows
 from sicjax.training.checkpoint_files import latest_intact
 from sicjax.training.method import (

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from sicjax.arguments import path
 from sicjax.config.check import check_kind, flatten, validate
 from sicjax.devices import processes
 from sicjax.devices.compilation import use_cache
 from sicjax.devices.layout import make_layout
 from sicjax.errors import ConfigError, RunInterruptedError, one_line
 from sicjax.network.pair_losses import most_shares
+from sicjax.paths import path
 from sicjax.pretrained import starting_parameters
 from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
-from sicjax.training.checkpoint_files import end_removals, latest_intact, set_aside
+from sicjax.training.checkpoint_files import about, end_removals, latest_intact, set_aside
 from sicjax.training.costs import check_sizes
 from sicjax.training.loop import Look, fit, say
 from sicjax.training.method import (
@@ -32,6 +32,7 @@ from sicjax.training.method import (
 )
 from sicjax.training.metrics import Monitor
 from sicjax.training.population import Population
+from sicjax.training.provenance import changed
 from sicjax.training.signals import Signals
 from sicjax.training.step import TrainState
 
@@ -195,6 +196,9 @@ def _step_to_start_from(folder: Path | None) -> int:
                 step = _latest_intact(folder / "checkpoints")
                 if step:
                     workdir_module.check_as_written(folder, step)
+                    before = about(folder / "checkpoints", step).get("versions", {})
+                    if note := changed(before):
+                        say(f"resuming with other code: {note}; numbers may round differently")
                 end_removals(folder / "checkpoints")
     return processes.from_first(step)
 

@@ -25,7 +25,7 @@ FLOORS = {
     "training": 4,
     "network": 3, "analysis": 3,
     "config": 2, "devices": 2, "arguments": 2,
-    "errors": 1, "stderr": 1, "plots": 1, "version": 1,
+    "errors": 1, "paths": 1, "stderr": 1, "plots": 1, "version": 1,
 }  # fmt: skip
 
 ROOMS = {

@@ -3,6 +3,7 @@
 import collections
 import json
 import logging
+import os
 import resource
 import shutil
 import sys
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import tensorstore
 
 from sicjax.devices.layout import make_layout
 from sicjax.errors import CheckpointError
@@ -164,6 +166,36 @@ def test_digests_that_say_nothing_are_damage(folder, text):
     step, damaged = latest_intact(folder)
     assert (step, list(damaged)) == (2, [4])
     assert "\n" not in damaged[4]
+
+
+@pytest.mark.parametrize("name", ["../../precious", "/dev/zero", "state/pipe", "state/zero"])
+def test_digests_of_files_elsewhere_or_of_devices_are_damage(folder, name):
+    place = folder / "4"
+    (folder.parent / "precious").write_text("")
+    os.mkfifo(place / "state" / "pipe")
+    (place / "state" / "zero").symlink_to("/dev/zero")
+    if name.startswith("state"):
+        (place / "state" / {"pipe": "zero", "zero": "pipe"}[Path(name).name]).unlink()
+    else:
+        (place / "state" / "zero").unlink()
+        (place / "state" / "pipe").unlink()
+        digests = json.loads((place / "sha256.json").read_text())
+        (place / "sha256.json").write_text(json.dumps({name: "0", **digests}))
+    step, damaged = latest_intact(folder)
+    assert (step, list(damaged)) == (2, [4])
+
+
+def test_a_chunk_larger_than_its_array_is_not_read(tmp_path):
+    """It would be unpacked whole."""
+    store = {"driver": "ocdbt", "base": f"file://{tmp_path}/1/state/"}
+    metadata = {"shape": [3], "chunks": [2**40], "dtype": "<f4"}
+    tensorstore.open(
+        {"driver": "zarr", "kvstore": {**store, "path": "w/"}, "metadata": metadata}, create=True
+    ).result()
+    like = {"w": jax.ShapeDtypeStruct((3,), np.float32)}
+    for read in (restore, partial(restore_rows, rows=0)):
+        with pytest.raises(CheckpointError, match="larger than itself"):
+            read(tmp_path, 1, like)
 
 
 def test_what_is_no_checkpoint_is_not_believed(folder):

@@ -1,5 +1,6 @@
 """The cache of compiled programs."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,18 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sicjax.devices.compilation import jit_once, remove_unreadable, small_programs
+from sicjax.devices.compilation import jit_once, remove_unreadable, small_programs, use_cache
 
 SCRIPT = """
 import sys, time, warnings
 warnings.simplefilter("error")
 import jax, jax.numpy as jnp
 from pathlib import Path
-from sicjax.compilation import use_cache
+from sicjax.devices.compilation import use_cache
 use_cache(Path(sys.argv[1]))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(float(jax.jit(lambda x: jnp.sin(x).sum() * 2)(jnp.zeros(7))))
 """
+
+
+@contextlib.contextmanager
+def jax_cache_unset():
+    """As in a process that has set up no cache."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_a_truncated_entry_is_replaced(tmp_path):
@@ -40,7 +52,7 @@ def test_a_truncated_entry_is_replaced(tmp_path):
 
 def test_programs_of_a_report_are_kept_and_an_own_cache_is_left_alone(tmp_path):
     code = (
-        "import sys, jax; from pathlib import Path; from sicjax.compilation import use_cache;"
+        "import sys, jax; from pathlib import Path; from sicjax.devices.compilation import use_cache;"
         " print(use_cache(Path(sys.argv[1])), end=' ');"
         " print(jax.config.jax_persistent_cache_min_compile_time_secs)"
     )
@@ -53,6 +65,16 @@ def test_programs_of_a_report_are_kept_and_an_own_cache_is_left_alone(tmp_path):
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         assert done.stdout == said
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_programs_that_others_could_have_put_there_are_not_run(tmp_path, capsys, mode):
+    tmp_path.chmod(mode)
+    with jax_cache_unset():
+        use_cache(tmp_path)
+        assert not jax.config.jax_compilation_cache_dir
+    assert capsys.readouterr().out.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_unreadable_entries_are_removed(tmp_path):

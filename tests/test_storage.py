@@ -1,15 +1,21 @@
 """Where runs are kept: what a command leaves alone, and paths of every kind."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import sicjax
+from sicjax import paths
+from sicjax.config.files import load_config
 from sicjax.errors import ConfigError
+from sicjax.training import provenance
 from sicjax.training.checkpoint_files import latest_intact, steps
+from sicjax.training.step import Dispatch
 
 
 def assert_trees_equal(a, b):
@@ -63,3 +69,56 @@ def test_a_name_that_arrays_cannot_be_saved_below_is_refused_at_the_start(
     with pytest.raises(ConfigError, match="workdir="):
         sicjax.train(tiny_config, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_stays_in_its_folder_when_the_working_folder_changes(
+    tiny_config, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    original = Dispatch.__call__
+
+    def call(self, *arguments):
+        os.chdir(tmp_path / "elsewhere")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Dispatch, "__call__", call)
+    sicjax.train(tiny_config, "run")
+    assert latest_intact(tmp_path / "run" / "checkpoints") == (6, {})
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_resume_with_other_code_is_named(tiny_config, tmp_path, monkeypatch, capsys):
+    sicjax.train(tiny_config, tmp_path)
+    sicjax.train(tiny_config, tmp_path)
+    assert "other code" not in capsys.readouterr().out
+    monkeypatch.setattr(provenance, "package_digest", lambda: "0" * 16)
+    sicjax.train(tiny_config, tmp_path)
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if "other code" in text]
+    assert "sicjax source was " in line
+
+
+@pytest.mark.parametrize("text", ["", " ", "a\0b", "s3://bucket/x", "hdfs://node/x", "gs://b/x",
+                                  "file:///x", "~no-such-user/x", Path("gs://b/x")])  # fmt: skip
+def test_what_is_no_path_is_one_line(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^workdir=") as error:
+        paths.path("workdir", text)
+    assert "\n" not in str(error.value)
+    for load in (sicjax.load_run, sicjax.load_runs):
+        with pytest.raises(ConfigError):
+            load(text)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_home_folder_and_what_is_relative(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for text in ("~/x", "x", Path("x")):
+        assert paths.path("workdir", text) == tmp_path / "x"
+    (tmp_path / "mine.py").write_text("from sicjax.config import default as get_config\n")
+    assert load_config("~/mine.py").num_steps > 0
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "x")):
+        sicjax.load_run("~/x")
+    with pytest.raises(TypeError):
+        paths.path("workdir", 3)

@@ -1,12 +1,11 @@
-"""The folder of a run: damage to what it is signed with, and its lock, also as on Windows."""
+"""The folder of a run: damage to what it is signed with, and its lock."""
 
 import errno
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-import types
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from sicjax import config as C
 from sicjax.config.files import to_json
 from sicjax.errors import ConfigError
 from sicjax.training import workdir
+from sicjax.training.files import replacing, write_whole
 
 DAMAGED = {
     "nothing": b"",
@@ -109,90 +109,122 @@ def test_a_step_reached_is_that_of_a_whole_checkpoint(tmp_path, tiny_config):
         workdir.check(tmp_path, tiny_config)
 
 
-# Another process that takes the lock as the second argument says, and says so.
+# Another process that takes the lock as the package does, and says so.
 HOLDER = """
-import fcntl, os, sys
-file = open(sys.argv[1], "a+")
-if sys.argv[2] == "posix":
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-else:
-    os.lseek(file.fileno(), 2**30, os.SEEK_SET)
-    os.lockf(file.fileno(), os.F_TLOCK, 1)
-file.truncate(0)
-file.write("process 7 on a machine")
-file.flush()
-print("held", flush=True)
-sys.stdin.read()
+import sys
+from pathlib import Path
+from pathlib import Path
+from sicjax.training.workdir import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
 """
 
 
-def hold(folder, system):
-    """A process that holds the folder's lock, or has failed to."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, folder / ".lock", system],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() in (b"held\n", b"")
-    return process
-
-
-@pytest.fixture
-def on_windows(monkeypatch):
-    """The module as it is where there is no fcntl, on a lock that behaves as msvcrt's does."""
-
-    def locking(descriptor, mode, number):
-        assert mode == 2
-        try:
-            os.lockf(descriptor, os.F_TLOCK, number)  # from the place in the file, as there
-        except OSError:
-            raise PermissionError(errno.EACCES, "Permission denied") from None
-
-    msvcrt = types.SimpleNamespace(LK_NBLCK=2, locking=locking)
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
-    spec = importlib.util.spec_from_file_location("workdir_on_windows", workdir.__file__)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("system", ["posix", "win32"])
-def test_the_lock_goes_with_the_process(tmp_path, request, system):
-    module = request.getfixturevalue("on_windows") if system == "win32" else workdir
-    holder = hold(tmp_path, system)
+def test_the_lock_goes_with_the_process(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
     with (
-        pytest.raises(ConfigError, match=r"another run is using it \(process 7 on a machine\)"),
-        module.locked(tmp_path),
+        pytest.raises(ConfigError, match=rf"\(process {holder.pid} on .*\)"),
+        workdir.locked(tmp_path),
     ):
         pass
     holder.kill()
     holder.communicate()
-    with module.locked(tmp_path):
-        other = hold(tmp_path, system)
-        other.communicate()
-        assert other.returncode == 1
-    # Read only now: lockf's locks end where the process closes the file, however it is open.
-    assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
-    holder = hold(tmp_path, system)
-    holder.communicate()
-    assert holder.returncode == 0
+    with workdir.locked(tmp_path):
+        assert (tmp_path / ".holder").read_text().startswith(f"process {os.getpid()} on ")
+        with (
+            pytest.raises(ConfigError, match=f"process {os.getpid()} on"),
+            workdir.locked(tmp_path),
+        ):
+            pass
+    with workdir.locked(tmp_path):
+        pass
 
 
-def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_used_without_and_named(
+    tmp_path, monkeypatch, capsys, number
+):
     def refuse(file, how):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(workdir.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with workdir.locked(tmp_path):
-        assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+        assert (tmp_path / ".holder").exists()
+    said = capsys.readouterr().out
+    assert said.startswith(f"workdir={tmp_path}: this file system has no locks")
+    assert said.count("\n") == 1
 
 
-def test_a_lock_that_cannot_be_closed_costs_nothing(tmp_path, monkeypatch):
-    """As on a disk that fails once all is written."""
-    files = []
-    monkeypatch.setattr(workdir, "_take", files.append)
-    with workdir.locked(tmp_path):
-        os.close(files[0].fileno())
-    assert files[0].closed
+def test_a_file_system_without_renames_of_folders_is_refused(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.is_dir():
+            raise OSError(errno.EPERM, "Operation not permitted")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ConfigError, match="folders can't be renamed"), workdir.locked(tmp_path):
+        pass
+    assert not list(tmp_path.glob(".probe*"))
+
+
+def test_links_to_files_of_others_are_not_followed(tmp_path):
+    """Whatever of ours they are named as; .lock is refused, the others are replaced."""
+    precious, folder = tmp_path / "precious", tmp_path / "shared"
+    precious.write_text("years of work")
+    folder.mkdir()
+    for name in ("config.tmp", ".config.json.tmp", ".holder", "config.json"):
+        (folder / name).symlink_to(precious)
+    with workdir.locked(folder):
+        workdir.sign(folder, {"config.json": "{}"})
+    (folder / ".lock").unlink()
+    (folder / ".lock").symlink_to(precious)
+    with pytest.raises(ConfigError, match="workdir="), workdir.locked(folder):
+        pass
+    assert precious.read_text() == "years of work"
+    assert (folder / "config.json").read_text() == "{}"
+
+
+def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    write_whole(path, b"before")
+    with pytest.raises(TypeError), replacing(path) as file:
+        file.write("no bytes")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match="no regular file"):
+        workdir.read_config(tmp_path)
+    (tmp_path / "method.json").symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match="no regular file"):
+        workdir.recorded_method(tmp_path)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ConfigError, match="larger than"):
+        workdir.read_json_table(tmp_path / "large")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"terms.quiet": "quiet", "source": [1]}',
+        '{"terms.quiet": "quiet", "source": 5}',
+        '{"terms.quiet": "quiet", "source": {"terms.quiet": 5}}',
+        '{"terms.quiet": ["quiet"]}',
+        "[]",
+    ],
+)
+def test_a_method_of_a_wrong_type_is_one_line(tmp_path, text):
+    (tmp_path / "method.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"method\.json: can't be read") as error:
+        workdir.recorded_method(tmp_path)
+    assert "\n" not in str(error.value)

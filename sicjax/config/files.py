@@ -1,6 +1,7 @@
 """Config files: those that come with sicjax and one's own, found, run and written as JSON."""
 
 import ast
+import contextlib
 import json
 import re
 import runpy
@@ -73,8 +74,9 @@ def find_file(name: str | Path) -> Path:
     Raises:
         ConfigError: there is neither.
     """
-    if Path(name).is_file():
-        return Path(name)
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # too long, or ~nobody
+        if Path(name).expanduser().is_file():
+            return Path(name).expanduser()
     bundled = bundled_configs()
     for wanted in (Path(name).as_posix(), f"configs/{name}.py"):
         if wanted in bundled:

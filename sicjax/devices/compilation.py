@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -21,8 +22,9 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 def use_cache(folder: Path | None = None) -> Path:
     """Turn JAX's persistent compilation cache on; one that the user has set up is left as it is.
 
-    Entries that can't be read are removed first: jax leaves one that a kill truncated where it
-    is, and compiles the program anew, with a warning, for ever.
+    Entries that can't be read are removed first: JAX leaves an entry that a kill truncated where it
+    is, and compiles its program again, with a warning, every time. Cached programs are code that
+    this process will run, so a folder that other users can write to is not used.
 
     Args:
         folder: by default sicjax/ under $XDG_CACHE_HOME, or under ~/.cache.
@@ -36,12 +38,23 @@ def use_cache(folder: Path | None = None) -> Path:
     folder = folder or Path(base) / "sicjax"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not _is_ours(folder):
+            print(f"{folder}: compiled programs are not kept: others can write there", flush=True)
+            return folder
         remove_unreadable(folder)
     except OSError:
         return folder  # a home that can't be written only costs compiling
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM_S)
     return folder
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether this user owns the folder and nobody else can write to it."""
+    if not hasattr(os, "getuid"):
+        return True  # Windows: a home folder is its user's
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def remove_unreadable(folder: Path) -> list[Path]:

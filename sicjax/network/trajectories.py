@@ -222,7 +222,7 @@ def load_recorded_walk(name: str, *, every: int = 1) -> Walk | None:
     """
     if not name:
         return None
-    path = _sargolini_file() if name == "sargolini" else Path(name)
+    path = _sargolini_file() if name == "sargolini" else Path(name).expanduser()
     return recorded_walk(_read_positions(path), every=every)
 
 

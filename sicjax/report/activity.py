@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from sicjax.analysis.ratemaps import as_numbers
 from sicjax.analysis.recordings import count_bins
 from sicjax.analysis.sessions import METRES, check_choice, check_number, find_arena, in_metres
-from sicjax.arguments import at_least, check, path
+from sicjax.arguments import at_least, check
+from sicjax.paths import path
 from sicjax.report.folder import refuse_others
 from sicjax.report.given import measure
 from sicjax.report.given_page import write_given

@@ -38,7 +38,7 @@ from sicjax.report.summary import (
     write_csv,
 )
 from sicjax.run import Run
-from sicjax.training.workdir import write_whole
+from sicjax.training.files import write_whole
 
 DPI = 120
 PAGE, LIST = "report.html", ".files.json"  # the list names every file that a report wrote

@@ -8,7 +8,7 @@ from typing import Any
 
 from sicjax.report.page import template
 from sicjax.report.verdict import betti_texts
-from sicjax.training.workdir import write_whole
+from sicjax.training.files import write_whole
 
 
 def write_index(folder: str | os.PathLike) -> Path:

@@ -19,7 +19,7 @@ from sicjax.analysis.kinds import active_units, lattices_at_a_glance
 from sicjax.analysis.modules import find_modules
 from sicjax.network.trajectories import smooth_walks
 from sicjax.run import BIN_M, MEAN_SPEED, Run
-from sicjax.training.workdir import write_whole
+from sicjax.training.files import write_whole
 
 BOX_M = 2.0
 WALKS, STEPS = 64, 250  # six visits of a bin

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sicjax.errors import one_line
+from sicjax.training.files import opened, read_small
 
 DIGESTS = "sha256.json"
 
@@ -102,7 +103,7 @@ def about(folder: Path, step: int) -> dict[str, Any]:
 def about_of(place: Path) -> dict[str, Any]:
     """Return the same of one checkpoint's folder."""
     try:
-        found = json.loads((place / "about" / "metadata").read_text())
+        found = json.loads(read_small(place / "about" / "metadata"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -128,7 +129,7 @@ class Kept:
 
 
 def write_digests(folder: Path) -> None:
-    """Write the SHA-256 of every file below the folder's items."""
+    """Write the SHA-256 of every file below the subfolders of a checkpoint."""
     files = (path for item in sorted(folder.iterdir()) if item.is_dir() for path in _files(item))
     digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
     with (folder / DIGESTS).open("w") as file:
@@ -142,7 +143,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -151,10 +152,16 @@ def _problem(place: Path, *, read: bool = True) -> str | None:
     if (place / "default" / "_METADATA").is_file():
         return None  # written before there were digests: its name says that it is complete
     try:
-        digests = json.loads((place / DIGESTS).read_text())
+        digests = json.loads(read_small(place / DIGESTS))
         if not (isinstance(digests, dict) and digests):
             return f"{DIGESTS} names no files"
+        # Reading a pipe would never end, and TensorStore reads more than what has a digest.
+        for path in place.rglob("*"):
+            if not (path.is_file() or path.is_dir()):
+                return f"{path.relative_to(place)} is no regular file"
         for name, digest in digests.items():
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                return f"{DIGESTS} names a file outside the checkpoint"
             (place / name).stat()
             if read and _sha256(place / name) != digest:
                 return f"{name} is not as it was written (SHA-256 differs)"

@@ -6,6 +6,7 @@ import inspect
 import re
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,12 @@ def _source(part: Any) -> str:
         return inspect.getsource(part)
     except (OSError, TypeError):
         return ""
+
+
+@functools.cache
+def package_digest() -> str:
+    """Return the SHA-256, 16 digits, of the source of sicjax as it lies on this machine."""
+    root, digest = Path(__file__).parent.parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

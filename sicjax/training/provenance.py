@@ -2,16 +2,28 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 
+from sicjax.training.fingerprint import package_digest
+
+SOURCE = "sicjax source"  # many commits share a version
 _PACKAGES = ("sicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, of our source and of the packages a result depends on."""
+    found = {"python": platform.python_version(), SOURCE: package_digest()}
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "(not installed)"  # run from a checkout
     return found
+
+
+def changed(before: Mapping[str, str]) -> str:
+    """Say which versions that numbers depend on differ from earlier ones; "" if none does."""
+    now = versions()
+    names = [name for name in ("sicjax", SOURCE, "jax", "jaxlib") if name in before]
+    differing = [name for name in names if before[name] != now[name]]
+    return ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in differing)

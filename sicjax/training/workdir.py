@@ -1,15 +1,17 @@
-"""The folder of a run: whose it is, and that only one run at a time writes into it."""
+"""The folder of a run: whose it is, and a lock so that only one run at a time writes into it."""
 
 import contextlib
 import errno
 import json
 import os
+import shutil
 import socket
-import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
 from sicjax.config.check import difference as difference_between
@@ -18,19 +20,14 @@ from sicjax.config.fields import FIELDS
 from sicjax.config.files import from_json
 from sicjax.errors import ConfigError, one_line
 from sicjax.training.checkpoint_files import about, reached
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-_LOCKED_BYTE = 2**30  # on Windows, where a locked byte can't be read: far behind the holder's name
+from sicjax.training.files import read_small, write_whole
+from sicjax.training.method import SOURCE
 
 _T = TypeVar("_T")
 
 
 def read_config(folder: Path) -> ConfigDict:
-    """The config of a run, or of saved weights.
+    """Return the config of a run, or of saved weights.
 
     Args:
         folder: with a config.json in it.
@@ -50,7 +47,7 @@ def read_config(folder: Path) -> ConfigDict:
 
 
 def read_json_table(path: Path) -> dict[str, Any]:
-    """The table, names to values, that a JSON file holds.
+    """Return the table, names to values, that a JSON file holds.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -60,7 +57,7 @@ def read_json_table(path: Path) -> dict[str, Any]:
 
 
 def check(folder: Path, config: ConfigDict) -> None:
-    """See that the folder is free or holds this experiment; changes nothing.
+    """Check that the folder is free or holds this experiment; changes nothing.
 
     Raises:
         ConfigError: another experiment's folder, or num_steps below the step it has reached.
@@ -115,12 +112,12 @@ def _check_name(folder: Path) -> None:
 
 
 def check_as_written(folder: Path, step: int) -> None:
-    """See that config.json says what the checkpoint of a step, which is intact, says.
+    """Check that config.json agrees with the intact checkpoint of a step.
 
-    Else a bit that flipped in it would train the rest in another way: `settled` believes it.
+    Otherwise a flipped bit in it would change the rest of the training: `settled` relies on it.
 
     Raises:
-        ConfigError: it doesn't; names the field.
+        ConfigError: they differ; names the field.
     """
     recorded = about(folder / "checkpoints", step).get("config", {})
     before, now = flatten(recorded), flatten(read_config(folder))
@@ -151,41 +148,81 @@ def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
 
 
 def recorded_method(folder: Path) -> dict[str, Any]:
-    """What a run remembers of a method of one's own; nothing where it has none.
+    """Return what a run remembers of the user's own method; {} if it has none.
 
     Raises:
         ConfigError: method.json is damaged.
     """
     path = folder / "method.json"
-    return read_json_table(path) if path.exists() else {}
+    return _read(path, _method) if path.exists() else {}
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, made if it isn't there; the lock goes with the process, however it ends.
+    """Hold the folder, which is created if it is missing; a dead process holds nothing.
 
     Raises:
-        ConfigError: another run holds it, or it can't be written.
+        ConfigError: another run holds it, or the file system can't hold a run.
     """
+    lock = FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)
+    # Not in .lock itself: other processes can't read a locked file on Windows.
+    holder = folder / ".holder"
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / ".lock").open("a+")
-            stack.callback(_let_go, file)
-            _lock(folder, file)
+            try:
+                stack.enter_context(lock)
+            except Timeout:
+                raise ConfigError(
+                    f"workdir={folder}: another run is using it ({_holder(holder)})"
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+                print(
+                    f"workdir={folder}: this file system has no locks; take care that no other"
+                    " run uses this folder",
+                    flush=True,
+                )
+            _try_to_rename(folder)
+            who = f"process {os.getpid()} on {socket.gethostname()}"
+            write_whole(holder, f"{who}\n".encode())
         except OSError as error:
             raise cannot_write(folder, error) from None
         yield
 
 
-def _let_go(file: TextIO) -> None:
-    """Close the lock's file; a disk that fails then has nothing of it to lose."""
-    with contextlib.suppress(OSError):
-        file.close()
+def _holder(path: Path) -> str:
+    try:
+        return one_line(read_small(path)) or "unknown"
+    except (OSError, ValueError):
+        return "unknown"
+
+
+def _try_to_rename(folder: Path) -> None:
+    """Rename a folder that holds a file, because every checkpoint gets its name that way.
+
+    Raises:
+        ConfigError: the file system can't.
+    """
+    probe = Path(tempfile.mkdtemp(prefix=".probe.", dir=folder))
+    renamed = probe.with_suffix(".renamed")
+    try:
+        (probe / "file").touch()
+        probe.rename(renamed)
+    except OSError as error:
+        raise ConfigError(
+            f"workdir={folder}: folders can't be renamed on this file system"
+            f" ({error.strerror}), so no checkpoint could be completed; use another one, or mount"
+            " it with such renames switched on"
+        ) from None
+    finally:
+        for path in (probe, renamed):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sign(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the files, name to text, that say whose the folder is; each whole or not at all.
+    """Write the files, name to text, that say whose the folder is; each completely or not at all.
 
     Raises:
         ConfigError: it can't be written.
@@ -197,18 +234,8 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
         raise cannot_write(folder, error) from None
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, which it then takes: it is whole, or as it was."""
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave the name without the content
-    unfinished.replace(path)
-
-
 def cannot_write(folder: Path, error: OSError) -> ConfigError:
-    """The one line about a folder that can't be written; names what is no file or no folder."""
+    """Return the one-line error for a folder that can't be written; names what is in the way."""
     what = error.strerror or str(error)
     in_the_way = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
     if in_the_way and error.filename:
@@ -217,9 +244,9 @@ def cannot_write(folder: Path, error: OSError) -> ConfigError:
 
 
 def _read(path: Path, parse: Callable[[str], _T]) -> _T:
-    """What `parse` makes of a file's text; a text that it doesn't like is bad input."""
+    """Parse a file's text; what can't be parsed is bad input."""
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(read_small(path))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -233,29 +260,12 @@ def _table(text: str) -> dict[str, Any]:
     return table
 
 
-def _lock(folder: Path, file: TextIO) -> None:
-    try:
-        _take(file)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        raise ConfigError(f"workdir={folder}: another run is using it ({holder})") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        # Some network file systems know no locks; the run goes on without.
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-
-
-def _take(file: TextIO) -> None:
-    """Lock a file until it is closed; BlockingIOError if another process has."""
-    if sys.platform == "win32":
-        os.lseek(file.fileno(), _LOCKED_BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError from error
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _method(text: str) -> dict[str, Any]:
+    table = _table(text)
+    sources = table.get(SOURCE, {})
+    texts = [value for name, value in table.items() if name != SOURCE]
+    if not isinstance(sources, dict) or not all(
+        isinstance(value, str) for value in [*texts, *sources.values()]
+    ):
+        raise ValueError("must name each part in text")
+    return table
