@@ -52,7 +52,8 @@ def test_a_truncated_entry_is_replaced(tmp_path):
 
 def test_programs_of_a_report_are_kept_and_an_own_cache_is_left_alone(tmp_path):
     code = (
-        "import sys, jax; from pathlib import Path; from sicjax.devices.compilation import use_cache;"
+        "import sys, jax; from pathlib import Path;"
+        " from sicjax.devices.compilation import use_cache;"
         " print(use_cache(Path(sys.argv[1])), end=' ');"
         " print(jax.config.jax_persistent_cache_min_compile_time_secs)"
     )
