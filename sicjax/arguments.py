@@ -13,6 +13,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from sicjax.paths import path as path  # a check of an argument, too, which needs no JAX
+
 F = TypeVar("F", bound=Callable)
 
 

@@ -268,10 +268,10 @@ def _open(place: Path, like: Tree, *, any_width: bool) -> dict[str, tensorstore.
                 raise
     if not arrays:
         raise ValueError("none of its arrays is there")
-    for name, array in arrays.items():
+    for name, found in arrays.items():
         # A chunk is read whole: one that is larger than its array could fill the memory.
-        chunk = array.chunk_layout.read_chunk.shape
-        if any(side > max(whole, 1) for side, whole in zip(chunk, array.shape, strict=True)):
+        chunk = found.chunk_layout.read_chunk.shape
+        if np.any(np.greater(chunk, np.maximum(found.shape, 1))):
             raise ValueError(f"{name} has chunks of {chunk}, larger than itself")
     there = {name: _signature(array.dtype.numpy_dtype, array.shape)
              for name, array in arrays.items()}  # fmt: skip

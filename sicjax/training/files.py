@@ -5,6 +5,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ MOST_BYTES = 2**26  # of a JSON file; those of a run take a few kilobytes
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading; a device or a pipe, which could block for ever, is refused.
 
     Raises:

@@ -194,7 +194,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     try:
-        return one_line(read_small(path)) or "unknown"
+        return " ".join(read_small(path).split())[:200] or "unknown"
     except (OSError, ValueError):
         return "unknown"
 
