@@ -270,9 +270,9 @@ def _open(place: Path, like: Tree, *, any_width: bool) -> dict[str, tensorstore.
         raise ValueError("none of its arrays is there")
     for name, found in arrays.items():
         # A chunk is read whole: one that is larger than its array could fill the memory.
-        chunk = found.chunk_layout.read_chunk.shape
-        if np.any(np.greater(chunk, np.maximum(found.shape, 1))):
-            raise ValueError(f"{name} has chunks of {chunk}, larger than itself")
+        chunk = np.asarray(found.chunk_layout.read_chunk.shape)
+        if (chunk > np.maximum(found.shape, 1)).any():
+            raise ValueError(f"{name} has chunks of {chunk.tolist()}, larger than itself")
     there = {name: _signature(array.dtype.numpy_dtype, array.shape)
              for name, array in arrays.items()}  # fmt: skip
     here = {}
