@@ -8,7 +8,7 @@ a minute or two for each report.
 
 Result, in the 4 m box: of seeds 1700 to 1715, all that were trained after the recipe was frozen,
 all have two modules (14 to 27 units at 0.86 to 0.88 m, 60 to 72 at 1.49 to 1.52 m), both of them
-tori; median 60° score of the grid cells 1.17; position explains 0.90 of their variance after 2,000
+tori; median grid score of the grid cells 1.17; position explains 0.90 of their variance after 2,000
 steps, 0.57 after 10,000; states pushed off the torus by 20 % are back after 5 to 7 steps, and of a
 shift along it of 11 cm 0.99 is left after 100 steps at rest. 99 to 105 of 128 units are active
 (experiments/results/claims_full.md). Seed 1707 is `sicjax.load_pretrained("full")`.

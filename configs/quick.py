@@ -6,7 +6,7 @@ Cost: 7,000 steps, a minute on two CPU cores (7 to 10 ms a step), and half a min
 
 Result, in the 3 m box: of seeds 900 to 915, all that were trained after the recipe was frozen, all
 have two modules (10 to 25 units at 0.49 to 0.52 m, 29 to 44 at 0.85 to 0.89 m), and the same two
-in the 4 m box; median 60° score of the grid cells 1.23; position explains 0.58 of their variance
+in the 4 m box; median grid score of the grid cells 1.23; position explains 0.58 of their variance
 after 2,000 steps; the largest module is a torus in all (experiments/results/claims_quick.md). Seed
 0: 17 units at 0.50 m, 35 at 0.87 m, 52 of 58 active units grid cells. Training is chaotic: another
 processor, number of cores or library version can give another network from the same seed.

@@ -6,7 +6,7 @@ Cost: 10,000 steps, minutes on two CPU cores.
 
 Result, in the 3 m box: of seeds 800 to 815, all that were trained after the recipe was frozen, all
 have two modules (10 to 20 units at 0.47 to 0.48 m, 34 to 48 at 0.81 to 0.84 m), and the same two in
-the 4 m box; 53 to 61 of 64 units are active; median 60° score of the grid cells 1.23; position
+the 4 m box; 53 to 61 of 64 units are active; median grid score of the grid cells 1.23; position
 explains 0.66 of their variance after 2,000 steps; the largest module is a torus in 13
 (experiments/results/claims_short_steps.md).
 

@@ -37,7 +37,7 @@ def on_page_content(content, **_):
 
 
 def on_page_markdown(markdown, **_):
-    """The placeholders {{ fields }} and {{ configs }} become tables; results are beside a page.
+    """Replace {{ fields }} and {{ configs }} by tables; results lie beside a page.
 
     A page names them as they lie in the repository, so that its links hold there too.
     """

@@ -7,7 +7,7 @@ Writes ablations.md, ablations.json and ablations.png into the workdir: for each
 and the spread over seeds (standard deviation) of what the reports measured, in how many seeds the
 paper's ablations go the paper's way, and rate maps of the most active units, from each module as
 many. What is a grid cell or a module comes from the long-walk map of the 3 m box. Can be stopped
-and started again; a finished run only gets its table and figure anew.
+and started again; if it has finished, only its table and figure are made again.
 """
 
 import csv
@@ -30,7 +30,7 @@ from sicjax.report.figures import in_turn
 COLUMNS = {
     "active units": "active_units",
     "grid, of active": "grid_fraction",
-    "60° score of grid units": "grid_score",
+    "grid score of grid units": "grid_score",
     "after undoing the ellipse": "grid_score_corrected",
     "modules": "num_modules",
     "ratio of periods": "period_ratio",
@@ -50,24 +50,24 @@ UNTUNED = 0.1  # explained by position after 120 steps; binned noise gives 0.05 
 
 
 def read_units(report: Path) -> list[dict[str, str]]:
-    """The active units of a report, as rows of its units.csv."""
+    """Return the active units of a report, as rows of its units.csv."""
     with (report / "units.csv").open(newline="", encoding="utf-8") as file:
         return [unit for unit in csv.DictReader(file) if unit["active"] == "1"]
 
 
 def numbers(units: Sequence[Mapping[str, str]], column: str) -> np.ndarray:
-    """A column of units.csv [units], NaN where it is empty."""
+    """Return a column of units.csv [units], NaN where it is empty."""
     return np.array([float(unit[column] or "nan") for unit in units])
 
 
 def median(values: np.ndarray) -> float | None:
-    """The median of what is finite, None if nothing is."""
+    """Return the median of the finite values, None if there are none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else None
 
 
 def measure(report: Path) -> Row:
-    """What units.csv of a report adds to a row: the 3 m box, long walks, active units only."""
+    """Return a row's columns from a report's units.csv: 3 m box, long walks, active units only."""
     units = read_units(report)
     kinds = Counter(unit["kind"] for unit in units)
     grids = [unit for unit in units if unit["is_grid"] == "1"]
@@ -102,7 +102,7 @@ EXPECTED: dict[str, tuple[str, Callable[[Row, Row], bool]]] = {
     "no separation": _NO_GRID_CELLS,
     "no invariance": _NO_GRID_CELLS,
     "no conformal isometry": (
-        "modules remain with a lower 60° score, or square lattices",
+        "modules remain with a lower grid score, or square lattices",
         _distorted,
     ),
     "sigma_g halved": (
@@ -146,7 +146,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, tuple[float, float, in
 
 
 def as_markdown(rows: Sequence[Row], provenance: str = "") -> str:
-    """The table, below what made it."""
+    """Format the table, below the commands that made it."""
     table = summarise(rows)
     lines = [provenance, ""] if provenance else []
     lines += ["| | " + " | ".join(COLUMNS) + " | periods of modules (m) |"]
@@ -170,7 +170,7 @@ def as_markdown(rows: Sequence[Row], provenance: str = "") -> str:
 
 
 def draw(workdir: Path, rows: Sequence[Row]) -> Figure:
-    """Maps of the first network of each variant, 3 m box: the most active units of each module."""
+    """Draw maps of each variant's first network, 3 m box: the most active units of each module."""
     firsts: dict[str, Path] = {}
     for row in rows:
         firsts.setdefault(row["variant"], report_of(workdir, row))
@@ -188,7 +188,7 @@ def draw(workdir: Path, rows: Sequence[Row]) -> Figure:
 
 
 def report_of(workdir: Path, row: Row) -> Path:
-    """The report of a network."""
+    """Return the folder of a network's report."""
     return workdir / "report" / f"network_{row['network']:03d}"
 
 

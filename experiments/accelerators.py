@@ -100,7 +100,7 @@ class Piece:
 
 
 def trace_step(config: ConfigDict, networks: int) -> ClosedJaxpr:
-    """The step of so many networks as accelerators run it: batched, and without branches."""
+    """Build the step of P networks as accelerators run it: batched, without branches."""
     step = jax.vmap(make_step(config, make_loss(config, branch=False)))
     states, settings = step_arguments(config, networks)
     # On a CPU, where this is traced, larger matrices would be multiplied one after another.
@@ -109,7 +109,7 @@ def trace_step(config: ConfigDict, networks: int) -> ClosedJaxpr:
 
 
 def step_arguments(config: ConfigDict, networks: int) -> tuple[Any, Any]:
-    """Shapes of the states and of the settings of so many networks."""
+    """Shapes of the states and of the settings of P networks."""
 
     def arguments(seed):
         return make_init(config)(seed), make_settings(config)
@@ -119,7 +119,7 @@ def step_arguments(config: ConfigDict, networks: int) -> tuple[Any, Any]:
 
 
 def take_apart(program: ClosedJaxpr) -> list[Piece]:
-    """A program's loops, at any depth, and what is outside of them.
+    """Return a program's loops, at any depth, and everything outside of them.
 
     Raises:
         ValueError: a loop whose number of trips isn't known before it runs.
@@ -156,7 +156,7 @@ def count_products(program: Any) -> float:
 
 
 def _loops(program: Any) -> Iterator[Any]:
-    """The loops that run at all and are not inside another loop.
+    """Return the loops that run and are not inside another loop.
 
     Raises:
         ValueError: one whose number of trips isn't known.

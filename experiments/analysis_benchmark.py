@@ -249,7 +249,7 @@ def measure_modules(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def sampled_shape(shape: str, rng: np.random.Generator) -> np.ndarray:
-    """Maps [40, 60, 60] of units with a bump at a random point of a shape laid over the box.
+    """Return maps [40, 60, 60] of units with a bump at a random point of a shape over the box.
 
     Torus and circle run 2.6 times round along lines at 20 degrees to the walls (so that rolled maps
     no longer fit together), the sphere is laid out by longitude and height, the plane is the box.

@@ -78,7 +78,7 @@ def compile_step(
 
 
 def compile_naive_step(config: ConfigDict) -> Callable[[], None]:
-    """The straightforward step of one network."""
+    """Build the straightforward step of one network."""
     state, settings = make_init(config)(jnp.uint32(config.seed)), make_settings(config)
     step = jax.jit(make_step(config, make_naive_loss(config)), donate_argnums=0)
 
@@ -134,7 +134,7 @@ def measure(config: ConfigDict) -> dict[str, Any]:
 
 
 def sizes(config: ConfigDict) -> dict[str, Any]:
-    """What was measured, on what."""
+    """Describe the measurement: versions, device and sizes."""
     return {
         "num_networks": config.num_networks,
         "num_trajectories": config.data.num_trajectories,
@@ -148,7 +148,7 @@ def sizes(config: ConfigDict) -> dict[str, Any]:
 
 
 def device() -> str:
-    """What the first device is called; a CPU by its own name and the cores that we may use."""
+    """Name the first device; a CPU by its own name and the number of usable cores."""
     found = jax.devices()[0]
     if found.platform != "cpu":
         return str(found.device_kind)
@@ -176,7 +176,7 @@ def step_alone(config: ConfigDict) -> dict[str, float]:
 
 
 def in_own_process(config: ConfigDict, cpu_devices: int = 1) -> dict[str, float]:
-    """`step_alone` in a new process, for which a CPU is so many devices."""
+    """`step_alone` in a new process, with a CPU split into this many devices."""
     command = [sys.executable, "-m", "experiments.benchmark", "--step-alone"]
     done = subprocess.run(
         command, input=to_json(config), capture_output=True, text=True, check=True,
@@ -210,9 +210,9 @@ def scaling(config: ConfigDict) -> list[dict[str, Any]]:
 
 
 def populations(recipes: Mapping[str, ConfigDict]) -> list[dict[str, Any]]:
-    """A step of populations on the first device, batch by batch, when nobody waits for each.
+    """Time a step of populations on the first device, without waiting for each step.
 
-    The fastest of three calls of so many steps.
+    The fastest of three calls of this many steps.
     """
     rows = []
     for recipe, config in recipes.items():
@@ -229,7 +229,7 @@ def populations(recipes: Mapping[str, ConfigDict]) -> list[dict[str, Any]]:
 
 
 def compile_pair_losses(config: ConfigDict, width: int | None = None) -> Callable[[], float]:
-    """The pair losses with their gradient, of random states where the recipe's walks lead.
+    """Time the pair losses with their gradient, on random states at places of the recipe.
 
     Args:
         config: whose sizes, weights and walks.

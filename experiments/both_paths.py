@@ -74,7 +74,7 @@ def compile_path(config: ConfigDict, loss: Loss) -> Path:
 
 
 def start(config: ConfigDict) -> TrainState:
-    """The untrained network, in double precision if `jax_enable_x64` is set."""
+    """Return the untrained network, in double precision if `jax_enable_x64` is set."""
     state = jax.jit(make_init(config))(jnp.uint32(config.seed))
     return jax.tree.map(in_widest_precision, state)
 

@@ -8,7 +8,7 @@ Trains 16 networks (--config.num_networks=16) if the config says no more than on
 20 rolls per torus test, and writes claims.md, claims.json (one row per network) and claims.png
 into the workdir. All verdicts come from the long-walk map of the box that the config's
 `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained. Can be stopped
-and started again; a finished run only gets its tables and figure anew. --merge: one table and
+and started again; if it has finished, only its tables and figure are made again. --merge: one table and
 figure of runs of one recipe, each of other seeds, that are finished.
 """
 
@@ -36,19 +36,19 @@ from sicjax.training.workdir import read_config
 NUM_NETWORKS = 16
 TORUS_ROLLS = 20
 MODULE_UNITS = 10  # smallest module that counts
-HEXAGONAL = 1.0  # least corrected 60° score, of a unit or of the median of a module's
+HEXAGONAL = 1.0  # least corrected grid score, of a unit or of the median of a module's
 RATIOS = (1.3, 2.0)  # of neighbouring periods
 LARGEST_PERIOD_CHANGE = 0.05  # between boxes
 PERIODS_IN_A_BOX = 1.6  # coarsest ones that a side holds: in less, periods can't be compared
 OTHER_BOX_M = 4.0  # in which modules are counted again
 LEAST_EXPLAINED = 0.5  # of a grid unit's variance, by position, over walks of 2,000 steps
-FAR_STEPS, LEAST_FAR = 10_000, 0.4  # the same over walks of so many
+FAR_STEPS, LEAST_FAR = 10_000, 0.4  # the same over walks of this many steps
 LEAST_ACTIVE = 0.9
 SHIFTS = (0.2, 0.5)  # along the torus, relative to the norm of a state
 LEAST_LEFT, FORGOTTEN = 0.9, 0.2  # of such a shift, of the network and untrained
 MEANT = (
     "Modules: of ten grid cells or more. In the first two rows, and in the 4 m box, neighbours'"
-    " periods are in ratio 1.3 to 2; in the next three in any. Scores are corrected 60° scores."
+    " periods are in ratio 1.3 to 2; in the next three in any. Scores are corrected grid scores."
 )
 TARGETS = {
     "two modules or more": "80 % of seeds",
@@ -58,8 +58,8 @@ TARGETS = {
     "three, each with a median score of 1.0": "50 % of seeds",
     "as many modules in the 4 m box": "90 % of seeds",
     "active units, median": "90 %",
-    "corrected 60° score, median of grid units": "1.0",
-    "60° score, median of grid units": "0.6",
+    "corrected grid score, median of grid units": "1.0",
+    "grid score, median of grid units": "0.6",
     "periods agree between boxes": "within 5 %",
     "explained by position after 2,000 steps, median of grid units": "0.5",
     "explained by position after 10,000 steps, median of grid units": "0.4",
@@ -149,7 +149,7 @@ def measure(report: Path) -> Row:
 
 
 def _of_shifts(attractor: Mapping[str, Any], key: str) -> list[float] | None:
-    """What a report says of shifts along the torus by `SHIFTS`; None where it measured none."""
+    """Return a report's numbers on shifts along the torus by `SHIFTS`; None where not measured."""
     if key not in attractor:
         return None
     asked = attractor["shift_amplitudes"]
@@ -175,7 +175,7 @@ def explained_far(run: Run, report: Path) -> float | None:
 
 
 def num_modules(modules: Sequence[Mapping[str, Any]]) -> int:
-    """The longest chain of modules of at least 10 units, neighbours' periods in ratio 1.3 to 2."""
+    """Return the longest chain of modules of 10+ units with neighbours at ratios 1.3 to 2."""
     periods = sorted(m["period_m"] for m in modules if m["units"] >= MODULE_UNITS)
     best = length = min(len(periods), 1)
     for below, above in itertools.pairwise(periods):
@@ -241,7 +241,7 @@ def _keeps(row: Row, which: int) -> bool:
 
 
 def as_markdown(rows: Sequence[Row], provenance: str) -> str:
-    """The claims beside their targets, every network below them."""
+    """Format the claims beside their targets, and every network below them."""
     lines = [
         provenance,
         "",
@@ -258,7 +258,7 @@ def as_markdown(rows: Sequence[Row], provenance: str) -> str:
         "grid cells of active": lambda row: f"{row['grid_units']} of {row['active_units']}",
         "modules: units at period (m) [corrected score], Betti": _modules,
         "modules in 4 m": _cell("num_modules_4m", "{}"),
-        "60° score": _cell("grid_score"),
+        "grid score": _cell("grid_score"),
         "corrected": _cell("grid_score_corrected"),
         "period change, other boxes": _cell("period_change", "{:.1%}"),
         "explained, 2,000 steps": _cell("explained"),
@@ -285,7 +285,7 @@ def _cell(key: str, form: str = "{:.2f}") -> Any:
 
 
 def _pair(key: str) -> Any:
-    """A whole number, and in brackets that of the untrained network."""
+    """Format a whole number, with that of the untrained network in brackets."""
     parts = _cell(key, "{:.0f}"), _cell(f"{key}_untrained", "{:.0f}")
     return lambda row: f"{parts[0](row)} ({parts[1](row)})"
 
@@ -306,7 +306,7 @@ def _modules(row: Row) -> str:
 
 
 def draw(rows: Sequence[Row]) -> Figure:
-    """The period of every grid unit of every network, coloured by its module's scale."""
+    """Draw the period of every grid unit of every network, coloured by its module's scale."""
     figure = plots.blank_figure(5.2, 1.2 + 0.22 * len(rows))
     ax = figure.subplots()
     scales = scales_of_modules(rows)

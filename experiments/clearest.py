@@ -3,7 +3,7 @@
     python -m experiments.clearest [--network=modules] [--cells=12] [--folder=experiments/results]
 
 Maps a network that comes with sicjax in the box that its config's `evaluation.verdict_box` names,
-and draws, of each module, the cells of the highest corrected 60° score, into
+and draws, of each module, the cells of the highest corrected grid score, into
 NETWORK_ratemaps_BOXm.png. Exit codes: 0 done, 2 bad input.
 """
 
@@ -22,7 +22,7 @@ from sicjax.errors import ConfigError
 
 
 def clearest(units: UnitAnalysis, modules: Modules, cells: int) -> list[np.ndarray]:
-    """Units of each module in falling order of their corrected 60° score, so many at most."""
+    """Units of each module in falling order of their corrected grid score, at most this many."""
     scores = units.grid_score_corrected
     return [np.asarray(m)[np.argsort(-scores[np.asarray(m)])][:cells] for m in modules.members]
 

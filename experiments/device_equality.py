@@ -3,7 +3,7 @@
     python -m experiments.device_equality [--config=FILE] [--steps=20] [--config.FIELD=VALUE ...]
 
 On 8 fake CPU devices. `networks`: one network on each of D devices; how many numbers of network 0's
-state differ from those that it has on one device, and on two, after so many steps. `batch`: one
+state differ from those that it has on one device, and on two, after this many steps. `batch`: one
 network on D devices; the largest difference of the loss and of its gradient from one device's,
 relative to the loss and to the largest entry of each array of the gradient. Prints a table.
 """
@@ -32,7 +32,7 @@ TINY = "tiny"  # --config by default
 
 
 def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray]:
-    """Network 0's state after so many steps beside others, one on each device."""
+    """Network 0's state after this many steps beside others, one on each device."""
     config.num_networks = devices
     layout = make_layout(devices, devices=devices)
     population = Population(config)

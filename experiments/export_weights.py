@@ -3,7 +3,7 @@
     python -m experiments.export_weights --workdir=DIR --network=K --name=NAME [--origin=TEXT]
 
 Writes sicjax/pretrained/NAME/: weights.npz (float16), config.json, provenance.json (with --origin:
-the command, hardware and time that made the run) and summary.json, the report's, measured anew on
+the command, hardware and time that made the run) and summary.json, the report's, measured again on
 the float16 weights and with 20 rolls per torus test; prints it beside the run's own. Takes about as
 long as such a report.
 """

@@ -42,7 +42,7 @@ STARTS = {"sizes": 100, "paths": 200, "backends": 99}  # and how many; of backen
 
 
 def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, Any]) -> Iterator[list[str]]:
-    """What was done, and what happened, harm by harm."""
+    """Format the attacks and their outcomes, class by class."""
     if {*chosen} & {*ONCE, *COUNTED}:
         stage = storm.prepare(folder, seed=0)
         for name in chosen:

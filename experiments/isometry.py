@@ -27,7 +27,7 @@ TRAJECTORIES = 8
 
 
 def terms_of_batches(run: Run, number: int) -> np.ndarray:
-    """The term of each batch with each smallest step, [number, len(MIN_STEPS_M)].
+    """Return the term of each batch with each smallest step, [number, len(MIN_STEPS_M)].
 
     Args:
         run: the network.

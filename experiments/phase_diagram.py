@@ -70,7 +70,7 @@ def as_markdown(rows: Sequence[Row], axes: Axes) -> str:
 
 
 def draw(rows: Sequence[Row], axes: Axes) -> Figure:
-    """The four panels; medians over seeds."""
+    """Draw the four panels, with medians over seeds."""
     (y, ys), (x, xs) = axes.items()
     figure = plots.blank_figure(2 * (2.2 + 0.75 * len(xs)), 2 * (1.2 + 0.5 * len(ys)))
     for panel, (column, label) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
@@ -110,7 +110,7 @@ def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> Figure:
 
 
 def kinds(rows: Sequence[Row], axes: Axes) -> list[list[str]]:
-    """The kind that most networks of each setting have most units of, [Y][X]."""
+    """Return, for each setting, the most common kind of unit in most networks, [Y][X]."""
     return [
         [Counter(row["kind"] for row in members).most_common(1)[0][0] for members in line]
         for line in by_setting(rows, axes)
@@ -118,7 +118,7 @@ def kinds(rows: Sequence[Row], axes: Axes) -> list[list[str]]:
 
 
 def by_setting(rows: Sequence[Row], axes: Axes) -> list[list[list[Row]]]:
-    """The networks of each setting, [Y][X]."""
+    """Return the networks of each setting, [Y][X]."""
     (y, ys), (x, xs) = axes.items()
     return [
         [[row for row in rows if row[y] == below and row[x] == beside] for beside in xs]

@@ -71,7 +71,7 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
 
 
 def recipe(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """The config of one network: in one stage, B*T held."""
+    """Return the config of one network: one stage, with constant B*T."""
     plain = {"stages": {}, "num_steps": NUM_STEPS, "report": False, "num_networks": 1,
              "evaluation.snapshot_every": 0}  # fmt: skip
     own = changed(config, {**plain, **fields})
@@ -92,7 +92,9 @@ def training_range(config: ConfigDict) -> float:
 
 
 def measure(run: Run) -> Row:
-    """A network's row: range_m, box_m, active, grid; modules, sublattices, field_m, explained.
+    """Return a network's row.
+
+    Columns: range_m, box_m, active, grid, modules, sublattices, field_m, explained.
 
     modules: each with units, period_m, score (corrected, median); finest first. sublattices: units
     by index of `INDICES`, of those with an orderly lattice; field_m: diameter of an active unit's
@@ -186,7 +188,7 @@ def power_laws(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, float, 
 
 
 def _by_lattice(rows: Mapping[str, Row]) -> dict[str, list[tuple[Row, float]]]:
-    """The networks of the fits, with their period: "coarse" and "fine"."""
+    """Return the networks of the fits with their periods, "coarse" and "fine"."""
     groups: dict[str, list[tuple[Row, float]]] = {"coarse": [], "fine": []}
     for name in RANGES:
         modules = rows[name]["modules"] if name in rows else []
@@ -199,7 +201,7 @@ def _by_lattice(rows: Mapping[str, Row]) -> dict[str, list[tuple[Row, float]]]:
 
 
 def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
-    """The table and the fits."""
+    """Format the table and the fits."""
     names = [f"{index}" for index in INDICES]
     lines = [provenance, ""]
     lines.append(

@@ -11,7 +11,7 @@
 config's own variants are trained. Writes sweep.csv, one row per network (its settings, its last
 metrics, the numbers of its summary.json), and sweep.png, the column --show (by default `loss`)
 against the settings, into the workdir. It can be stopped and started again at any time; a finished
-sweep only gets its table and figure anew.
+sweep only makes its table and figure again.
 
 Other experiments use `grid`, `run` and `collect`.
 """
@@ -85,7 +85,7 @@ def run(config: ConfigDict, workdir: Path) -> list[Row]:
 
 
 def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdir: Path) -> str:
-    """What made a table, as a sentence: command, sizes, seeds, hardware and wall time.
+    """Describe in one sentence what made a table: command, sizes, seeds, hardware and wall time.
 
     Args:
         module: as given to `python -m`.
@@ -186,7 +186,7 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 
 def median_over_seeds(rows: Sequence[Row], column: str, axes: Axes) -> np.ndarray:
-    """The median of a column over the seeds of each setting.
+    """Return the median of a column over the seeds of each setting.
 
     Returns:
         [Y, X], axes being {y: values, x: values}; NaN where no network has a number.
@@ -205,12 +205,12 @@ def median_over_seeds(rows: Sequence[Row], column: str, axes: Axes) -> np.ndarra
 
 
 def number(value: Any) -> float:
-    """A cell as a number, NaN if it is none."""
+    """Convert a cell to a number, NaN if it is not one."""
     return float(value) if isinstance(value, int | float) else math.nan
 
 
 def draw(rows: Sequence[Row], column: str, axes: Axes) -> Figure:
-    """A column against the settings: a phase diagram of two, else a strip for each variant."""
+    """Draw a column against the settings: a phase diagram of two, or a strip per variant."""
     if len(axes) == 2:
         (y, ys), (x, xs) = axes.items()
         figure = plots.blank_figure(2.2 + 0.7 * len(xs), 1.4 + 0.5 * len(ys))

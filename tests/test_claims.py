@@ -190,7 +190,7 @@ def test_claims_are_judged_over_all_seeds():
     assert found["three modules or more"] == ("0 of 5", False)
     assert found["three modules at any ratio"] == ("0 of 5", False)
     assert found["largest module is a torus"] == ("4 of 5", True)
-    assert found["60° score, median of grid units"] == ("0.70 (n = 4)", True)
+    assert found["grid score, median of grid units"] == ("0.70 (n = 4)", True)
     assert found["periods agree between boxes"] == ("4 of 4 networks", True)
     worse = claims.claims([network()] * 3 + [network(**NOTHING, seed=2), network(explained=0.2)])
     assert worse["two modules or more"] == ("4 of 5", True)
@@ -198,7 +198,7 @@ def test_claims_are_judged_over_all_seeds():
     reached = [name for name, (_, met) in worse.items() if met]
     assert reached == [
         "two modules or more", "as many modules in the 4 m box", "active units, median",
-        "corrected 60° score, median of grid units",
+        "corrected grid score, median of grid units",
         "explained by position after 10,000 steps, median of grid units",
         "largest module is a torus", "pushed off the torus by 20 %, back within 2 %",
         "shifted along it by 20 %, 0.9 left at rest, untrained at most 0.2",

@@ -20,7 +20,7 @@ FURTHER = 1.1  # times the last change, for bars of H2 to end; and again, where 
 
 
 def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Persistence diagrams H0 to H2 over Z/47 of a Vietoris-Rips complex.
+    """Compute persistence diagrams H0 to H2 over Z/47 of a Vietoris-Rips complex.
 
     Args:
         distance: [L, L], symmetric, with a zero diagonal.

@@ -44,7 +44,7 @@ def smooth_half(correlograms: np.ndarray) -> np.ndarray:
 
 
 def find_peaks(half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest local maxima of each autocorrelogram, to a fraction of a bin.
+    """Find the nearest local maxima of each autocorrelogram, to a fraction of a bin.
 
     Only one half plane is searched (an autocorrelogram equals its own mirror image). A maximum
     counts when its height, weighted by the root of its overlap, is at least 0.35 of the unit's
@@ -105,7 +105,7 @@ def _parabola_tops(maps: np.ndarray, unit: np.ndarray, y: np.ndarray, x: np.ndar
 def _nearest_first(
     unit: np.ndarray, peaks: np.ndarray, weight: np.ndarray, num_units: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A ragged list of peaks as padded arrays [N, K, 2] and [N, K], nearest first in each unit."""
+    """Pad a ragged list of peaks to arrays [N, K, 2] and [N, K], nearest first in each unit."""
     order = np.lexsort((np.hypot(*peaks.T), unit))
     unit, peaks, weight = unit[order], peaks[order], weight[order]
     rank = np.arange(len(unit)) - np.searchsorted(unit, unit)
@@ -158,7 +158,7 @@ def cell_area(basis: np.ndarray) -> np.ndarray:
 
 
 def find_axes(correlograms: np.ndarray) -> np.ndarray:
-    """The three axes of the lattice in each autocorrelogram, in bins.
+    """Find the three axes of the lattice in each autocorrelogram, in bins.
 
     Of all pairs of near peaks the basis is the one with the smallest unit cell among those whose
     lattice points are (nearly) as high as those of the best pair; least squares over the peaks of
@@ -272,7 +272,7 @@ def three_axes(basis: np.ndarray) -> np.ndarray:
 
 
 def ellipse_form(axes: np.ndarray) -> np.ndarray:
-    """The symmetric forms [N, 2, 2] with v'Mv = 1 on all three axes [N, 3, 2].
+    """Solve for the symmetric forms [N, 2, 2] with v'Mv = 1 on all three axes [N, 3, 2].
 
     In the basis (a, b) with the third axis b - a, that form is u^2 + uv + v^2, whatever the shape.
     """

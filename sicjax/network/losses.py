@@ -244,7 +244,7 @@ def sic_loss(
     states: Array, initial_state: Array, batch: Batch, settings: LossSettings, *,
     reduction: str = "mean", branch: bool = True, split: Split = WHOLE, fused: bool = False,
 ) -> tuple[Array, LossTerms]:  # fmt: skip
-    """The weighted sum of the four terms, and the terms (of which the pair terms are values only).
+    """Return the weighted sum of the four terms, and the terms (the pair terms as values only).
 
     Of a split network the sum is this device's share, the terms are whole.
 
