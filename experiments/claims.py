@@ -8,8 +8,8 @@ Trains 16 networks (--config.num_networks=16) if the config says no more than on
 20 rolls per torus test, and writes claims.md, claims.json (one row per network) and claims.png
 into the workdir. All verdicts come from the long-walk map of the box that the config's
 `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained. Can be stopped
-and started again; if it has finished, only its tables and figure are made again. --merge: one table and
-figure of runs of one recipe, each of other seeds, that are finished.
+and started again; if it has finished, only its tables and figure are made again. --merge: one table
+and figure of runs of one recipe, each of other seeds, that are finished.
 """
 
 import itertools
