@@ -9,14 +9,15 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sicjax import stderr
-from sicjax.errors import ConfigError
+from sicjax.errors import ConfigError, one_line
 from sicjax.training import signals
 
 if TYPE_CHECKING:
@@ -181,32 +182,17 @@ def join_processes(options: Namespace) -> None:
             number in the environment is wrong.
     """
     check_environment()
+    from sicjax.config import default, set_field
     from sicjax.devices import hardware, processes
 
-    given: dict[str, Any] = {name: getattr(options, name, None) for name in PROCESS_FLAGS}
-    if all(text is None for text in given.values()):
-        if processes.has_other_processes():
-            processes.start_processes()
-        else:
-            hardware.use_all_cores()
-        return
-    for name, text in given.items():
-        if not text:
-            raise ConfigError(f"--{name} is missing; {', '.join(PROCESS_FLAGS)} go together")
-    numbers = {}
-    for name in PROCESS_FLAGS[1:]:
-        if not given[name].isdecimal():
-            raise ConfigError(f"--{name}={given[name]}: must be a number from 0")
-        numbers[name] = int(given[name])
-    if numbers["process_id"] >= numbers["num_processes"]:
-        raise ConfigError(
-            f"--process_id={numbers['process_id']}: must be below {numbers['num_processes']}"
-        )
-    try:
-        processes.start_processes(coordinator_address=given["coordinator"], **numbers)
-    except (RuntimeError, ValueError) as error:
-        what = " ".join(str(error).split())
-        raise ConfigError(f"--coordinator={given['coordinator']}: {what}") from None
+    # A misspelt field must fail now, not when the others have come. The config file itself is read
+    # later: it is a program, and may ask JAX for its devices.
+    for name, text in getattr(options, "fields", ()):
+        set_field(default(), name, text)
+    if processes.join({name: getattr(options, name, None) for name in PROCESS_FLAGS}):
+        signals.heed_others()
+    else:
+        hardware.use_all_cores()
 
 
 def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> int:
@@ -221,8 +207,10 @@ def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]
             return stop.code if isinstance(stop.code, int) else 0
         except Exception as error:
             if (code := getattr(error, "exit_code", None)) is None:
+                signals.tell_others(1, f"{type(error).__name__}: {one_line(error)}")
                 raise
             watch.last_word(f"sicjax: {error}")
+            signals.tell_others(code, str(error))
             return code
     return 0
 
@@ -232,7 +220,12 @@ def run(command: Callable[[Sequence[str]], object]) -> NoReturn:
     with signals.watched(for_good=True):
         stderr.drop_false_alarm()
         stderr.drop_leftovers_of_saves()
-        leave(guarded(command, sys.argv[1:]))
+        try:
+            exit_code = guarded(command, sys.argv[1:])
+        except Exception:  # a bug; `leave` must end a process that has others all the same
+            traceback.print_exc()
+            exit_code = 1
+        leave(exit_code)
 
 
 def leave(exit_code: int) -> NoReturn:
@@ -246,9 +239,8 @@ def leave(exit_code: int) -> NoReturn:
     if exit_code == 0:  # everything is done: Ctrl-C has nothing left to stop
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(exit_code)
-    # Processes that a signal or an error has stopped together need no goodbye; see `signals`.
-    if exit_code not in (75, 130) and "sicjax.devices.processes" in sys.modules:
+    if "sicjax.devices.processes" in sys.modules:  # without it this process has no others
         from sicjax.devices import processes
 
-        processes.leave_processes()
+        processes.wait_for_others(exit_code)
     os._exit(exit_code)

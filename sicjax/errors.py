@@ -9,9 +9,9 @@ from typing import Any
 class PeerError(RuntimeError):
     """Another process of the run has stopped; `exit_code` is what it ends with."""
 
-    def __init__(self, exit_code: int = 1) -> None:
+    def __init__(self, exit_code: int = 1, why: str = "its output says why") -> None:
         self.exit_code = exit_code
-        super().__init__("another process of this run has stopped; its output says why")
+        super().__init__(f"another process of this run has stopped: {why}")
 
 
 class ConfigError(ValueError):

@@ -19,6 +19,7 @@ from sicjax.paths import path
 from sicjax.pretrained import starting_parameters
 from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
+from sicjax.training.agreement import check_same
 from sicjax.training.checkpoint_files import about, end_removals, latest_intact, set_aside
 from sicjax.training.costs import check_sizes
 from sicjax.training.loop import Look, fit, say
@@ -77,11 +78,12 @@ def train(
     check_is(method)
     config = config.copy_and_resolve_references()
     validate(config)
+    folder = None if workdir is None else path("workdir", workdir)
+    check_same(config, method, folder)
     check_sizes(flatten(config), own_transition=method.transition is not None)
     check_method(config, method)
     if config.compilation_cache:
         use_cache()
-    folder = None if workdir is None else path("workdir", workdir)
     reported = config.report and folder is not None
     if reported:
         from sicjax.report import phase  # loads what scores and draws maps
@@ -97,6 +99,8 @@ def train(
             for data in (stage.config.data for stage in population.stages)
         )
         layout = make_layout(len(population), config.parallel, most=most)
+        if config.parallel == "auto":  # recorded, so that a restart elsewhere keeps it
+            config.parallel = "batch" if layout.batch else "networks"
         first_step = _step_to_start_from(folder)
         fitted = fit(
             population, layout, signals, first_step=first_step, folder=folder,

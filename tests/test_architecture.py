@@ -55,8 +55,8 @@ ROOMS = {
 
 READS_CONFIG = {
     "config.check", "config.files", "training.workdir", "training.method", "training.optimizer",
-    "training.step", "training.population", "training.loop", "run", "runs", "main", "command",
-    "report.phase",
+    "training.step", "training.population", "training.agreement", "training.loop", "run", "runs",
+    "main", "command", "report.phase",
 }  # fmt: skip
 
 NOT_FOR_ANALYSIS = ("run", "training", "config", "devices", "network")

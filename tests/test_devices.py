@@ -21,6 +21,7 @@ from sicjax.runs import train
 from sicjax.training.method import make_settings
 from sicjax.training.population import Population
 from sicjax.training.step import Dispatch, make_init, make_loss, start
+from sicjax.training.workdir import read_config
 
 COLLECTIVE = re.compile("all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute")
 
@@ -112,6 +113,29 @@ def test_networks_do_not_talk_and_masked_ones_change_nothing(tiny_config):
 def test_auto_leaves_no_device_idle(number, batch):
     layout = make_layout(number, "auto")
     assert (layout.batch, len(layout.devices)) == (batch, 2)
+
+
+def test_a_restart_keeps_the_mode_that_auto_became(tiny_config, tmp_path, monkeypatch):
+    """On other devices "auto" would choose the other mode, which rounds differently."""
+    modes = []
+
+    def layout(number, mode, devices=None, most=None):
+        modes.append(mode)
+        return make_layout(number, mode, devices, most)
+
+    monkeypatch.setattr("sicjax.runs.make_layout", layout)
+    tiny_config.parallel, tiny_config.num_steps = "auto", 2
+    train(tiny_config, tmp_path / "one")
+    tiny_config.num_networks = 2
+    train(tiny_config, tmp_path / "two")
+    recorded = [read_config(tmp_path / name).parallel for name in ("one", "two")]
+    assert recorded == ["batch", "networks"]
+    for name, number in (("one", 1), ("two", 2)):
+        tiny_config.num_networks, tiny_config.num_steps = number, 4
+        train(tiny_config, tmp_path / name)
+    tiny_config.parallel, tiny_config.num_steps = "batch", 6  # a mode that is asked for counts
+    train(tiny_config, tmp_path / "two")
+    assert modes == ["auto", "auto", "batch", "networks", "batch"]
 
 
 @pytest.mark.parametrize(

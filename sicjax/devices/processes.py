@@ -1,80 +1,231 @@
-"""The processes of a run: joining, agreeing and leaving."""
+"""The processes of a run: joining, agreeing, hearing of each other's end, and leaving.
+
+Numbers that are needed once per dispatch go through the devices' collectives. Everything else goes
+through the key-value store of JAX's coordination service, which lives in process 0: it works before
+there are devices, has timeouts, and may be asked by any thread.
+"""
 
 import contextlib
-import importlib.util
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax._src import distributed  # the key-value store has no public name
 from jax.experimental import multihost_utils
 
+from sicjax.devices.meeting import Place, detected_place, meet, place_from_flags
 from sicjax.errors import PeerError
+
+_ANSWER_S = 120.0  # for all processes to answer a question; they may start that far apart
+_TASK_S = 3600.0  # for process 0 to do what the others wait for, as to check the checkpoints
+_STORE_S = 5.0  # for the store to take a value
+_PATIENCE_S = 3.0  # in which a process may come to its own end when another has failed
+_SAVING_S = 300.0  # the same when a signal has stopped all of them: the last save takes its time
+_CLOSING_S = 60.0  # for the others to end when all is saved
+_ENDED = "sicjax/ended/"
+
+_questions = itertools.count()
+
+
+class End(NamedTuple):
+    """How a process of the run ended early."""
+
+    line: str  # what it said
+    exit_code: int
+    patience: float  # seconds in which this process should come to its own end
+    own: bool  # it is this process, which has said so but is still there
+
+
+def is_first() -> bool:
+    """Return whether this is process 0, which writes logs and reports."""
+    return jax.process_index() == 0
+
+
+def is_alone() -> bool:
+    """Return whether this is the only process of its run."""
+    return jax.process_count() == 1
+
+
+def join(flags: Mapping[str, str | None]) -> bool:
+    """Join the other processes that the flags, SLURM or a TPU pod name.
+
+    Args:
+        flags: coordinator, num_processes and process_id; one not given is absent or None.
+
+    Returns:
+        Whether there are any.
+
+    Raises:
+        ConfigError: a wrong flag, or the processes can't meet.
+    """
+    given = any(text is not None for text in flags.values())
+    place = place_from_flags(flags) if given else detected_place()
+    if place:
+        start_processes(place)
+    return place is not None
+
+
+def start_processes(place: Place) -> None:
+    """Meet the other processes and join them (`jax.distributed.initialize`).
+
+    Raises:
+        ConfigError: they don't all come.
+    """
+    meet(place)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours
+    jax.distributed.initialize(place.coordinator, place.number, place.rank)
+
+
+def leave_processes() -> None:
+    """Part from the other processes once all are here; each is alone with its devices after it."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
+def largest(number: int) -> int:
+    """Return the largest of the numbers that the processes give; all must ask."""
+    if is_alone():
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+def from_first(number: int) -> int:
+    """Return the number that process 0 gives; all must ask."""
+    return number if is_alone() else int(_from_first(str(number)))
 
 
 @contextlib.contextmanager
 def on_first() -> Iterator[bool]:
-    """Whether this is process 0; what it raises inside ends the others too. All must enter.
+    """Give whether this is process 0; an error in it inside ends the others too. All must enter.
 
     Raises:
-        PeerError: on the others.
+        PeerError: in the others.
     """
     error: Exception | None = None
     try:
         yield is_first()
     except Exception as raised:
         error = raised
-    if exit_code := from_first(getattr(error, "exit_code", 1) if error else 0):
-        raise error or PeerError(exit_code)
+    if is_alone():
+        said = ""
+    else:
+        said = _from_first(
+            json.dumps([getattr(error, "exit_code", 1), str(error)] if error else "")
+        )
+    if error:
+        raise error
+    if said and (problem := json.loads(said)):
+        raise PeerError(*problem)
 
 
-def is_first() -> bool:
-    """Whether this is process 0, which writes logs and reports."""
-    return jax.process_index() == 0
+def agree(offer: str, judge: Callable[[str], str]) -> str:
+    """Return the first complaint of any process, the same in all; "" if there is none.
 
+    All must ask.
 
-def is_alone() -> bool:
-    """Whether this is the only process of its run."""
-    return jax.process_count() == 1
+    Args:
+        offer: what process 0 shows the others.
+        judge: of every other process: its complaint about what process 0 shows, or "".
 
-
-def largest(number: int) -> int:
-    """The largest of the numbers that the processes give; all must ask."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.process_allgather(np.int32(number)).max())
-
-
-def from_first(number: int) -> int:
-    """The number that process 0 gives; all must ask."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-
-
-def start_processes(**where: Any) -> None:
-    """Join the other processes of a run (`jax.distributed.initialize`).
-
-    When one dies the others end, within half a minute rather than jax's default of 100 s.
+    Raises:
+        PeerError: a process doesn't answer.
     """
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours
-    jax.distributed.initialize(heartbeat_timeout_seconds=20, **where)
+    store, number, question = _store(), jax.process_count(), f"sicjax/agree/{next(_questions)}"
+    if not is_first():
+        complaint = judge(_get(f"{question}/offer", _ANSWER_S))
+        store.key_value_set(f"{question}/{jax.process_index()}", complaint)
+        return _get(f"{question}/verdict", _ANSWER_S)
+    store.key_value_set(f"{question}/offer", offer)
+    complaints = [_get(f"{question}/{other}", _ANSWER_S) for other in range(1, number)]
+    verdict = next(filter(None, complaints), "")
+    store.key_value_set(f"{question}/verdict", verdict)
+    return verdict
 
 
-def has_other_processes(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is one of several that SLURM or a TPU pod has started."""
-    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # set by srun, not by sbatch
-        return True
-    if environment.get("JAX_PLATFORMS", "tpu") != "tpu":
-        return False
-    on_tpu = bool(list(Path("/dev").glob("accel[0-9]*")) or list(Path("/dev").glob("vfio/[0-9]*")))
-    return on_tpu and importlib.util.find_spec("libtpu") is not None
+def announce(exit_code: int, line: str, *, at_once: bool = False) -> None:
+    """Tell the other processes that this one is about to end; its first word counts.
+
+    Args:
+        exit_code: what it ends with.
+        line: why, for the others to repeat.
+        at_once: the others shouldn't finish anything before they end as well.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    patience = _SAVING_S if exit_code in (75, 130) else _PATIENCE_S
+    said = json.dumps([line, exit_code, 0.0 if at_once else patience])
+    key = f"{_ENDED}{distributed.global_state.process_id}"
+    # A store whose process has stopped doesn't answer, and this process must end nevertheless.
+    telling = threading.Thread(target=_set_first, args=(key, said), daemon=True)
+    telling.start()
+    telling.join(_STORE_S)
 
 
-def leave_processes() -> None:
-    """Part from the other processes: from here on each is alone with its devices."""
-    if jax.distributed.is_initialized():
-        jax.distributed.shutdown()
+def wait_for_an_end() -> End | None:
+    """Wait until a process of the run, this one included, announces its end.
+
+    Returns:
+        How the first one that was seen ended; None when the processes have parted.
+    """
+    state = distributed.global_state
+    while (store := state.client) is not None:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            if ended := store.key_value_dir_get(_ENDED):
+                key, said = min(ended)
+                line, exit_code, patience = json.loads(said)
+                return End(line, exit_code, patience, key == f"{_ENDED}{state.process_id}")
+        time.sleep(0.5)
+    return None
+
+
+def wait_for_others(exit_code: int, *, at_once: bool = False) -> None:
+    """In process 0, wait until the others have announced their end, for a limited time.
+
+    The coordination service ends with process 0, and JAX aborts a process that outlives it.
+    """
+    state = distributed.global_state
+    if state.client is None or state.process_id:
+        return
+    saved = exit_code in (75, 130) and not at_once  # they only have to close what they hold
+    limit = _CLOSING_S if saved else 4 * _PATIENCE_S
+    deadline = time.monotonic() + limit
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        while time.monotonic() < deadline:
+            if len(state.client.key_value_dir_get(_ENDED)) >= state.num_processes:
+                time.sleep(_PATIENCE_S / 6)  # between its announcement and its exit
+                return
+            time.sleep(0.1)
+
+
+def _set_first(key: str, value: str) -> None:
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # there already, or the service has gone
+        _store().key_value_set(key, value)
+
+
+def _from_first(text: str) -> str:
+    """Return the text that process 0 gives."""
+    key = f"sicjax/first/{next(_questions)}"
+    if not is_first():
+        return _get(key, _TASK_S)
+    _store().key_value_set(key, text)
+    return text
+
+
+def _get(key: str, seconds: float) -> str:
+    """Wait for a value in the store."""
+    try:
+        return _store().blocking_key_value_get(key, int(1000 * seconds))
+    except jax.errors.JaxRuntimeError:
+        raise PeerError(1, f"no answer within {seconds:.0f} s") from None
+
+
+def _store() -> Any:
+    if (store := distributed.global_state.client) is None:
+        raise RuntimeError("several processes must call jax.distributed.initialize() first")
+    return store

@@ -1,6 +1,6 @@
-"""SIGTERM and Ctrl-C while a run is under way, and errors of one process that shall end all.
+"""Handle SIGTERM and Ctrl-C, and let an error in one process of a run end all of them.
 
-JAX is imported where it is used: a command listens before it is there.
+JAX is imported where it is used: a command listens to Ctrl-C before it is there.
 """
 
 import contextlib
@@ -9,36 +9,40 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from sicjax.errors import PeerError, RunInterruptedError
 
-_FAILED = 2**30  # no signal's number: another process has raised something
-_PATIENCE_S = 3.0  # in which the main thread may come to a signal by itself
+_FAILED = 2**30  # in place of a signal's number: an error was raised in some process
+_PATIENCE_S = 3.0  # for the main thread to act on a signal before another thread does
+_LEAVING_S = 90.0  # from the main thread's last word to the end of the process
 
 
 class Signals:
-    """SIGTERM and Ctrl-C while it is entered: noted, and asked for; a second Ctrl-C stops at once.
+    """Notes SIGTERM and Ctrl-C while it is entered; a second Ctrl-C raises KeyboardInterrupt.
 
-    Signals reach Python between two instructions of the main thread; elsewhere there are none.
-    While the main thread is in compiled code a command is told of them all the same: see `watched`.
+    Python runs a handler between two instructions of the main thread, so it must be entered there;
+    in another thread it notes nothing. A main thread in compiled code runs no handler: `watched`
+    ends such a command from another thread.
     """
 
     def __init__(self) -> None:
+        """Start with no signal noted."""
         self._number = 0
         self._error: Exception | None = None
-        self._step: int | None = None  # not None: stop at once, saying that this step was reached
-        self._awaited = "this dispatch"  # what a run that stops does first
+        self._step: int | None = None  # not None: stop at once, and say that this step was reached
+        self._awaited = "this dispatch"  # what must finish before the run stops; shown to the user
         self._previous: dict[int, Any] = {}
 
     def agreed(self) -> int:
-        """The signal that any process has received, 0 for none; all must ask.
+        """Return the signal that any process has received, 0 if none has; all must ask.
 
         Raises:
-            Exception: what was raised inside `shared` here.
-            PeerError: something was raised inside it in another process.
+            Exception: the error that was raised inside `shared` in this process.
+            PeerError: one was raised inside `shared` in another process.
         """
         from sicjax.devices import processes
 
@@ -49,7 +53,7 @@ class Signals:
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
-        """What is raised inside ends every process, when they next ask for `agreed`."""
+        """Keep an error until `agreed` is called, so that every process ends at the same place."""
         try:
             yield
         except Exception as error:
@@ -61,21 +65,22 @@ class Signals:
 
     @contextlib.contextmanager
     def at_once(self, step: int) -> Iterator[None]:
-        """Where nothing need be saved a signal stops the run at once."""
+        """Let a signal stop the run at once, because nothing inside has to be saved."""
         if self._number:
             raise RunInterruptedError(self._number, step)
         self._step, before = step, sys.unraisablehook
+        # Raised inside a garbage collection, the error can't get out and would be printed.
         sys.unraisablehook = lambda args: _is_ours(args.exc_value) or before(args)
         try:
             yield
         finally:
             self._step, sys.unraisablehook = None, before
-        if self._number:  # what was raised has been caught on its way, as in a garbage collection
+        if self._number:  # something on the way caught what was raised
             raise RunInterruptedError(self._number, step)
 
     @contextlib.contextmanager
     def noted(self, awaited: str) -> Iterator[None]:
-        """Where a signal that comes inside is heeded only after something else: says after what."""
+        """Tell the user what the run finishes first when a signal comes inside."""
         self._awaited, before = awaited, self._awaited
         try:
             yield
@@ -83,12 +88,12 @@ class Signals:
             self._awaited = before
 
     def due(self, number: int) -> "RunInterruptedError | None":
-        """What a signal stops the run with at once; None where it is noted, or has done so."""
+        """Return the error by which a signal stops the run at once; None outside `at_once`."""
         return None if self._step is None else RunInterruptedError(number, self._step)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._number and number == signal.SIGINT:
-            before = self._previous[number]  # of a notebook: raises KeyboardInterrupt
+            before = self._previous[number]  # in a notebook, it raises KeyboardInterrupt
             if callable(before):
                 before(number, frame)
             return
@@ -113,23 +118,24 @@ def _is_ours(error: BaseException | None) -> bool:
 
 
 class Watch:
-    """What a command does about Ctrl-C by itself; `watched` gives one."""
+    """Ends a command that its main thread doesn't end; `watched` gives one."""
 
     def __init__(self) -> None:
-        self._spoken = threading.Lock()  # held for good by whoever says the last word
+        """Start with the last word unsaid."""
+        self._spoken = threading.Lock()  # taken for good by the thread that says the last word
 
     def last_word(self, line: str) -> None:
-        """Say how the command ends; from here on Ctrl-C changes nothing."""
+        """Print how the command ends; after this Ctrl-C changes nothing."""
         self._spoken.acquire()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(line, file=sys.stderr, flush=True)
 
     def listen(self, told: socket.socket) -> None:
-        """End the process at a second Ctrl-C, or at a signal that the main thread doesn't come to.
+        """End the process at a second Ctrl-C, or at a signal that the main thread doesn't act on.
 
         Args:
-            told: gives a byte, its number, for every signal that is handled.
+            told: gives one byte, the signal's number, for every signal that is handled.
         """
         interrupts, number, run = 0, 0, None
         with told:
@@ -151,23 +157,43 @@ class Watch:
                     self._leave("stopped at once; the last checkpoint stands", 130)
                 run = listener if isinstance(listener, Signals) else None
 
+    def heed_others(self) -> None:
+        """End the process when another one of the run has ended and its own main thread doesn't.
+
+        The main thread may wait for the other one in a collective, in the compiler's or in Orbax's
+        barriers, some of which last for many minutes. It gets a few seconds to end by itself,
+        because its own line says more.
+        """
+        from sicjax.devices import processes
+
+        if (end := processes.wait_for_an_end()) is None:
+            return
+        time.sleep(end.patience)
+        self._leave(end.line if end.own else str(PeerError(1, end.line)), end.exit_code)
+        # The main thread has said its last word; `wait_for_others` takes it less than this.
+        time.sleep(_LEAVING_S)
+        os._exit(end.exit_code)
+
     def heard(self, number: int, frame: FrameType | None) -> None:
-        """Nothing: `listen` has been told."""
+        """Do nothing: `listen` has been told."""
 
     def _leave(self, line: str, exit_code: int) -> None:
         if self._spoken.acquire(blocking=False):
             with contextlib.suppress(OSError):
                 os.write(2, f"sicjax: {line}\n".encode())
+            tell_others(exit_code, line, at_once=True)
+            if processes := _processes():
+                processes.wait_for_others(exit_code, at_once=True)
             os._exit(exit_code)
 
 
 @contextlib.contextmanager
 def watched(*, for_good: bool = False) -> Iterator[Watch]:
-    """While a command runs: a Ctrl-C that no run notes, or a second one, ends it within a moment.
+    """Let Ctrl-C end a command within a moment if no run notes it, or if it is the second one.
 
-    Python's handlers wait until the main thread leaves what is compiled, which XLA's compiler does
-    after minutes, and what they raise waits for the threads of a save. So another thread listens,
-    which is told by the operating system's handler itself. Outside the main thread nothing is done.
+    Python's handlers wait until the main thread leaves compiled code, which takes XLA's compiler
+    minutes, and the error that they raise waits for the threads of a save. So another thread
+    listens, told by the handler of the operating system. Outside the main thread nothing is done.
 
     Args:
         for_good: the process ends with the command.
@@ -192,3 +218,21 @@ def watched(*, for_good: bool = False) -> Iterator[Watch]:
             signal.signal(signal.SIGINT, before)
             signal.set_wakeup_fd(teller_before)
             teller.close()
+
+
+def heed_others() -> None:
+    """Let the end of another process of the run end this command; see `Watch.heed_others`."""
+    with watched() as watch:
+        threading.Thread(target=watch.heed_others, daemon=True).start()
+
+
+def tell_others(exit_code: int, line: str, *, at_once: bool = False) -> None:
+    """Tell the other processes of the run, if there are any, that this one is about to end."""
+    if processes := _processes():
+        processes.announce(exit_code, line, at_once=at_once)
+
+
+def _processes() -> Any:
+    """Return the module of processes if it is imported: without it this process has no others."""
+    module = sys.modules.get("sicjax.devices.processes")
+    return module if hasattr(module, "wait_for_others") else None

@@ -130,20 +130,24 @@ def check_as_written(folder: Path, step: int) -> None:
 
 
 def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
-    """The config with the step at which its learning rate ends: `decay_steps`, or `num_steps`.
+    """Return the config with the choices that a run makes at its start and then keeps.
 
-    A run that is prolonged keeps what it began with: another number would warm it up again.
+    They are the step at which the learning rate ends, `decay_steps` or else `num_steps` (another
+    one would warm up a prolonged run again), and the mode that `parallel` "auto" has become
+    (another one would change the numbers, because a batch split over devices rounds differently).
 
     Args:
         config: of a run that begins or goes on.
-        folder: of the run; one that holds a run gives the step where the config names none.
+        folder: of the run; if it holds a run, that one's choices are kept.
     """
     config = config.copy_and_resolve_references()
+    begun = config
+    if folder is not None and (folder / "config.json").exists():
+        begun = read_config(folder)
     if config.optimizer.decay_steps == 0:
-        begun = config
-        if folder is not None and (folder / "config.json").exists():
-            begun = read_config(folder)
         config.optimizer.decay_steps = begun.optimizer.decay_steps or begun.num_steps
+    if config.parallel == "auto":
+        config.parallel = begun.parallel
     return config
 
 
