@@ -25,7 +25,7 @@ FLOORS = {
     "training": 4,
     "network": 3, "analysis": 3,
     "config": 2, "devices": 2, "arguments": 2,
-    "errors": 1, "paths": 1, "stderr": 1, "plots": 1, "version": 1,
+    "errors": 1, "paths": 1, "stderr": 1, "plots": 1, "progress": 1, "version": 1,
 }  # fmt: skip
 
 ROOMS = {
@@ -45,7 +45,7 @@ ROOMS = {
         "report.given_page",
     },
     "tensorboardX": {"training.metrics"},
-    "tqdm": {"training.metrics"},
+    "tqdm": {"training.metrics", "progress"},
     "ripser": {"analysis.cohomology", "analysis.torus"},
     "sklearn": {"analysis.modules", "analysis.torus"},
     "optax": {"training.step", "training.optimizer"},

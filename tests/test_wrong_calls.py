@@ -154,7 +154,7 @@ CALLS = {
     ),
     "torus_test: one map": (lambda: sicjax.torus_test(MAPS[0], num_shuffles=0, key=KEY), "ratemap"),
     "torus_test: shuffles": (lambda: sicjax.torus_test(MAPS, num_shuffles=-1, key=KEY), "shuffles"),
-    "torus_test: key": (lambda: sicjax.torus_test(MAPS, num_shuffles=0, key=None), "key"),
+    "torus_test: key": (lambda: sicjax.torus_test(MAPS, num_shuffles=0, key=7), "key"),
     "torus_test: text": (lambda: sicjax.torus_test("maps", num_shuffles=0, key=KEY), "ratemap"),
     "bin_activity: shapes": (
         lambda: sicjax.bin_activity(WALK, np.zeros((4, 2)), box_m=1.0, bins=4),

@@ -3,6 +3,8 @@
 Letters: N units; K modules; D features.
 """
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from types import SimpleNamespace
@@ -11,13 +13,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.cluster import hierarchy
 from sklearn.mixture import GaussianMixture
 
 from sicjax.analysis.lattice import ellipse, orientation_deg
 from sicjax.analysis.ratemaps import as_numbers
 from sicjax.analysis.tables import Table
+from sicjax.arguments import at_least, check
 
-MIN_UNITS = 10  # a module has at least this many
+MIN_UNITS = 10  # of a module, unless another number is asked for
+FEWEST_UNITS = 3  # the least number that may be asked for: two points have no spread
 MAX_MODULES = 6
 # Features are scaled so that 1 is the spread expected within a module: 4 % of period, 4 degrees of
 # orientation, 0.08 of (log) ellipse aspect; so no component is narrower than 1.
@@ -25,10 +30,14 @@ PERIOD_SCALE, ORIENTATION_SCALE, SHAPE_SCALE = 0.04, np.deg2rad(6 * 4), 0.08
 # Two groups stay apart only where one even spread is this unlikely to look so split.
 SPLIT_LEVEL = 0.01
 OUTLIER_LEVEL = 1e-4  # a unit this unlikely under its module belongs to none
+# Scaled features of two units of one module rarely differ by more: 3 standard deviations of the
+# difference of two draws in 5 dimensions.
+SAME_GROUP = 3 * np.sqrt(2)
+MOST_GROUPS = 4  # small groups that are named
 
 
 class Lattices(Protocol):
-    """What is read of a `UnitAnalysis` of N units."""
+    """The fields of a `UnitAnalysis` of N units that grouping needs."""
 
     @property
     def is_grid(self) -> np.ndarray:
@@ -54,8 +63,29 @@ class Modules(Table):
     ratios: np.ndarray  # [K - 1] of neighbouring periods
     orientation_deg: np.ndarray  # [K] circular mean mod 60
     lattice: np.ndarray  # [K, 3, 2] mean axes, metres, by angle
-    bic_gain: float  # BIC of one broad cluster minus BIC of the mixture chosen; NaN under 10 units
+    bic_gain: float  # BIC of one broad cluster minus that of the mixture chosen; NaN: too few units
     split_p: np.ndarray  # [K - 1] chance that one even spread looks as split as two neighbours
+    min_units: int = MIN_UNITS  # fewest units of a module
+    # Groups of other grid cells, too small for a module: (units, median period in metres), the
+    # largest first, at most four.
+    small_groups: tuple[tuple[int, float], ...] = ()
+    num_grid_cells: int = 0  # that were grouped
+
+    @property
+    def summary(self) -> str:
+        """One sentence: the modules, and the largest groups that are too small for one."""
+        left = self.num_grid_cells - sum(len(members) for members in self.members)
+        sizes = list(zip(map(len, self.members), self.period_m, strict=True))
+        parts = []
+        if sizes:
+            count = f"{len(sizes)} module" + "s" * (len(sizes) > 1)
+            parts = [f"{count}: {_listed(sizes)}"]
+        if left or not sizes:
+            other = "other " if sizes else ""
+            cells = f"{left} {other}grid cell" + "s" * (left != 1)
+            nearest = f"; nearest: {_listed(self.small_groups)}" if self.small_groups else ""
+            parts.append(f"{cells}, no group of {self.min_units}{nearest}")
+        return "; ".join(parts)
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the table's columns by name, one row per module, as a report's modules.csv."""
@@ -73,27 +103,39 @@ class Modules(Table):
         }
 
     def _title(self) -> str:
-        periods = ", ".join(f"{period:.2f} m" for period in self.period_m)
-        count = len(self.members)
-        return f"Modules: {count} module{'s' * (count != 1)}" + f" ({periods})" * bool(count)
+        return f"Modules: {self.summary}"
 
 
-def find_modules(analysis: Lattices) -> Modules:
+def _listed(groups: Iterable[tuple[int, float]]) -> str:
+    """Say the sizes and periods of groups: "9 at 0.30 m, 6 at 0.45 m"."""
+    return ", ".join(f"{units} at {period:.2f} m" for units, period in groups)
+
+
+def check_min_units(value: int) -> None:
+    """Raise a ValueError unless the fewest units of a module are an integer from 3."""
+    check("min_units", value, at_least(FEWEST_UNITS))
+
+
+def find_modules(analysis: Lattices, *, min_units: int = MIN_UNITS) -> Modules:
     """Group grid cells by period, orientation and shape of their lattices.
 
-    A Gaussian mixture with the number of components of least BIC proposes groups; groups that one
-    even spread of units could imitate are joined, groups of fewer than 10 units dropped. (Stensola
-    et al. 2012 cluster the same three; the test against one broad cluster is ours.)
+    A Gaussian mixture with the number of components of least BIC proposes groups. Groups that one
+    even spread of units could imitate are joined, and groups of fewer than `min_units` dropped.
+    (Stensola et al. 2012 cluster by the same three; the test against one broad cluster is ours.)
 
     Args:
-        analysis: of N units, as `analyze_ratemaps` gives it; those with `is_grid` are grouped.
+        analysis: of N units, from `analyze_ratemaps` or `score_recording`; those with `is_grid`
+            are grouped.
+        min_units: fewest units of a module, from 3. With few, chance makes modules more easily:
+            look at `split_p`.
 
     Returns:
-        `Modules` by rising period, in metres; none where fewer than 10 units go together.
+        `Modules` by rising period, in metres; none where fewer than `min_units` go together.
+        `small_groups` holds the largest groups that are too small, `summary` says all of it.
 
     Raises:
         TypeError: not an analysis of units, such as maps.
-        ValueError: arrays whose lengths differ.
+        ValueError: arrays whose lengths differ, or a `min_units` below 3.
 
     Source: after Stensola et al. 2012.
 
@@ -107,27 +149,35 @@ def find_modules(analysis: Lattices) -> Modules:
         >>> modules = sicjax.find_modules(units)
         >>> modules.period_m.tolist(), modules.ratios.tolist()
         ([0.5, 0.85], [1.7])
+        >>> modules.summary
+        '2 modules: 12 at 0.50 m, 12 at 0.85 m'
     """
+    check_min_units(min_units)
     for name in ("is_grid", "lattice", "spacing_m"):
         if not hasattr(analysis, name):
             raise TypeError(
                 f"analysis: a {type(analysis).__name__} without `{name}`; must be what"
-                " analyze_ratemaps gives"
+                " analyze_ratemaps or score_recording returns"
             )
     found = _checked(analysis)
     num_units = len(found.is_grid)
     units = np.nonzero(found.is_grid & np.isfinite(found.spacing_m))[0]
     labels, bic_gain = np.full(num_units, -1), np.nan
-    if len(units) >= MIN_UNITS:
+    if len(units) >= min_units:
         features = _features(found.lattice[units])
-        groups, bic_gain = _mixture(features)
-        groups = _join_what_one_spread_imitates(features, groups)
-        labels[units] = _drop_strangers(features, groups)
-    return _summary(found, labels, bic_gain)
+        groups, bic_gain = _mixture(features, min_units)
+        groups = _join_what_one_spread_imitates(features, groups, min_units)
+        labels[units] = _drop_strangers(features, groups, min_units)
+    return dataclasses.replace(
+        _describe(found, labels, bic_gain),
+        min_units=int(min_units),
+        small_groups=_small_groups(found, units[labels[units] < 0]),
+        num_grid_cells=len(units),
+    )
 
 
 def _checked(analysis: Lattices) -> Lattices:
-    """The same as arrays that belong together; ValueError or TypeError, naming one, otherwise."""
+    """Return the fields as arrays of matching shapes; else raise an error that names one."""
     is_grid = np.asarray(analysis.is_grid, dtype=bool)
     lattice = as_numbers("lattice", analysis.lattice)
     spacing_m = as_numbers("spacing_m", analysis.spacing_m)
@@ -140,7 +190,7 @@ def _checked(analysis: Lattices) -> Lattices:
             )
     lengths = np.hypot(lattice[..., 0], lattice[..., 1])[is_grid & np.isfinite(spacing_m)]
     if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise ValueError("lattice has axes without a length, of units that is_grid takes for one")
+        raise ValueError("lattice has axes without a length, of units with is_grid")
     return SimpleNamespace(is_grid=is_grid, lattice=lattice, spacing_m=spacing_m)
 
 
@@ -162,9 +212,9 @@ def _features(axes: np.ndarray) -> np.ndarray:
     )
 
 
-def _mixture(features: np.ndarray) -> tuple[np.ndarray, float]:
-    """Labels [N] of the mixture of least BIC, and how much BIC it gains over one component."""
-    most = min(MAX_MODULES, max(1, len(features) // MIN_UNITS))
+def _mixture(features: np.ndarray, min_units: int) -> tuple[np.ndarray, float]:
+    """Return labels [N] of the mixture of least BIC, and its gain of BIC over one component."""
+    most = min(MAX_MODULES, max(1, len(features) // min_units))
     fits = []
     for count in range(1, most + 1):
         mixture = GaussianMixture(
@@ -176,10 +226,12 @@ def _mixture(features: np.ndarray) -> tuple[np.ndarray, float]:
     return fits[best][1], float(fits[0][0] - fits[best][0])
 
 
-def _join_what_one_spread_imitates(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _join_what_one_spread_imitates(
+    features: np.ndarray, groups: np.ndarray, min_units: int
+) -> np.ndarray:
     """Join the least separated pair of groups until every pair is split beyond chance.
 
-    Two groups of fewer than 10 units together stay apart: neither can be a module alone.
+    Two groups of fewer than `min_units` together stay apart: neither can be a module alone.
     """
     groups = groups.copy()
     while True:
@@ -187,7 +239,7 @@ def _join_what_one_spread_imitates(features: np.ndarray, groups: np.ndarray) -> 
         pairs = [
             (a, b)
             for a, b in combinations(names, 2)
-            if np.sum((groups == a) | (groups == b)) >= MIN_UNITS
+            if np.sum((groups == a) | (groups == b)) >= min_units
         ]
         tests = [split_test(features[groups == a], features[groups == b]) for a, b in pairs]
         if not tests or max(tests) < SPLIT_LEVEL:
@@ -197,15 +249,14 @@ def _join_what_one_spread_imitates(features: np.ndarray, groups: np.ndarray) -> 
 
 
 def split_test(first: np.ndarray, second: np.ndarray, *, num_draws: int = 2000) -> float:
-    """Chance that units spread evenly along a line, cut in two, look as far apart as two groups.
+    """Return the chance that an even spread, cut in two, looks as far apart as two groups.
 
     The groups are projected on the line that best tells them apart (Fisher's discriminant). Their
     separation is Ashman's D (Ashman et al. 1994), compared with that of evenly spread units cut
     where D is largest: of all spreads with one top, the even one looks most split.
 
     Args:
-        first, second: [n, D], scaled features (a spread of 1 is measurement noise), 10 or more
-            units together.
+        first, second: [n, D], scaled features (a spread of 1 is measurement noise).
         num_draws: size of the null.
 
     Returns:
@@ -232,9 +283,13 @@ def _ashman(gap: ArrayLike, first: ArrayLike, second: ArrayLike) -> np.ndarray:
 
 
 def _best_cut(sorted_draws: np.ndarray) -> np.ndarray:
-    """Largest D [draws] over all cuts of sorted values [draws, n] that leave 5 on either side."""
+    """Return the largest D [draws] over the cuts of sorted values [draws, n].
+
+    Cuts leave 5 values on either side, or half of them where there are fewer than 10.
+    """
     n = sorted_draws.shape[1]
-    cut = np.arange(5, n - 4)
+    least = min(5, n // 2)
+    cut = np.arange(least, n - least + 1)
     sums, squares = np.cumsum(sorted_draws, axis=1), np.cumsum(sorted_draws**2, axis=1)
     low, high = sums[:, cut - 1] / cut, (sums[:, -1:] - sums[:, cut - 1]) / (n - cut)
     low_variance = squares[:, cut - 1] / cut - low**2
@@ -242,8 +297,8 @@ def _best_cut(sorted_draws: np.ndarray) -> np.ndarray:
     return _ashman(high - low, low_variance, high_variance).max(axis=1)
 
 
-def _drop_strangers(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Labels [N] from 0, -1 for outliers of a group and for groups that are too small."""
+def _drop_strangers(features: np.ndarray, groups: np.ndarray, min_units: int) -> np.ndarray:
+    """Return labels [N], -1 for outliers of a group and for groups that are too small."""
     limit = stats.chi2.isf(OUTLIER_LEVEL, df=features.shape[1])
     labels = np.full(len(groups), -1)
     for group in np.unique(groups):
@@ -252,12 +307,23 @@ def _drop_strangers(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
         spread = 1.4826 * np.median(np.abs(features[inside] - centre), axis=0)
         distance = (((features[inside] - centre) / np.maximum(spread, 1.0)) ** 2).sum(axis=1)
         near = inside[distance <= limit]
-        if len(near) >= MIN_UNITS:
+        if len(near) >= min_units:
             labels[near] = group
     return labels
 
 
-def _summary(analysis: Lattices, labels: np.ndarray, bic_gain: float) -> Modules:
+def _small_groups(analysis: Lattices, units: np.ndarray) -> tuple[tuple[int, float], ...]:
+    """Return the size and median period of groups of two or more of these units, largest first."""
+    if len(units) < 2:
+        return ()
+    tree = hierarchy.linkage(_features(analysis.lattice[units]), "average")
+    groups = hierarchy.fcluster(tree, SAME_GROUP, "distance")
+    periods = [analysis.spacing_m[units[groups == group]] for group in np.unique(groups)]
+    found = [(len(p), float(np.median(p))) for p in periods if len(p) > 1]
+    return tuple(sorted(found, key=lambda group: (-group[0], group[1]))[:MOST_GROUPS])
+
+
+def _describe(analysis: Lattices, labels: np.ndarray, bic_gain: float) -> Modules:
     """Number the modules by rising period and describe them."""
     names = [name for name in np.unique(labels) if name >= 0]
     names.sort(key=lambda name: np.median(analysis.spacing_m[labels == name]))

@@ -16,6 +16,7 @@ import numpy as np
 
 from sicjax.analysis.kinds import PLACE_AREA, is_single, spatial_share
 from sicjax.analysis.shuffles import random_signs, spectral_noise
+from sicjax.progress import track
 
 SURROGATES = 99  # the map must exceed all of them, as 1 in 100 maps of noise does
 MOST_BINS = 50  # a side; finer maps are averaged over squares of bins
@@ -41,7 +42,9 @@ class Field(NamedTuple):
     area: float  # that of its template
 
 
-def place_units(ratemaps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def place_units(
+    ratemaps: np.ndarray, rng: np.random.Generator, *, progress: bool = False
+) -> np.ndarray:
     """Say which maps [N] hold one place field and nothing else.
 
     The best field explains at least 60 % of the variance that place explains, and the next one at
@@ -52,12 +55,13 @@ def place_units(ratemaps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         ratemaps: [N, bins, bins], NaN where unvisited; none constant.
         rng: the source of chance. All maps share its draws, so that what is said of one doesn't
             depend on the others.
+        progress: whether a bar is shown.
     """
     bins = ratemaps.shape[1]
     square = -(-bins // MOST_BINS)
     signs = random_signs(SURROGATES, -(-bins // square), rng)
     found = np.zeros(len(ratemaps), dtype=bool)
-    for n, ratemap in enumerate(ratemaps):
+    for n, ratemap in enumerate(track(ratemaps, "place fields", show=progress)):
         roots = _coarse_roots(ratemap, square)
         visited = np.isfinite(roots)
         templates = _templates(visited.tobytes(), len(roots), SMALLEST / square)

@@ -4,17 +4,16 @@ Letters: N cells; K steps of 20 ms that count; M spike trains of one cell; y, x 
 Lengths in metres, times in seconds, angles in degrees counter-clockwise from +x.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sicjax.analysis import lattice
 from sicjax.analysis.grid_score import Scores, score_chunks, score_ratemaps
+from sicjax.analysis.inputs import check_number, check_shuffles, warn
 from sicjax.analysis.kinds import (
     LATTICE_SHARE,
     MIN_FIELDS,
@@ -23,36 +22,37 @@ from sicjax.analysis.kinds import (
     is_single,
     spatial_share,
 )
-from sicjax.analysis.modules import Modules, find_modules
+from sicjax.analysis.modules import MIN_UNITS, Modules, check_min_units, find_modules
 from sicjax.analysis.ratemaps import (
     bin_index,
     bin_positions,
     smooth_ratemaps,
     spatial_information,
 )
-from sicjax.analysis.sessions import STEP_S, Session, check_number, read_session
+from sicjax.analysis.sessions import STEP_S, Session, read_session
 from sicjax.analysis.shuffles import generator
 from sicjax.analysis.units import UnitAnalysis, above_null, lattice_fits
 from sicjax.analysis.waves import fit_band
+from sicjax.progress import track
 
-MIN_SPIKES = 50  # fewer decide nothing
-# Three or four fields anywhere pass for a hexagon now and then: with so few, its waves must explain
-# twice the share that they must with MIN_FIELDS and more.
+MIN_SPIKES = 50  # with fewer, no verdict
+# Three or four fields at random places pass for a hexagon now and then. With so few fields, the
+# lattice's waves must explain twice the share that they must with MIN_FIELDS and more.
 FEW_FIELDS_SHARE = 2 / 3
-BINS = (10, 400)  # per side of a map; a lattice needs the fewer, no arena the more
+BINS = (10, 400)  # per side of a map: at least 10 for a lattice, at most 400 for any arena
 
 
 @dataclass(frozen=True, repr=False)
 class RecordingAnalysis(UnitAnalysis):
-    """A `UnitAnalysis` of N recorded cells, its nulls made by time shifts, and what else is known.
+    """Scores, verdicts, maps and modules of N recorded cells, with time shifts as the null.
 
-    All that is not named here means the same as there.
+    Fields that are not listed here mean the same as in `UnitAnalysis`.
     """
 
     spatial_information: np.ndarray  # [N] bits per spike
     null_threshold: np.ndarray  # [N] 99th percentile of `grid_score` of the cell's own time shifts
     names: tuple[Any, ...]  # N, as they were given; their numbers otherwise
-    num_spikes: np.ndarray  # [N] int, of those that count: tracked, in the arena and moving
+    num_spikes: np.ndarray  # [N] int, while the animal was tracked, in the arena and moving
     mean_rate_hz: np.ndarray  # [N]
     peak_rate_hz: np.ndarray  # [N] highest bin of the map
     stability: np.ndarray  # [N] correlation of the maps of the first and the second half
@@ -63,8 +63,11 @@ class RecordingAnalysis(UnitAnalysis):
     sides_m: tuple[float, float]  # of the arena, along x and y; the diameter of a circle twice
     centre_m: tuple[float, float]  # of the arena and the maps, in the coordinates of the recording
     arena: str  # square, rectangle or circle
-    duration_s: float  # of what counts
+    duration_s: float  # while the animal was tracked, in the arena and moving
     modules: Modules  # of the grid cells
+
+    def _title(self) -> str:
+        return f"{super()._title()}; {self.modules.summary}"
 
 
 def score_recording(
@@ -72,7 +75,9 @@ def score_recording(
     positions: Any,
     spike_times: Any,
     *,
-    units: str | None = None,
+    unit: str | None = None,
+    time: str | None = None,
+    units: str | float | None = None,
     arena: str | None = None,
     box_m: ArrayLike | None = None,
     centre_m: ArrayLike | None = None,
@@ -80,50 +85,73 @@ def score_recording(
     smoothing_m: float = 0.025,
     min_occupancy_s: float = 0.04,
     min_speed: float = 0.025,
+    max_speed: float = 2.0,
     max_gap_s: float = 0.5,
     num_shuffles: int = 100,
     min_shift_s: float = 20.0,
+    min_units: int = MIN_UNITS,
+    seed: int = 0,
     key: Any = None,
+    progress: bool = True,
 ) -> RecordingAnalysis:
     """Score recorded cells from the animal's path and their spike times.
 
-    A cell is a grid cell when its grid score and its ellipse-corrected grid score are both above
-    the 99th percentile of their time-shift nulls, its own and that pooled over all the cells, the
-    waves of its lattice explain a third of the variance that place explains (two thirds in maps of
-    fewer than 5 fields), and the lattice is nearer to a hexagon than to a square. A place cell is
-    none, has fewer than 5 fields, and its spatial information is above both nulls (pooled in
-    standard deviations of a cell's own: the bias of information falls with the number of spikes).
-    In the null the spikes are shifted against the path, by at least `min_shift_s`, the end wrapped
-    to the beginning: all that is left is what any train of such spikes gives on this path. It
-    decides also where the arena holds too few fields for the null of `analyze_ratemaps`.
+    A cell is a grid cell when four conditions hold. Its grid score and its ellipse-corrected grid
+    score are above the 99th percentile of their time-shift nulls, the cell's own and the pooled
+    one. The waves of its lattice explain a third of the variance that position explains (two
+    thirds in maps of fewer than 5 fields). The lattice is nearer to a hexagon than to a square.
+    A place cell is no grid cell, has fewer than 5 fields, and its spatial information is above
+    both nulls. (Information is pooled in standard deviations of each cell's own null, because its
+    bias falls with the number of spikes.)
+
+    In the null, the spikes are shifted against the path by at least `min_shift_s`, the end wrapped
+    to the beginning. What remains is what any such train of spikes gives on this path. This null
+    also decides where the arena holds too few fields for that of `analyze_ratemaps`.
 
     Args:
-        times: [S] seconds, rising; None takes those of a pynapple `TsdFrame` of positions.
-        positions: [S, 2] x and y, NaN where the tracker lost the animal; or a `TsdFrame`.
-        spike_times: N arrays of seconds, a dict of them, or a pynapple `Ts` or `TsGroup`.
-        units: of the positions, "m", "cm" or "mm"; a span above 10 is taken as centimetres.
+        times: [S] seconds, rising; None takes the times that positions bring along.
+        positions: [S, 2] x and y, NaN where the tracker lost the animal; or a pynapple `TsdFrame`,
+            or a `SpatialSeries` of an NWB file.
+        spike_times: of N cells, in seconds, rising: a list of arrays, a dict of them, a pynapple
+            `TsGroup` (or one `Ts`), a pandas `Series` of arrays, or a table of one spike a row
+            (a data frame, a structured array, a dict of columns) together with `unit` and `time`.
+        unit: the column of the table that says which cell fired.
+        time: the column of the table that holds the times, seconds.
+        units: of the positions: "m", "cm", "mm", or a number, the metres per unit. When not given,
+            the conversion that an NWB file states; else the unit in which the path is as long as
+            `box_m`; else metres or centimetres of an arena of at most 1.5 m. Larger ones are asked
+            for: they may be decimetres or pixels.
         arena: "square", "rectangle" or "circle"; square or rectangle by the path when not given.
         box_m: side, sides (x, y) or diameter, metres; the extent of the path when not given.
         centre_m: (x, y) of the arena, metres; the middle of the path when not given.
         bin_m: side of a bin, metres.
-        smoothing_m: standard deviation of the Gaussian that smooths spikes and occupancy, apart,
-            metres; 0 for none. 0.05 is usual for maps to look at; it lengthens periods by 2 %.
+        smoothing_m: standard deviation of the Gaussian that smooths spikes and occupancy, each
+            before the division, metres; 0 for none. 0.05 is usual for maps to look at; it
+            lengthens periods by 2 %.
         min_occupancy_s: a bin with fewer seconds counts as unvisited: NaN.
         min_speed: metres per second; slower moments are left out.
+        max_speed: metres per second. Samples that the animal could reach only at a higher speed
+            are left out as lost; a higher median speed is an error. 2 is above any rat's speed;
+            give more for a bat.
         max_gap_s: longer gaps of the tracker are left out, shorter ones bridged by a line.
-        num_shuffles: time shifts per cell; 100 is the least that holds a 99th percentile.
-        min_shift_s: least shift, seconds of what counts.
-        key: a JAX key; `jax.random.key(0)` when not given.
+        num_shuffles: time shifts per cell; a 99th percentile needs at least 100.
+        min_shift_s: least shift, seconds of usable time.
+        min_units: fewest grid cells of a module, from 3.
+        seed: of the shifts, a whole number; the same as `key=jax.random.key(seed)`.
+        key: a JAX key, instead of a seed.
+        progress: whether a bar is shown when the shifts take more than two seconds.
 
     Returns:
         A `RecordingAnalysis`, arrays of length N. A cell without a spike is "silent", one with
-        fewer than 50 "undetermined".
+        fewer than 50 "undetermined". On a track (narrower than 0.2 m, or a path that fills less
+        than a quarter of its box) no lattice is judged: a cell without a place field is
+        "undetermined" there.
 
     Raises:
-        TypeError: times, positions or spikes that are no numbers or of another kind.
-        ValueError: anything else that can't be right, in one line that names the argument. What
-            was assumed (units, the arena's place) or left out (spikes outside the session, samples
-            outside the arena) is said in a warning.
+        TypeError: times, positions or spikes in a form that is not listed above.
+        ValueError: any other bad input, in one line that names the argument. Warnings of one line
+            say what was assumed (units, the arena's place) or left out (lost samples, spikes
+            outside the session, samples outside the arena).
 
     Source: Langston et al. 2010 (shifts of at least 20 s), Gardner et al. 2022 (2.5 cm/s), Skaggs
         et al. 1993 (spatial information), opexebo (2.5 cm bins; it smooths by two of them); grid
@@ -144,24 +172,23 @@ def score_recording(
     check_number("smoothing_m", smoothing_m, "metres", least=0.0)
     check_number("min_occupancy_s", min_occupancy_s, "seconds", least=0.0)
     check_number("min_shift_s", min_shift_s, "seconds", above=0.0)
-    if not isinstance(num_shuffles, int | np.integer) or num_shuffles < 1:
-        said = " ".join(repr(num_shuffles).split())
-        raise ValueError(f"num_shuffles is {said}; it must be at least 1 (100 is usual)")
-    rng = generator(jax.random.key(0) if key is None else key)
+    check_shuffles(num_shuffles)
+    check_min_units(min_units)
+    rng = generator(key, seed)
     session = read_session(
-        times, positions, spike_times, units=units, arena=arena, box_m=box_m, centre_m=centre_m,
-        min_speed=min_speed, max_gap_s=max_gap_s,
+        times, positions, spike_times, unit=unit, time=time, units=units, arena=arena, box_m=box_m,
+        centre_m=centre_m, min_speed=min_speed, max_speed=max_speed, max_gap_s=max_gap_s,
     )  # fmt: skip
     path = _bin_path(session, bin_m, smoothing_m, min_occupancy_s)
     candidates = np.flatnonzero([len(spikes) >= MIN_SPIKES for spikes in session.spikes])
     null, null_information = _shift_null(
-        path, [session.spikes[n] for n in candidates], num_shuffles, min_shift_s, rng
+        path, [session.spikes[n] for n in candidates], num_shuffles, min_shift_s, rng, progress
     )
-    return _verdicts(session, path, candidates, null, null_information)
+    return _verdicts(session, path, candidates, null, null_information, min_units)
 
 
 def count_bins(box_m: float, bin_m: float) -> int:
-    """Return the bins along a side of a map; ValueError for fewer than 10 or more than 400."""
+    """Return the number of bins along a side of a map; ValueError unless it is 10 to 400."""
     bins = round(box_m / bin_m)
     if not BINS[0] <= bins <= BINS[1]:
         raise ValueError(
@@ -172,7 +199,7 @@ def count_bins(box_m: float, bin_m: float) -> int:
 
 
 class _Path(NamedTuple):
-    """A path in bins, and what turns spikes along it into maps."""
+    """A path in bins, with its occupancy and the width of the smoothing."""
 
     places: np.ndarray  # [K] bin y * bins + x of each step
     occupancy_s: np.ndarray  # [bins, bins]
@@ -182,24 +209,28 @@ class _Path(NamedTuple):
 
 
 def _bin_path(session: Session, bin_m: float, smoothing_m: float, min_occupancy_s: float) -> _Path:
-    """Put the path into bins of the square around the arena; what lies in it unseen stays NaN."""
+    """Put the path into bins of the square around the arena."""
     box_m = max(session.sides_m)
     bins = count_bins(box_m, bin_m)
     offset = np.abs(bin_positions(box_m, bins))
     within = (offset <= np.divide(session.sides_m, 2)).all(axis=-1)
     if session.arena == "circle":
         within = np.hypot(offset[..., 0], offset[..., 1]) <= box_m / 2
-    edge = box_m / 2 * (1 - 1e-9)  # what lies on the arena's edge belongs to the bins along it
+    edge = box_m / 2 * (1 - 1e-9)  # a sample on the arena's edge belongs to the bin beside it
     places = bin_index(np.clip(session.positions, -edge, edge), box_m, bins)
     time = STEP_S * np.bincount(places, minlength=bins**2).reshape(bins, bins)
     visited = (time > 0) & (time > min_occupancy_s - STEP_S / 2)
     if session.arena == "circle":
         visited &= within
-    if (share := visited[within].mean()) < 0.5:
-        warnings.warn(
+    if session.track:
+        warn(
+            f"positions: {session.track}; lattices can't be judged there, and no cell is called"
+            " grid, square or band (along a track: linear_ratemaps)"
+        )
+    elif (share := visited[within].mean()) < 0.5:
+        warn(
             f"positions: {share:.0%} of the arena's bins were visited for {min_occupancy_s:g} s by"
-            " the moving animal; a lattice needs most of them (larger bins, a longer session)",
-            stacklevel=3,
+            " the moving animal; a lattice needs most of them (larger bins, a longer session)"
         )
     return _Path(places, time, visited, smoothing_m * bins / box_m, box_m)
 
@@ -221,26 +252,35 @@ def _shift_null(
     num_shuffles: int,
     min_shift_s: float,
     rng: np.random.Generator,
+    progress: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score every train shifted in time against the path, its end wrapped to the beginning.
 
     Returns:
         scores [N, S, 3] as those of `shuffled_scores`; spatial information [N, S].
     """
-    num_steps, least = len(path.places), round(min_shift_s / STEP_S)
-    if 2 * least >= num_steps:
-        raise ValueError(
-            f"min_shift_s is {min_shift_s:g}; it must be less than half of the"
-            f" {num_steps * STEP_S:.1f} s that count"
-        )
+    num_steps = len(path.places)
     scores = np.empty((len(spikes), num_shuffles, 3))
     information = np.empty(scores.shape[:2])
-    for n, train in enumerate(spikes):
-        shifts = rng.integers(least, num_steps - least, (num_shuffles, 1), endpoint=True)
+    for n, train in enumerate(track(spikes, "time shifts", show=progress)):
+        shifts = draw_shifts(num_steps, num_shuffles, min_shift_s, rng)
         maps = _rate_maps(path, (train + shifts) % num_steps)
         scores[n] = score_chunks(maps)[1]
         information[n] = spatial_information(maps, occupancy=path.occupancy_s)
     return np.nan_to_num(scores, nan=-2.0), information
+
+
+def draw_shifts(
+    num_steps: int, num_shuffles: int, min_shift_s: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw time shifts [S, 1] in steps; ValueError where the session is too short for them."""
+    least = round(min_shift_s / STEP_S)
+    if 2 * least >= num_steps:
+        raise ValueError(
+            f"min_shift_s is {min_shift_s:g}; it must be less than half of the"
+            f" {num_steps * STEP_S:.1f} s of usable time"
+        )
+    return rng.integers(least, num_steps - least, (num_shuffles, 1), endpoint=True)
 
 
 def _verdicts(
@@ -249,8 +289,9 @@ def _verdicts(
     candidates: np.ndarray,
     null: np.ndarray,
     null_information: np.ndarray,
+    min_units: int,
 ) -> RecordingAnalysis:
-    """Score the cells' own maps, hold them against the nulls and gather what is known."""
+    """Score the cells' own maps and compare them with the nulls."""
     maps = np.concatenate(
         [np.empty((0, *path.visited.shape)), *(_rate_maps(path, s[None]) for s in session.spikes)]
     )
@@ -258,10 +299,12 @@ def _verdicts(
     phase, share = lattice_fits(maps, scores.axes_m, path.box_m)
     above, threshold = above_null(scores, candidates, null)
     information = spatial_information(maps, occupancy=path.occupancy_s)
-    informative, information_threshold = _informative(information, candidates, null_information)
+    informative, least_information = above_information(information, candidates, null_information)
 
     num_spikes = np.array([len(spikes) for spikes in session.spikes], dtype=int)
     kind, num_fields = _kinds(maps, path.box_m, scores, share, above, informative)
+    if session.track:
+        kind[kind != "place"] = "undetermined"
     kind[num_spikes < MIN_SPIKES] = "undetermined"
     kind[num_spikes == 0] = "silent"
     aspect, tilt = lattice.ellipse(scores.axes_m)
@@ -283,7 +326,7 @@ def _verdicts(
         module=np.full(len(maps), -1),
         kind=kind,
     )
-    modules = find_modules(units)
+    modules = find_modules(units, min_units=min_units)
     return RecordingAnalysis(
         **(vars(units) | {"module": modules.labels}),
         names=session.names,
@@ -291,7 +334,7 @@ def _verdicts(
         mean_rate_hz=num_spikes / (num_steps * STEP_S),
         peak_rate_hz=maps.max(axis=(1, 2), initial=-np.inf, where=np.isfinite(maps)),
         stability=_stability(path, session.spikes),
-        information_threshold=information_threshold,
+        information_threshold=least_information,
         ratemaps=maps,
         occupancy_s=path.occupancy_s,
         box_m=path.box_m,
@@ -326,13 +369,16 @@ def _kinds(
     return kind, num_fields
 
 
-def _informative(
+def above_information(
     information: np.ndarray, candidates: np.ndarray, null: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Say whose information [N] is above its own and the pooled null [C, S]; own thresholds [N].
+    """Compare the information [N] of cells with their own and the pooled null [C, S].
 
     The null's mean and spread fall with the number of spikes, so it is pooled in units of each
     cell's own spread above its own mean.
+
+    Returns:
+        whose information is above both [N] bool; their own thresholds [N].
     """
     informative = np.zeros(len(information), dtype=bool)
     threshold = np.full(len(information), np.nan)
@@ -346,7 +392,7 @@ def _informative(
 
 
 def _band_crests(ratemap: np.ndarray, box_m: float) -> int:
-    """Return the crests of a map that is a band, and 0 for any other."""
+    """Return the number of crests of a map that is a band, and 0 for any other."""
     bins = len(ratemap)
     band = fit_band(ratemap, bin_positions(box_m, bins), box_m / bins)
     single = is_single(band.share, band.next_share, spatial_share(ratemap))
@@ -354,7 +400,7 @@ def _band_crests(ratemap: np.ndarray, box_m: float) -> int:
 
 
 def _stability(path: _Path, spikes: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the correlation [N] of each cell's maps of the first and second half of what counts.
+    """Return the correlation [N] of each cell's maps of the first and the second half.
 
     NaN where either map is constant: a cell that fired in one half only, or not at all.
     """

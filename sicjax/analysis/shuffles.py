@@ -5,24 +5,43 @@ Letters: N units; S shuffles; K fields; y, x bins of a map.
 
 from typing import Any
 
-import jax
 import numpy as np
 from scipy import fft
 
 from sicjax.analysis.firing_fields import find_fields
 from sicjax.analysis.grid_score import score_chunks
+from sicjax.progress import track
 
 CANDIDATES = 12  # places tried for each field, the first free one is taken
 
 
-def generator(key: Any) -> np.random.Generator:
-    """Return a NumPy generator seeded by a JAX key (typed, or the older pair of uint32)."""
+def generator(key: Any = None, seed: Any = 0) -> np.random.Generator:
+    """Return a NumPy generator that a JAX key or a seed determines.
+
+    Args:
+        key: typed, or the older pair of uint32; None takes the seed.
+        seed: a whole number from 0; `jax.random.key(seed)` gives the same generator.
+
+    Raises:
+        ValueError: the key is no JAX key, or the seed no whole number.
+    """
+    if key is None:
+        whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if not (whole and 0 <= seed < 2**32):
+            said = " ".join(repr(seed).split())[:80]
+            raise ValueError(f"seed is {said}; it must be a whole number from 0 to 2**32 - 1")
+        # These are the two words of jax.random.key(seed).
+        return np.random.default_rng(np.array([0, seed], np.uint32))
+    import jax
+
     if jax.dtypes.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key):
         key = jax.random.key_data(key)
     words = np.asarray(key)
     if words.dtype != np.uint32 or words.ndim != 1:
         said = " ".join(repr(key).split())
-        raise ValueError(f"key is {said}; it must be one JAX key, such as jax.random.key(0)")
+        raise ValueError(
+            f"key is {said}; it must be one JAX key, such as jax.random.key(0) (or give seed=)"
+        )
     return np.random.default_rng(words)
 
 
@@ -98,7 +117,7 @@ def _scatter(
 
 
 def shuffled_scores(
-    ratemaps: np.ndarray, num_shuffles: int, rng: np.random.Generator
+    ratemaps: np.ndarray, num_shuffles: int, rng: np.random.Generator, *, progress: bool = False
 ) -> np.ndarray:
     """Score field shuffles of every map exactly as the maps themselves are scored.
 
@@ -106,13 +125,14 @@ def shuffled_scores(
         ratemaps: [N, y, x], each with at least one field.
         num_shuffles: S.
         rng: the source of chance.
+        progress: whether a bar is shown.
 
     Returns:
         [N, S, 3]: grid score, corrected grid score, square score; a shuffle without any lattice to
         score counts as the lowest score, -2.
     """
     scores = np.empty((len(ratemaps), num_shuffles, 3))
-    for n, ratemap in enumerate(ratemaps):
+    for n, ratemap in enumerate(track(ratemaps, "field shuffles", show=progress)):
         scores[n] = score_chunks(field_shuffles(ratemap, num_shuffles, rng))[1]
     return np.nan_to_num(scores, nan=-2.0)
 

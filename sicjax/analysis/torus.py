@@ -23,6 +23,7 @@ from sicjax.analysis.ratemaps import check_ratemaps, smooth_ratemaps
 from sicjax.analysis.shuffles import generator
 from sicjax.analysis.waves import fit_waves_together, wave_vectors
 from sicjax.arguments import SHARE, at_least, check
+from sicjax.progress import track
 
 MIN_UNITS = 10  # of a module
 MIN_LANDMARKS = 7  # the fewest vertices of a triangulated torus
@@ -57,8 +58,9 @@ class TorusTest:
 
 
 def torus_test(
-    ratemaps_of_one_module: ArrayLike, *, num_shuffles: int, key: Any, num_landmarks: int = 400,
-    variance: float = VARIANCE, null_landmarks: int = NULL_LANDMARKS,
+    ratemaps_of_one_module: ArrayLike, *, num_shuffles: int = 20, seed: int = 0, key: Any = None,
+    num_landmarks: int = 400, variance: float = VARIANCE, null_landmarks: int = NULL_LANDMARKS,
+    progress: bool = True,
 ) -> TorusTest:  # fmt: skip
     """Test whether the population activity of one grid module is a torus.
 
@@ -69,14 +71,17 @@ def torus_test(
 
     Args:
         ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
-        num_shuffles: rolls of the null; 0 for none, and so without a verdict.
-        key: a JAX key.
-        num_landmarks: of the diagrams shown, at least 7; H2 takes about 0.1 to 0.5, 0.5 to 2 and
+        num_shuffles: rolls of the null; with 20, the strongest statement is "one in 21". 0 for no
+            null, and then no verdict.
+        seed: of the rolls, a whole number; the same as `key=jax.random.key(seed)`.
+        key: a JAX key, instead of a seed.
+        num_landmarks: of the diagrams, at least 7; H2 takes about 0.1 to 0.5, 0.5 to 2 and
             1 to 10 s for 150, 250 and 400.
-        variance: share of it that the components kept hold at least. To test all modules together
+        variance: least share of the variance in the components kept. To test all modules together
             for one torus, keep all (1): the finer lattices are in the smaller components.
-        null_landmarks: of the null and what is compared with it, at least 7. Where modules are
-            tested together 150 can be too few for the null: 250 tell small loops from none.
+        null_landmarks: of the null and of the diagrams compared with it, at least 7. When modules
+            are tested together, 150 can be too few: 250 tell small loops from none.
+        progress: whether a bar is shown when the rolls take more than two seconds.
 
     Returns:
         A `TorusTest`.
@@ -89,11 +94,11 @@ def torus_test(
         number of components follow the module is ours.
 
     Example:
-        >>> import jax, numpy as np, sicjax
+        >>> import numpy as np, sicjax
         >>> from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
         >>> lattice, phases = hexagonal_basis(0.8, 10), np.random.default_rng(0).random((40, 2))
         >>> maps = [lattice_map(lattice, box_m=2.4, bins=60, phase=phase) for phase in phases]
-        >>> test = sicjax.torus_test(maps, num_shuffles=3, key=jax.random.key(0), num_landmarks=80)
+        >>> test = sicjax.torus_test(maps, num_shuffles=3, num_landmarks=80)
         >>> test.betti, test.embedding.shape
         ((1, 2, 1), (800, 3))
     """
@@ -110,7 +115,7 @@ def torus_test(
     bins = np.argwhere(np.isfinite(maps).all(axis=0))
     if len(bins) < 100:
         raise ValueError(f"ratemaps_of_one_module has {len(bins)} bins visited by all; needs 100")
-    rng = generator(key)
+    rng = generator(key, seed)
     axes = _common_axes(smooth_ratemaps(maps, MIN_SMOOTHING))
     smoothing = _smoothing(axes)
     maps = smooth_ratemaps(maps, smoothing)
@@ -122,7 +127,7 @@ def torus_test(
     if num_landmarks != null_landmarks:
         compared = _diagrams(points[greedy_landmarks(points, null_landmarks)])
     lifetimes = _lifetimes(compared[0]), _lifetimes(compared[1]), _lifetimes(compared[2])
-    null = _roll_null(maps, bins, num_shuffles, kept, null_landmarks, rng)
+    null = _roll_null(maps, bins, num_shuffles, kept, null_landmarks, rng, progress)
     betti = _betti(lifetimes, null) if num_shuffles else None
     embedded = greedy_landmarks(points, EMBEDDED)
     waves, rings, ring_phases = _rings(maps, bins, axes)
@@ -211,7 +216,7 @@ def _lifetimes(diagram: np.ndarray) -> np.ndarray:
 
 def _roll_null(
     maps: np.ndarray, bins: np.ndarray, num_shuffles: int, num_components: int,
-    num_landmarks: int, rng: np.random.Generator,
+    num_landmarks: int, rng: np.random.Generator, progress: bool,
 ) -> np.ndarray:  # fmt: skip
     """Longest finite bars [S, 3] when each map is rolled by its own shift.
 
@@ -220,7 +225,7 @@ def _roll_null(
     """
     whole = np.stack([_fill(m) for m in maps])
     longest = np.zeros((num_shuffles, 3))
-    for s in range(num_shuffles):
+    for s in track(range(num_shuffles), "rolled maps", show=progress):
         shifts = rng.integers(0, maps.shape[1:], size=(len(maps), 2))
         rolled = np.stack(
             [np.roll(m, shift, (0, 1)) for m, shift in zip(whole, shifts, strict=True)]

@@ -1,4 +1,4 @@
-"""What each unit is: its scores, its lattice, its kind, and how sure that is.
+"""Scores, lattice and kind of each unit, against nulls made from its own map.
 
 Letters: N units; y, x bins of a map. Lengths in metres, angles in degrees counter-clockwise from
 +x.
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from sicjax.analysis import lattice
 from sicjax.analysis.grid_score import Scores, score_ratemaps
+from sicjax.analysis.inputs import check_shuffles
 from sicjax.analysis.kinds import (
     PERCENTILE,
     constant_units,
@@ -22,7 +23,7 @@ from sicjax.analysis.kinds import (
     silent_units,
     spatial_share,
 )
-from sicjax.analysis.modules import find_modules
+from sicjax.analysis.modules import MIN_UNITS, check_min_units, find_modules
 from sicjax.analysis.place_fields import place_units
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps, spatial_information
 from sicjax.analysis.shuffles import generator, shuffled_scores
@@ -32,7 +33,7 @@ from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
 
 @dataclass(frozen=True, repr=False)
 class UnitAnalysis(Table):
-    """One entry per unit; NaN where a unit has no such thing (the kind says why)."""
+    """One entry per unit; NaN where a number is not defined (the kind says why)."""
 
     grid_score: np.ndarray  # [N] 60-degree score on a ring of the measured period
     grid_score_corrected: np.ndarray  # [N] the same after undoing the lattice's ellipse
@@ -55,25 +56,35 @@ class UnitAnalysis(Table):
 
 
 def analyze_ratemaps(
-    ratemaps: ArrayLike, box_m: float, *, num_shuffles: int = 100, key: Any
+    ratemaps: ArrayLike,
+    box_m: float,
+    *,
+    num_shuffles: int = 100,
+    min_units: int = MIN_UNITS,
+    seed: int = 0,
+    key: Any = None,
+    progress: bool = True,
 ) -> UnitAnalysis:
     """Score every unit, fit its lattice, and say what kind of unit it is.
 
-    A unit is a grid cell when it has at least 5 fields, its grid score and its ellipse-corrected
-    grid score are both above the 99th percentile of their field-shuffle nulls (Barry & Burgess
-    2017), its own and that pooled over all the maps given, the waves of its lattice explain at
-    least a third of the variance that place explains, and the lattice is nearer to a hexagon than
-    to a square. Square units are told the same way by the 90-degree score. A place cell has one
-    field, which fits better than any field in noise that has the map's spectrum.
+    A unit is a grid cell when four conditions hold. It has at least 5 fields. Its grid score and
+    its ellipse-corrected grid score are above the 99th percentile of their field-shuffle nulls
+    (Barry & Burgess 2017), the unit's own and the one pooled over all maps. The waves of its
+    lattice explain at least a third of the variance that position explains. The lattice is nearer
+    to a hexagon than to a square. Square units are found in the same way by the square score. A
+    place cell has one field, which fits better than any field in noise with the map's spectrum.
 
     Args:
         ratemaps: [N, bins, bins], mean activity, axis 0 is y, axis 1 is x; NaN where unvisited.
         box_m: side of the square box, metres.
-        num_shuffles: shuffles per unit; 100 is the least that holds a 99th percentile. To search
-            through many networks 10 do, in a quarter of the time: the pooled null then decides (in
-            five networks of quick.py 11 verdicts on grid cells differed of 320, 130 of them grid
-            cells by 100 shuffles).
-        key: a JAX key.
+        num_shuffles: shuffles per unit; a 99th percentile needs at least 100. To search through
+            many networks, 10 are enough and take a quarter of the time: the pooled null then
+            decides (in five networks of quick.py, 11 verdicts on grid cells of 320 differed from
+            those of 100 shuffles, which found 130 grid cells).
+        min_units: fewest grid cells of a module, from 3.
+        seed: of the shuffles, a whole number; the same as `key=jax.random.key(seed)`.
+        key: a JAX key, instead of a seed.
+        progress: whether a bar is shown when the shuffles take more than two seconds.
 
     Returns:
         A `UnitAnalysis`, arrays of length N. A unit without a verdict has NaN scores, and its kind
@@ -81,32 +92,31 @@ def analyze_ratemaps(
 
     Raises:
         ValueError: maps that are not [N, bins, bins], a box that is not one positive length, fewer
-            than one shuffle, or a key that is none.
+            than one shuffle, or a seed or key that is none.
 
     Source: Sargolini et al. 2006 (grid score), Barry & Burgess 2017 (null), Skaggs et al. 1993
         (spatial information); the rest is ours.
 
     Example:
-        >>> import jax, numpy as np, sicjax
+        >>> import numpy as np, sicjax
         >>> x = (np.arange(75) + 0.5) * 0.04 - 1.5  # 4 cm bins of a 3 m box
         >>> angles = np.deg2rad([0, 60, 120])  # three waves 60 degrees apart: a hexagonal lattice
         >>> waves = np.cos(2 * np.pi / 0.6 * (np.cos(angles) * x[:, None]
         ...     + np.sin(angles) * x[:, None, None]))  # [y, x, 3]
-        >>> units = sicjax.analyze_ratemaps(waves.sum(-1)[None], 3.0, key=jax.random.key(0))
+        >>> units = sicjax.analyze_ratemaps(waves.sum(-1)[None], 3.0)
         >>> units.kind.tolist(), units.spacing_m.round(2).tolist()  # 0.6 m * 2 / sqrt(3)
         (['grid'], [0.69])
     """
     maps = check_ratemaps(ratemaps)
-    if not isinstance(num_shuffles, int | np.integer) or num_shuffles < 1:
-        said = " ".join(repr(num_shuffles).split())
-        raise ValueError(f"num_shuffles is {said}; it must be at least 1 (100 is usual)")
-    rng = generator(key)
+    check_shuffles(num_shuffles)
+    check_min_units(min_units)
+    rng = generator(key, seed)
     scores = score_ratemaps(maps, box_m)
-    kind, num_fields = _by_shape(maps, scores.num_fields, box_m, rng.spawn(1)[0])
+    kind, num_fields = _by_shape(maps, scores.num_fields, box_m, rng.spawn(1)[0], progress)
     phase, share = lattice_fits(maps, scores.axes_m, box_m)
 
     candidates = np.nonzero(kind == "other")[0]
-    null = shuffled_scores(maps[candidates], num_shuffles, rng)
+    null = shuffled_scores(maps[candidates], num_shuffles, rng, progress=progress)
     above, threshold = above_null(scores, candidates, null)
     kind = kinds_against_null(kind, above, share, lattice.squareness(scores.axes_m))
 
@@ -128,16 +138,20 @@ def analyze_ratemaps(
         module=np.full(len(maps), -1),
         kind=kind,
     )
-    return dataclasses.replace(analysis, module=find_modules(analysis).labels)
+    return dataclasses.replace(analysis, module=find_modules(analysis, min_units=min_units).labels)
 
 
 def _by_shape(
-    maps: np.ndarray, num_fields: np.ndarray, box_m: float, rng: np.random.Generator
+    maps: np.ndarray,
+    num_fields: np.ndarray,
+    box_m: float,
+    rng: np.random.Generator,
+    progress: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return kinds [N] ("other" where a lattice's null decides) and numbers of fields or crests."""
     varies = np.isfinite(maps).any(axis=(1, 2)) & ~silent_units(maps) & ~constant_units(maps)
     place, band, counts = np.zeros_like(varies), np.zeros_like(varies), num_fields.copy()
-    place[varies] = place_units(maps[varies], rng)
+    place[varies] = place_units(maps[varies], rng, progress=progress)
     positions, bin_m = bin_positions(box_m, maps.shape[1]), box_m / maps.shape[1]
     for n in np.flatnonzero(varies & ~place):
         fit = fit_band(maps[n], positions, bin_m)

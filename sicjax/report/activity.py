@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sicjax.analysis.arenas import find_arena
+from sicjax.analysis.inputs import check_number
 from sicjax.analysis.ratemaps import as_numbers
 from sicjax.analysis.recordings import count_bins
-from sicjax.analysis.sessions import METRES, check_choice, check_number, find_arena, in_metres
+from sicjax.analysis.tracking import LARGEST_M, check_units, in_metres
 from sicjax.arguments import at_least, check
 from sicjax.paths import path
 from sicjax.report.folder import refuse_others
@@ -86,7 +88,7 @@ def report_activity(
     where = path("folder", folder)
     if not isinstance(name, str) or not name.strip():
         raise TypeError(f"name is {name!r}; it must be text")
-    check_choice("units", units, tuple(METRES))
+    check_units(units)
     refuse_others(where)
     check_number("bin_m", bin_m, "metres", above=0.0)
     check("min_visits", min_visits, at_least(1))
@@ -122,7 +124,7 @@ def _place_box(
     """Return the box's centre [2] and side, and positions [W, T, 2] in metres from the centre."""
     if box_m is not None:
         check_number("box_m", box_m, "metres", above=0.0)
-    flat, assumed = in_metres(places.reshape(-1, 2), units)
+    flat, assumed = in_metres(places.reshape(-1, 2), units, certain_m=LARGEST_M)
     middle, sides, _, located = find_arena(flat, "square", box_m, centre_m)
     side = float(sides[0])
     if box_m is None:

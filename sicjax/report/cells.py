@@ -20,7 +20,9 @@ _KEY = np.zeros(2, np.uint32)  # the words of jax.random.key(0)
 
 def judge_units(maps: RateMaps, num_shuffles: int) -> tuple[UnitAnalysis, Modules]:
     """Say what units are, by shuffles of the fields of each, and which modules they form."""
-    units = analyze_ratemaps(maps.ratemaps, maps.box_m, num_shuffles=num_shuffles, key=_KEY)
+    units = analyze_ratemaps(
+        maps.ratemaps, maps.box_m, num_shuffles=num_shuffles, key=_KEY, progress=False
+    )
     return units, find_modules(units)
 
 
@@ -37,7 +39,13 @@ def judge_modules(
     """
     num_bins = ratemaps.shape[1] * ratemaps.shape[2]
     return tuple(
-        torus_test(ratemaps[units], num_shuffles=number, key=_KEY, num_landmarks=num_landmarks)
+        torus_test(
+            ratemaps[units],
+            num_shuffles=number,
+            key=_KEY,
+            num_landmarks=num_landmarks,
+            progress=False,
+        )
         for units, number in zip(
             members, rolls_of([len(units) for units in members], rolls, num_bins), strict=True
         )

@@ -168,9 +168,10 @@ def test_slow_moments_are_left_out(rat):
     times, positions = rat
     still = positions.copy()
     still[10_000:20_000] = positions[10_000]
-    session = read_session(times, still, [times[12_000:18_000]])
+    held = {"max_speed": 100.0}  # from where it was held the path jumps to where it goes on
+    session = read_session(times, still, [times[12_000:18_000]], **held)
     assert len(session.spikes[0]) == 0
-    everything = read_session(times, still, [times[12_000:18_000]], min_speed=0.0)
+    everything = read_session(times, still, [times[12_000:18_000]], min_speed=0.0, **held)
     assert len(everything.positions) > len(times)  # the tracker dropped a few samples
     assert len(everything.spikes[0]) == 6000
 
@@ -210,7 +211,7 @@ def test_the_path_says_whether_the_arena_is_a_rectangle(rat):
     assert read_session(times, positions * [1, 1.05], []).sides_m[0] == pytest.approx(
         1.03, abs=0.01
     )
-    session = read_session(times, positions * [1, 2], [])
+    session = read_session(times, positions * [1, 2], [], units="m")
     assert session.arena == "rectangle"
     assert session.sides_m == pytest.approx((0.98, 1.96), abs=0.01)
 
@@ -311,7 +312,7 @@ def replaced(array, where, value):
         ({"positions": PATH.astype(str)}, TypeError, "positions is an array of <U"),
         ({"positions": PATH.astype(complex)}, TypeError, "positions is an array of complex"),
         ({"positions": PATH * [1, 0]}, ValueError, "positions span 1 x 0 m"),
-        ({"positions": PATH * 1920}, ValueError, "neither metres nor centimetres"),
+        ({"positions": PATH * 1920}, ValueError, r"span 1920 x 1920, .* pixels.* give units="),
         ({"positions": PATH / 100, "min_speed": 0}, ValueError, "bin_m is 0.05: 0 bins"),
         (
             {"positions": replaced(PATH, slice(2000, None), np.nan)},

@@ -1,0 +1,21 @@
+"""A progress bar for work that takes longer than two seconds."""
+
+import warnings
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def track(items: Collection[T], what: str, *, show: bool = True) -> Iterable[T]:
+    """Yield items behind a bar with an estimate, which appears after two seconds.
+
+    Args:
+        items: the pieces of work, in order.
+        what: the name of the work, shown before the bar.
+        show: False for no bar.
+    """
+    with warnings.catch_warnings():  # a notebook without ipywidgets gets a bar of text, unwarned
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    return tqdm(items, desc=what, delay=2, leave=False, disable=not show)
