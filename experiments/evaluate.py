@@ -7,11 +7,11 @@ many rolls (20 take seconds a module), and so a verdict. Exit codes: 0 done, 2 b
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from sicjax import command
 from sicjax import config as config_module
 from sicjax.errors import ConfigError
+from sicjax.paths import path
 from sicjax.report.phase import write_reports
 from sicjax.run import load_run, load_runs
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
         if rolls:
             config_module.set_field(run.config, "evaluation.torus_rolls", rolls)
             config_module.validate(run.config)
-    write_reports(runs, Path(workdir))
+    write_reports(runs, path("workdir", workdir))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sicjax import stderr
 from sicjax.errors import ConfigError, one_line
+from sicjax.paths import path
 from sicjax.training import signals
 
 if TYPE_CHECKING:
@@ -152,10 +153,12 @@ def read_config(
 
 def read_run(options: Namespace) -> "tuple[ConfigDict, Path]":
     """Return the config, as `read_config` does, and the workdir: runs/<config name> by default."""
-    config, path = read_config(options), Path(options.config)
-    if not path.is_file():
-        print(f"Using the bundled config {path.stem}.py")
-    return config, Path(options.workdir) if options.workdir else Path("runs") / path.stem
+    # An empty --workdir= is an error: a variable of a script that is not set.
+    workdir = None if options.workdir is None else path("workdir", options.workdir)
+    config, file = read_config(options), Path(options.config).expanduser()
+    if not file.is_file():
+        print(f"Using the bundled config {file.stem}.py")
+    return config, workdir or Path("runs") / file.stem
 
 
 def check_environment(environment: Mapping[str, str] = os.environ) -> None:

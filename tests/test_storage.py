@@ -13,6 +13,7 @@ import sicjax
 from sicjax import paths
 from sicjax.config.files import load_config
 from sicjax.errors import ConfigError
+from sicjax.main import main
 from sicjax.training import provenance
 from sicjax.training.checkpoint_files import latest_intact, steps
 from sicjax.training.step import Dispatch
@@ -122,3 +123,13 @@ def test_the_home_folder_and_what_is_relative(tmp_path, monkeypatch):
         sicjax.load_run("~/x")
     with pytest.raises(TypeError):
         paths.path("workdir", 3)
+
+
+@pytest.mark.parametrize("workdir", ["", "s3://bucket/x", "gs://bucket/x", "file:///never/x"])
+def test_a_command_refuses_what_is_no_path_before_it_makes_anything(
+    workdir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--config=quick", f"--workdir={workdir}"]) == 2
+    assert capsys.readouterr().err.startswith(f"sicjax: workdir={workdir or repr(workdir)}: ")
+    assert not list(tmp_path.iterdir())
