@@ -21,6 +21,7 @@ _HOMES = {
     "default_config": "config.check",
     "find_modules": "analysis.modules",
     "invariance_loss": "network.losses",
+    "linear_ratemaps": "analysis.linear",
     "load_config": "config.files",
     "load_pretrained": "pretrained",
     "load_run": "run",
@@ -44,6 +45,7 @@ __all__ = [
     "default_config",
     "find_modules",
     "invariance_loss",
+    "linear_ratemaps",
     "load_config",
     "load_pretrained",
     "load_run",
@@ -60,6 +62,7 @@ __all__ = [
 
 if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax import plots
+    from sicjax.analysis.linear import linear_ratemaps
     from sicjax.analysis.modules import find_modules
     from sicjax.analysis.ratemaps import bin_activity
     from sicjax.analysis.recordings import score_recording
