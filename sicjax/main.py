@@ -15,8 +15,8 @@ again), 130 saved after Ctrl-C.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from sicjax import __version__
 from sicjax.command import Parser, guarded, join_processes, leave, read_run, run
+from sicjax.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,27 +1,32 @@
-"""Settings for all tests: two fake CPU devices, and no surprises from JAX."""
+"""Settings for all tests: two fake CPU devices, caches of the session's own, strict JAX."""
 
-import contextlib
 import gc
 import os
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
+# One folder for what the session's workers, and the programs that tests start, compile and draw
+# with: each program is compiled once, and the developer's own ~/.cache is neither read nor filled.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sicjax-tests-")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ["XDG_CACHE_HOME"] + "/compiled")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import pytest
 
+# The package broadcasts over axes that are there, and only those.
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
-@pytest.fixture(autouse=True, scope="session")
-def compilation_cache(tmp_path_factory):
-    """Compile programs that several tests share once, in a cache of this session's own.
 
-    JAX_COMPILATION_CACHE_DIR names another one, which several sessions may share.
-    """
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(tmp_path_factory.mktemp("compiled"))
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+def pytest_unconfigure(config):
+    """Remove the session's caches, once its workers are done."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,24 +37,17 @@ def programs_are_let_go():
     gc.collect()
 
 
-MATHS = {
-    "test_accelerators", "test_conformal_isometry", "test_losses", "test_model", "test_naive",
-    "test_trajectories", "test_training",
-}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def axes_are_written_down(request):
-    """The mathematics broadcasts over axes that are there; a user's own parts may do else."""
-    strict = request.module.__name__.rpartition(".")[2] in MATHS
-    with jax.numpy_rank_promotion("raise") if strict else contextlib.nullcontext():
-        yield
-
-
 @pytest.fixture
 def x64():
     """Double precision inside one test."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def as_jax_is():
+    """JAX's own promotion of ranks and types, for code such as users write."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
 
 

@@ -17,6 +17,8 @@ from sicjax.training.method import FAILURES, LOGGED, draw_batch, make_settings
 from sicjax.training.metrics import read_metrics
 from sicjax.training.step import make_loss
 
+pytestmark = pytest.mark.usefixtures("as_jax_is")  # parts are written by users
+
 
 class Turning(nn.Module):
     """W(v) = I + v_x A + v_y B."""

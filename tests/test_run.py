@@ -156,6 +156,7 @@ def test_smooth_features_need_few_matrices(tiny_config):
     assert ranks[0] < ranks[2] < 33  # H + 1
 
 
+@pytest.mark.usefixtures("as_jax_is")
 def test_a_transition_of_ones_own_is_run_as_it_is(tiny_config):
     class Turn:
         def init(self, key, velocity):
