@@ -25,8 +25,9 @@ _ANSWER_S = 120.0  # for all processes to answer a question; they may start that
 _TASK_S = 3600.0  # for process 0 to do what the others wait for, as to check the checkpoints
 _STORE_S = 5.0  # for the store to take a value
 _PATIENCE_S = 3.0  # in which a process may come to its own end when another has failed
-_SAVING_S = 300.0  # the same when a signal has stopped all of them: the last save takes its time
+_SAVING_S = 300.0  # the same when all end together: the last save takes its time
 _CLOSING_S = 60.0  # for the others to end when all is saved
+_TOGETHER = (3, 75, 130)  # exit codes by which all processes end by themselves, after a save
 _ENDED = "sicjax/ended/"
 
 _questions = itertools.count()
@@ -158,7 +159,7 @@ def announce(exit_code: int, line: str, *, at_once: bool = False) -> None:
     """
     if not jax.distributed.is_initialized():
         return
-    patience = _SAVING_S if exit_code in (75, 130) else _PATIENCE_S
+    patience = _SAVING_S if exit_code in _TOGETHER else _PATIENCE_S
     said = json.dumps([line, exit_code, 0.0 if at_once else patience])
     key = f"{_ENDED}{distributed.global_state.process_id}"
     # A store whose process has stopped doesn't answer, and this process must end nevertheless.
@@ -192,7 +193,7 @@ def wait_for_others(exit_code: int, *, at_once: bool = False) -> None:
     state = distributed.global_state
     if state.client is None or state.process_id:
         return
-    saved = exit_code in (75, 130) and not at_once  # they only have to close what they hold
+    saved = exit_code in _TOGETHER and not at_once  # they only have to close what they hold
     limit = _CLOSING_S if saved else 4 * _PATIENCE_S
     deadline = time.monotonic() + limit
     with contextlib.suppress(jax.errors.JaxRuntimeError):

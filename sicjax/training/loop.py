@@ -216,14 +216,28 @@ def _checkpoints(population: Population, folder: Path | None) -> Iterator[Checkp
     files = {"config.json": to_json(config)}
     if recorded := record(population.method):
         files["method.json"] = json.dumps(recorded, indent=2) + "\n"
-    try:
+    with _disk_errors(folder):
         if processes.is_first():
             workdir_module.sign(folder, files)
         with Checkpoints(
             folder / "checkpoints", about={"config": config.to_dict()},
             keep=config.keep_checkpoints, keep_every=config.keep_checkpoints_every,
         ) as checkpoints:  # fmt: skip
-            yield checkpoints
+            try:
+                with _disk_errors(folder):
+                    yield checkpoints
+                    checkpoints.wait()
+            except ConfigError as error:
+                # Closing may wait for other processes, which wait for this one's part of the save.
+                processes.announce(error.exit_code, str(error))
+                raise
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Turn the errors of a disk into bad input."""
+    try:
+        yield
     except CheckpointError as error:
         raise ConfigError(f"workdir={folder}: {error}") from None
     except OSError as error:
