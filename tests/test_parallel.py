@@ -139,43 +139,117 @@ def test_processes_that_cannot_meet_are_told_why():
         assert "not process 0 of this run" in met(Place(taken, 2, 1), within_s=0.3)[0]
 
 
-def test_what_process_0_raises_ends_its_peers_at_once():
-    """An error inside `shared` or `on_first`, by an exchange and not by waiting for a heartbeat."""
-    script = f"""if True:
-        import sys, time
-        from sicjax.devices import processes
-        from sicjax.devices.meeting import Place
-        from sicjax.errors import PeerError
-        from sicjax.training.signals import Signals
+PAIR = """if True:
+    import sys, time
+    from pathlib import Path
+    import jax
+    from sicjax import train
+    from sicjax.config import default, set_field
+    from sicjax.devices import processes
+    from sicjax.devices.meeting import Place
+    from sicjax.errors import ConfigError, PeerError
+    from sicjax.training import signals
 
-        processes.start_processes(Place("localhost:{free_port()}", 2, int(sys.argv[1])))
-        for where in ("shared", "first"):
-            began = time.monotonic()
-            signals = Signals()
-            try:
-                with signals.shared():
-                    if processes.is_first() and where == "shared":
-                        raise OSError("no space")
-                signals.agreed()
-                with processes.on_first() as first:
-                    if first:
-                        raise OSError("no space")
-            except (OSError, PeerError) as error:
-                print(where, type(error).__name__, time.monotonic() - began < 15)
-        processes.leave_processes()
-    """
+    address, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    processes.start_processes(Place(address, 2, rank))
+    signals.heed_others()
+    say = lambda *what: print("said", *what, flush=True)
+
+    # An error of process 0 ends the others at the same place.
+    for where in ("shared", "first"):
+        noted = signals.Signals()
+        try:
+            with noted.shared():
+                if processes.is_first() and where == "shared":
+                    raise OSError("no space")
+            noted.agreed()
+            with processes.on_first() as first:
+                if first:
+                    raise OSError("no space")
+        except (OSError, PeerError) as error:
+            say(where, type(error).__name__, getattr(error, "exit_code", None))
+
+    # Processes that differ don't train.
+    def attempt(workdir, **fields):
+        config = default()
+        for name, text in {
+            "num_steps": "2", "num_networks": "4", "report": "false", "data.num_trajectories": "4",
+            "data.trajectory_length": "6", "model.num_units": "8", "model.hidden_width": "4",
+        }.items():
+            set_field(config, name, text)
+        if rank == 1:
+            for name, text in fields.items():
+                set_field(config, name.replace("__", "."), text)
+        try:
+            say("trained", train(config, workdir).step)
+        except ConfigError as error:
+            say("refused", error)
+
+    attempt(folder / "run", optimizer__learning_rate="0.1")
+    attempt(folder / "run", log_every="7")
+    attempt(folder / ("elsewhere" if rank else "run"))
+    attempt(folder / "run" if rank else None)
+    say("exists", (folder / "run").exists())
+    processes.from_first(0)
+    attempt(folder / "run")
+
+    # The end of a process ends the other, though both are stuck.
+    if rank == 1:
+        signals.tell_others(2, "no space here")
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """What a pair of processes of two devices each said, and their exit codes."""
+    folder, address = tmp_path_factory.mktemp("pair"), f"localhost:{free_port()}"
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(k)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            [sys.executable, "-c", PAIR, address, str(k), str(folder)], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )
         for k in (0, 1)
     ]  # fmt: skip
-    said = [run.communicate(timeout=300) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
-    own, peers = ([line for line in out.splitlines() if "Gloo" not in line] for out, _ in said)
-    assert own == ["shared OSError True", "first OSError True"]
-    assert peers == ["shared PeerError True", "first PeerError True"]
+    outputs = [run.communicate(timeout=500) for run in runs]
+    said = [[line[5:] for line in out.splitlines() if line.startswith("said ")]
+            for out, _ in outputs]  # fmt: skip
+    return said, [run.returncode for run in runs], outputs
+
+
+def test_what_process_0_raises_ends_its_peers_at_once(pair):
+    """An error inside `shared` or `on_first`, by an exchange and not by waiting for a heartbeat."""
+    said, _, outputs = pair
+    assert said[0][:2] == ["shared OSError None", "first OSError None"], outputs
+    assert said[1][:2] == ["shared PeerError 2", "first PeerError 1"], outputs
+
+
+@pytest.mark.parametrize(
+    ("attempt", "named"),
+    [
+        (2, "process 1 differs from process 0: optimizer.learning_rate is 0.1 there"),
+        (3, "process 1 differs from process 0: log_every is 7 there"),
+        (4, "process 1 doesn't see what process 0 writes"),
+        (5, "process 1 differs from process 0: one of them has no workdir"),
+    ],
+)
+def test_processes_that_differ_are_refused(pair, attempt, named):
+    said, _, outputs = pair
+    assert said[0][attempt] == said[1][attempt], outputs
+    assert said[0][attempt].startswith("refused")
+    assert named in said[0][attempt]
+
+
+def test_processes_that_agree_train_and_leave_nothing_behind_before(pair):
+    said, _, outputs = pair
+    assert [lines[6:] for lines in said] == [["exists False", "trained 2"]] * 2, outputs
+
+
+def test_the_end_of_a_process_ends_one_that_is_stuck(pair):
+    _, codes, outputs = pair
+    assert codes == [2, 2], outputs
+    assert "another process of this run has stopped: no space here" in outputs[0][1]
+    assert "sicjax: no space here" in outputs[1][1]
 
 
 @pytest.fixture

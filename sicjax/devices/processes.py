@@ -96,6 +96,17 @@ def largest(number: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
+def line_up() -> None:
+    """Wait for all processes before their first collective; all must ask.
+
+    Gloo gives up if a process comes 30 s after another one, and on a busy host compiling takes
+    longer than that.
+    """
+    if not is_alone():
+        _store().wait_at_barrier(f"sicjax/line_up/{next(_questions)}", int(1000 * _TASK_S))
+        largest(0)
+
+
 def from_first(number: int) -> int:
     """Return the number that process 0 gives; all must ask."""
     return number if is_alone() else int(_from_first(str(number)))

@@ -159,6 +159,7 @@ def _load_or_start(
     parameters: Parameters | None,
 ) -> TrainState:  # fmt: skip
     """Return the states [D, K, ...] at the step to start from."""
+    processes.line_up()
     if folder is None or step == 0:
         states = start(population.config, population.seeds, layout, population.method)
         if parameters is not None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sicjax.errors import PeerError, RunInterruptedError
 
-_FAILED = 2**30  # in place of a signal's number: an error was raised in some process
+_FAILED = 2**30  # added to an error's exit code, in place of a signal's number
 _PATIENCE_S = 3.0  # for the main thread to act on a signal before another thread does
 _LEAVING_S = 90.0  # from the main thread's last word to the end of the process
 
@@ -46,9 +46,13 @@ class Signals:
         """
         from sicjax.devices import processes
 
-        number = processes.largest(_FAILED if self._error else self._number)
-        if number == _FAILED:
-            raise self._error or PeerError()
+        number = self._number
+        if self._error:  # a disk that fails is bad input; any other error without a code is a bug
+            is_disk = isinstance(self._error, OSError)
+            number = _FAILED + getattr(self._error, "exit_code", 2 if is_disk else 1)
+        number = processes.largest(number)
+        if number >= _FAILED:
+            raise self._error or PeerError(number - _FAILED)
         return number
 
     @contextlib.contextmanager
