@@ -1,0 +1,243 @@
+"""Several processes of one run, started as a user would, and harmed.
+
+The fast checks of the same kind share one pair of processes, in tests/test_parallel.py.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+FIELDS = {
+    "data.num_trajectories": 4, "data.trajectory_length": 10, "model.num_units": 16,
+    "model.hidden_width": 8, "evaluation.snapshot_every": 0, "report": "false", "log_every": 10,
+    "checkpoint_every": 20, "num_networks": 4,
+}  # fmt: skip
+LONG = {"num_steps": 200_000, "checkpoint_every": 100_000}
+MAIN = ("-m", "sicjax.main")
+# sicjax.main on a host that is three seconds slower to close its checkpoints (a busy disk, NFS).
+SLOW_CLOSE = """
+import time
+from orbax.checkpoint import CheckpointManager
+close = CheckpointManager.close
+CheckpointManager.close = lambda self: (time.sleep(3), close(self))
+from sicjax.main import command
+command()
+"""
+
+
+class Group:
+    """Processes of one run, with what each of them does differently."""
+
+    def __init__(
+        self, folder, number=2, *, steps=60, fields=(), own=None, flags=True, wrap=None, main=None,
+        workdirs=None, coordinator=None, ranks=None, environments=None, devices=(2, 2, 2, 2),
+    ):  # fmt: skip
+        self.workdir = folder / "run"
+        coordinator = coordinator or f"localhost:{free_port()}"
+        self.logs = [folder / f"log_{k}" for k in range(number)]
+        self.processes = []
+        for k in range(number):
+            values = {**FIELDS, "num_steps": steps, **dict(fields), **((own or {}).get(k, {}))}
+            command = [*(wrap or {}).get(k, ()), sys.executable, *(main or {}).get(k, MAIN)]
+            command += ["--config=quick", f"--workdir={(workdirs or {}).get(k, self.workdir)}"]
+            command += [f"--config.{name}={value}" for name, value in values.items()]
+            if flags is True:
+                rank = (ranks or range(number))[k]
+                command += [f"--coordinator={coordinator}", f"--num_processes={max(number, 2)}"]
+                command += [f"--process_id={rank}"]
+            else:
+                command += flags
+            environment = {
+                **os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices[k]),
+                **(environments or {}).get(k, {}),
+            }  # fmt: skip
+            environment.pop("XLA_FLAGS", None)
+            with self.logs[k].open("wb") as log:
+                self.processes.append(
+                    subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+                )
+
+    def said(self, k):
+        return self.logs[k].read_text(errors="replace")
+
+    def wait_until_it_trains(self, seconds=400):
+        """Wait for process 0's estimate of the time left, which comes after two dispatches."""
+        end = time.monotonic() + seconds
+        while not re.search(r"about .* left", self.said(0)):
+            assert time.monotonic() < end, self.said(0)
+            assert self.processes[0].poll() is None, self.said(0)
+            time.sleep(0.1)
+
+    def end(self, seconds=300):
+        """Wait for all; returns their exit codes. One that hangs is a failure."""
+        try:
+            return [process.wait(seconds) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+                process.wait()
+
+    def check_one_line_each(self):
+        for k in range(len(self.logs)):
+            assert self.said(k).count("sicjax: ") == 1, self.said(k)
+            assert "Traceback" not in self.said(k)
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+DIFFERENT = {
+    "seed": {"own": {1: {"seed": 5}}},
+    "learning_rate": {"own": {1: {"optimizer.learning_rate": 0.1}}},
+    "log_every": {"own": {1: {"log_every": 7}}},
+    "checkpoint_every": {"own": {1: {"checkpoint_every": 15}}},
+    "num_steps": {"own": {1: {"num_steps": 40}}},
+    "num_units": {"own": {1: {"model.num_units": 12}}},
+    "num_networks": {"own": {1: {"num_networks": 3}}},
+    "parallel": {"own": {1: {"parallel": "batch"}}},
+    "local devices": {"devices": (1, 2)},
+    "jax_enable_x64": {"environments": {1: {"JAX_ENABLE_X64": "1"}}},
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_processes_that_differ(tmp_path, name):
+    group = Group(tmp_path, **DIFFERENT[name])
+    assert group.end() == [2, 2]
+    group.check_one_line_each()
+    assert all(name in group.said(k) for k in (0, 1))
+    assert not group.workdir.exists()
+
+
+def test_a_workdir_that_is_not_shared(tmp_path):
+    group = Group(tmp_path, workdirs={1: tmp_path / "elsewhere"})
+    assert group.end() == [2, 2]
+    group.check_one_line_each()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"number": 1, "ranks": [1]},
+        {"number": 1, "ranks": [0]},
+        {"coordinator": "nowhere.invalid:12345"},
+        {"ranks": [0, 0]},
+        {"number": 3, "ranks": [0, 1, 1]},
+        {"own": {1: {"seeed": 5}}},
+        {"own": {1: {"seed": -5}}},
+    ],
+    ids=str,
+)
+def test_processes_that_cannot_meet(tmp_path, case):
+    group = Group(tmp_path, **case)
+    assert {*group.end()} == {2}
+    group.check_one_line_each()
+
+
+def test_a_port_that_is_taken(tmp_path):
+    with socket.create_server(("localhost", 0)) as other:
+        group = Group(tmp_path, coordinator=f"localhost:{other.getsockname()[1]}")
+        assert group.end() == [2, 2]
+    group.check_one_line_each()
+
+
+@pytest.mark.parametrize("told", [(0,), (1,), (0, 1)])
+def test_sigterm_saves_and_ends_all(tmp_path, told):
+    group = Group(tmp_path, fields=LONG)
+    group.wait_until_it_trains()
+    for k in told:
+        group.processes[k].send_signal(signal.SIGTERM)
+    assert group.end() == [75, 75]
+    assert any(path.name.isdecimal() for path in (group.workdir / "checkpoints").iterdir())
+
+
+def test_a_process_that_closes_late_ends_like_the_others(tmp_path):
+    group = Group(tmp_path, fields=LONG, main={1: ("-c", SLOW_CLOSE)})
+    group.wait_until_it_trains()
+    for process in group.processes:
+        process.send_signal(signal.SIGTERM)
+    assert group.end() == [75, 75]
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_others(tmp_path, killed):
+    group = Group(tmp_path, fields=LONG)
+    group.wait_until_it_trains()
+    group.processes[killed].kill()
+    assert 0 not in group.end()
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size: str):
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a small disk")
+def test_a_full_disk(tmp_path):
+    with small_disk(tmp_path / "disk", "140k"):
+        workdir = tmp_path / "disk" / "run"
+        group = Group(tmp_path, steps=2000, workdirs={0: workdir, 1: workdir})
+        assert group.end() == [2, 2]
+    assert "No space left on device" in group.said(0) + group.said(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a folder")
+def test_too_little_memory_in_one_process(tmp_path):
+    (tmp_path / "memory.max").write_text("4000000000\n")
+    (tmp_path / "memory.current").write_text("3999990000\n")
+    (tmp_path / "memory.stat").write_text("inactive_file 0\n")
+    bind = f'mount --bind {tmp_path} /sys/fs/cgroup && exec "$@"'
+    group = Group(tmp_path, wrap={1: ["unshare", "-m", "bash", "-c", bind, "x"]})
+    assert group.end() == [2, 2]
+    group.check_one_line_each()
+
+
+def tasks(number):
+    """The variables by which srun tells its tasks who they are: a stand-in for SLURM."""
+    job = str(os.getpid() * 7 + int(time.time()) % 4096)
+    return {
+        k: {
+            "SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(number),
+            "SLURM_STEP_NUM_TASKS": str(number), "SLURM_PROCID": str(k), "SLURM_LOCALID": str(k),
+        }
+        for k in range(number)
+    }  # fmt: skip
+
+
+def test_tasks_of_srun_train_one_population(tmp_path):
+    group = Group(tmp_path, flags=[], environments=tasks(2), steps=20)
+    assert group.end() == [0, 0], group.said(0)
+    assert "4 network(s) on 4 cpu device(s)" in group.said(0)
+
+
+def test_tasks_of_srun_with_configs_of_their_own(tmp_path):
+    own = {k: {"seed": k} for k in range(2)}
+    group = Group(tmp_path, flags=[], environments=tasks(2), own=own)
+    assert group.end() == [2, 2]
+    assert "--num_processes=1" in group.said(0)
+    (tmp_path / "apart").mkdir()
+    places = {k: tmp_path / f"run_{k}" for k in range(2)}
+    group = Group(
+        tmp_path / "apart", flags=["--num_processes=1"], environments=tasks(2), own=own,
+        workdirs=places, steps=20,
+    )  # fmt: skip
+    assert group.end() == [0, 0]
+    assert all("4 network(s) on 2 cpu device(s)" in group.said(k) for k in range(2))
