@@ -26,6 +26,7 @@ _HOMES = {
     "load_pretrained": "pretrained",
     "load_run": "run",
     "load_runs": "run",
+    "load_weights": "pretrained",
     "norm_relu": "network.model",
     "plots": "",
     "report_activity": "report.activity",
@@ -50,6 +51,7 @@ __all__ = [
     "load_pretrained",
     "load_run",
     "load_runs",
+    "load_weights",
     "norm_relu",
     "plots",
     "report_activity",
@@ -78,7 +80,7 @@ if TYPE_CHECKING:  # what type checkers and editors read
     )
     from sicjax.network.model import norm_relu
     from sicjax.network.trajectories import sample_batch
-    from sicjax.pretrained import load_pretrained
+    from sicjax.pretrained import load_pretrained, load_weights
     from sicjax.report.activity import report_activity
     from sicjax.run import Run, load_run, load_runs
     from sicjax.runs import train

@@ -6,21 +6,23 @@ the networks that come with the package, `summary.json`: the report on these ver
 """
 
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sicjax.config.check import flatten
 from sicjax.config.files import to_json
 from sicjax.errors import CheckpointError, ConfigError
 from sicjax.paths import path
+from sicjax.paths import path as as_path
 from sicjax.run import Run, load_runs
 from sicjax.training.method import Parameters
 from sicjax.training.population import Population
+from sicjax.training.weights import from_named_arrays, named_arrays, read_weights
 from sicjax.training.workdir import read_config, read_json_table
 from sicjax.version import __version__
 
@@ -95,25 +97,39 @@ def starting_parameters(population: Population) -> Parameters:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parameters)
 
 
-def load_weights(folder: Path) -> Run:
-    """The network that `save_weights` wrote.
+def load_weights(path: str | os.PathLike) -> Run:
+    """Load a network from the file that `Run.save` wrote.
+
+    Args:
+        path: of the .npz file; or a folder as those of the pretrained networks.
+
+    Returns:
+        A `Run`, ready to roll out and map.
 
     Raises:
-        FileNotFoundError: the folder holds none.
-        ConfigError: config.json or provenance.json is damaged.
+        FileNotFoundError: there is no such file or folder.
+        ConfigError: it is damaged, or holds no weights.
+
+    Source: ours.
+
+    Example:
+        >>> import sicjax
+        >>> run = sicjax.load_pretrained("quick")
+        >>> run.save("quick.npz")  # doctest: +SKIP
+        >>> sicjax.load_weights("quick.npz").rollout([[0.1, 0.0]]).shape  # doctest: +SKIP
+        (1, 64)
     """
+    folder = as_path("path", path)
+    if not folder.is_dir():
+        config, parameters, about = read_weights(folder)
+        return Run(config, parameters, about["network"], about["step"], variant=about["variant"])
     config = read_config(folder)
     origin = read_json_table(folder / "provenance.json")
     for name in ("network", "step", "variant"):
         if name not in origin:
             raise ConfigError(f"{folder / 'provenance.json'}: doesn't say the {name}")
-    layers: dict[str, dict[str, Any]] = {}
     with np.load(folder / "weights.npz") as arrays:
-        direction = jnp.asarray(arrays["initial_direction"], jnp.float32)
-        for name in set(arrays) - {"initial_direction"}:
-            layer, _, leaf = name.partition(".")
-            layers.setdefault(layer, {})[leaf] = jnp.asarray(arrays[name], jnp.float32)
-    parameters = Parameters({"params": layers}, direction)
+        parameters = from_named_arrays(arrays, arrays)
     return Run(config, parameters, origin["network"], origin["step"], variant=origin["variant"])
 
 
@@ -131,12 +147,10 @@ def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
     """
     if run.method.transition is not None or run.failure is not None:
         raise ValueError("only finite networks with the package's own hypernetwork can be exported")
-    arrays = {"initial_direction": run.parameters.initial_direction}
-    for layer, leaves in run.parameters.hypernetwork["params"].items():
-        arrays |= {f"{layer}.{leaf}": array for leaf, array in leaves.items()}
-    halves: dict[str, Any]
     with np.errstate(over="ignore"):
-        halves = {name: np.asarray(array).astype(np.float16) for name, array in arrays.items()}
+        halves: dict[str, Any] = {
+            name: array.astype(np.float16) for name, array in named_arrays(run.parameters).items()
+        }
     for name, half in halves.items():
         if not np.isfinite(half).all():
             raise ValueError(f"{name}: has entries beyond 65504, the largest of float16")

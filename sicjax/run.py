@@ -28,7 +28,7 @@ from sicjax.devices.compilation import large_programs
 from sicjax.network.model import Hypernetwork, norm_relu
 from sicjax.network.rollout import Factors, factorise, rollout, rollout_factorised
 from sicjax.network.trajectories import Walk, smooth_walks
-from sicjax.paths import path
+from sicjax.paths import path as as_path
 from sicjax.training.checkpoint import restore_rows
 from sicjax.training.checkpoint_files import latest_intact
 from sicjax.training.method import (
@@ -43,7 +43,9 @@ from sicjax.training.method import (
 )
 from sicjax.training.population import Population
 from sicjax.training.step import TrainState, failure_of
+from sicjax.training.weights import write_weights
 from sicjax.training.workdir import read_config, recorded_method
+from sicjax.version import __version__
 
 BIN_M = 0.04  # side of a bin in every box
 WALK_STEPS = 2000  # of the long walks
@@ -256,6 +258,36 @@ class Run:
         walks = _walks_that_fill(key, box_m, walk_steps, largest, mean_speed)
         return self.map_walks(walks, box_m)
 
+    def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
+        """Write the weights and the config into one NumPy archive; `sicjax.load_weights` reads it.
+
+        Args:
+            path: of the file, ending with .npz.
+            overwrite: replace a file that exists.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileExistsError: the file exists and `overwrite` is false.
+            ValueError: another ending, a transition of one's own, or a network that went
+                non-finite.
+            OSError: the file can't be written.
+        """
+        target = as_path("path", path)
+        if target.suffix != ".npz":
+            raise ValueError(f"path={target}: must end with .npz")
+        if self.method.transition is not None or self.failure is not None:
+            raise ValueError(
+                "run: only finite networks with the package's own hypernetwork can be saved"
+            )
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"path={target} exists; overwrite=True replaces it")
+        about = {"network": self.network, "step": self.step, "variant": self.variant}
+        about |= {"seed": self.seed, "sicjax": __version__}
+        write_weights(target, self.config, self.parameters, about)
+        return target
+
     def map_walks(self, walks: list[Walk], box_m: float) -> RateMaps:
         """Rate maps from given walks; steps outside the box are left out.
 
@@ -330,7 +362,7 @@ def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run
 
 def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Path, Population]:
     """The folder of a run, and the networks that it says it holds."""
-    folder = path("workdir", workdir)
+    folder = as_path("workdir", workdir)
     check_is(method)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"workdir={folder}: no config.json, so no run")

@@ -86,6 +86,7 @@ def sound() -> Mapping[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "load_pretrained": (sicjax.load_pretrained, {"name": "quick"}),
         "load_run": (sicjax.load_run, {"workdir": QUICK, "network": 0}),
         "load_runs": (sicjax.load_runs, {"workdir": QUICK}),
+        "load_weights": (sicjax.load_weights, {"path": QUICK}),
         "norm_relu": (sicjax.norm_relu, {"x": states}),
         "plots.ratemap_sheet": (
             lambda **own: plots.ratemap_sheet(**own, box_m=1.0, fig=plots.blank_figure()),

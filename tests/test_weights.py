@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ from sicjax.errors import ConfigError
 from sicjax.pretrained import PRETRAINED, load_weights, save_weights
 from sicjax.report.evaluate import median
 
+ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
 
 
@@ -98,6 +101,109 @@ def test_what_is_saved_is_loaded(tiny_config, tmp_path):
     with np.load(tmp_path / "weights.npz") as arrays:
         names = {name.partition(".")[0] for name in arrays}
     assert names == {"Dense_0", "Dense_1", "Dense_2", "initial_direction"}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A pretrained network, and the file that it was saved into."""
+    run = sicjax.load_pretrained("quick")
+    return run, run.save(tmp_path_factory.mktemp("saved") / "quick.npz")
+
+
+def page_code(language):
+    """The last block of that language on the page of weights."""
+    text = (ROOT / "docs" / "weights.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[-1]
+
+
+def walks(number):
+    return 0.1 * np.random.default_rng(0).uniform(-1, 1, (number, 20, 2)).astype(np.float32)
+
+
+def test_a_saved_run_is_the_same_run(saved):
+    run, path = saved
+    again = sicjax.load_weights(path)
+    np.testing.assert_array_equal(again.rollout(walks(2)), run.rollout(walks(2)))
+    assert again.config.to_dict() == run.config.to_dict()
+    assert (again.step, again.seed, again.network) == (run.step, run.seed, run.network)
+    np.testing.assert_array_equal(
+        sicjax.load_weights(PRETRAINED / "quick").initial_state, run.initial_state
+    )
+
+
+def test_a_saved_run_needs_numpy_alone(saved, monkeypatch):
+    """Float32 in another order: 20 steps of unit vectors, each rounded at 6e-8."""
+    run, path = saved
+    monkeypatch.chdir(path.parent)
+    names = {}
+    exec(page_code("python"), names)
+    np.testing.assert_allclose(names["rollout"](walks(1)[0]), run.rollout(walks(1)[0]), atol=1e-5)
+
+
+def test_the_pytorch_module_of_the_page_gives_the_same_states(saved):
+    torch = pytest.importorskip("torch")
+    run, path = saved
+    names = {}
+    exec(page_code("py"), names)
+    module = names["GridCells"](path)
+    with torch.no_grad():
+        states = module(torch.tensor(walks(3))).numpy()
+    np.testing.assert_allclose(states, run.rollout(walks(3)), atol=1e-5)
+    module(torch.tensor(walks(1))).sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in module.parameters())
+
+
+def test_saving_refuses_to_overwrite_and_what_it_cannot_hold(saved, tmp_path):
+    run, path = saved
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"quick\.npz"):
+        run.save(path)
+    assert path.read_bytes() == before
+    run.save(str(path), overwrite=True)
+    with pytest.raises(ValueError, match="npz"):
+        run.save(tmp_path / "weights")
+    for own in ({"failure": "step 3"}, {"method": sicjax.Method(transition=Own())}):
+        with pytest.raises(ValueError, match="hypernetwork"):
+            dataclasses.replace(run, **own).save(tmp_path / "own.npz")
+    assert not list(tmp_path.iterdir())
+
+
+class Own:
+    def init(self, key, velocity):
+        return {}
+
+    def apply(self, parameters, velocities):
+        return velocities
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        b"PK\x03\x04",
+        {"config": "{}", "about": "{}"},
+        {"about": "[]"},
+        {"config": "["},
+        {"config": None},
+        {"Dense_0.bias": np.zeros(3)},
+        {"initial_direction": None},
+    ],
+    ids=str,
+)
+def test_a_file_that_holds_no_weights_is_one_line(saved, tmp_path, content):
+    path = tmp_path / "other.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with np.load(saved[1]) as file:
+            arrays = {**file, **content}
+        np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    with pytest.raises(ConfigError, match=r"other\.npz") as error:
+        sicjax.load_weights(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError):
+        sicjax.load_weights(tmp_path / "nowhere.npz")
 
 
 @pytest.mark.usefixtures("x64")

@@ -70,6 +70,8 @@ CALLS = {
         "network",
     ),
     "load_runs: number": (lambda: sicjax.load_runs(3), "workdir"),
+    "load_weights: number": (lambda: sicjax.load_weights(3), "path"),
+    "save: number": (lambda: run().save(3), "path"),
     "load_pretrained: nothing": (lambda: sicjax.load_pretrained(None), "load_pretrained"),
     "load_pretrained: unknown": (lambda: sicjax.load_pretrained("none"), "load_pretrained"),
     "load_pretrained: list": (lambda: sicjax.load_pretrained(["quick"]), "load_pretrained"),

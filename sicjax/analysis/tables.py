@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sicjax.arguments import path as as_path
+from sicjax.paths import path as as_path
 
 if TYPE_CHECKING:
     import pandas as pd
