@@ -49,9 +49,10 @@ def write_weights(
     path: Path, config: ConfigDict, parameters: Parameters, about: Mapping[str, Any]
 ) -> None:
     """Write the archive, whole or not at all."""
-    texts = {CONFIG: to_json(config), ABOUT: json.dumps(about)}
+    entries: dict[str, Any] = {CONFIG: to_json(config), ABOUT: json.dumps(about)}
+    entries |= named_arrays(parameters)
     file = io.BytesIO()
-    np.savez(file, **named_arrays(parameters), **{name: np.array(t) for name, t in texts.items()})
+    np.savez(file, **entries)
     write_whole(path, file.getvalue())
 
 
