@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments import sweep
@@ -169,7 +168,7 @@ def as_markdown(rows: Sequence[Row], provenance: str = "") -> str:
     return "\n".join(lines) + (f"\n\nNon-finite: {'; '.join(failed)}.\n" if failed else "\n")
 
 
-def draw(workdir: Path, rows: Sequence[Row]) -> Figure:
+def draw(workdir: Path, rows: Sequence[Row]) -> plots.Figure:
     """Draw maps of each variant's first network, 3 m box: the most active units of each module."""
     firsts: dict[str, Path] = {}
     for row in rows:

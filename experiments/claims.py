@@ -20,7 +20,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 import sicjax
@@ -305,7 +304,7 @@ def _modules(row: Row) -> str:
     return row["failure"] or "; ".join(found) or "none"
 
 
-def draw(rows: Sequence[Row]) -> Figure:
+def draw(rows: Sequence[Row]) -> plots.Figure:
     """Draw the period of every grid unit of every network, coloured by its module's scale."""
     figure = plots.blank_figure(5.2, 1.2 + 0.22 * len(rows))
     ax = figure.subplots()

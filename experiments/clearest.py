@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 import sicjax
 from sicjax import command, plots
@@ -27,7 +26,7 @@ def clearest(units: UnitAnalysis, modules: Modules, cells: int) -> list[np.ndarr
     return [np.asarray(m)[np.argsort(-scores[np.asarray(m)])][:cells] for m in modules.members]
 
 
-def draw(ratemaps: np.ndarray, box_m: float, cells: int) -> Figure:
+def draw(ratemaps: np.ndarray, box_m: float, cells: int) -> plots.Figure:
     """One row a module, its clearest cells.
 
     Args:

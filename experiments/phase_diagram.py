@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments import ablations, sweep
@@ -69,7 +68,7 @@ def as_markdown(rows: Sequence[Row], axes: Axes) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(rows: Sequence[Row], axes: Axes) -> Figure:
+def draw(rows: Sequence[Row], axes: Axes) -> plots.Figure:
     """Draw the four panels, with medians over seeds."""
     (y, ys), (x, xs) = axes.items()
     figure = plots.blank_figure(2 * (2.2 + 0.75 * len(xs)), 2 * (1.2 + 0.5 * len(ys)))
@@ -80,7 +79,7 @@ def draw(rows: Sequence[Row], axes: Axes) -> Figure:
     return figure
 
 
-def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> Figure:
+def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> plots.Figure:
     """One map per setting, laid out as in `draw`: what most units of its first network look like.
 
     Of its active units of the most frequent kind, the one whose 3 m map varies most.

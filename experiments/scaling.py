@@ -19,7 +19,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 import sicjax
@@ -253,7 +252,7 @@ def lengths_by_sigma_g(rows: Mapping[str, Row]) -> dict[str, list[tuple[float, f
     return {label: sorted(pairs) for label, pairs in found.items() if pairs}
 
 
-def draw(rows: Mapping[str, Row]) -> Figure:
+def draw(rows: Mapping[str, Row]) -> plots.Figure:
     """Periods against the range where T and v differ, with the fits; lengths against sigma_g."""
     figure = plots.blank_figure(8.6, 3.4)
     left, right = figure.subplots(1, 2)

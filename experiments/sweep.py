@@ -28,7 +28,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments import benchmark
@@ -209,7 +208,7 @@ def number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def draw(rows: Sequence[Row], column: str, axes: Axes) -> Figure:
+def draw(rows: Sequence[Row], column: str, axes: Axes) -> plots.Figure:
     """Draw a column against the settings: a phase diagram of two, or a strip per variant."""
     if len(axes) == 2:
         (y, ys), (x, xs) = axes.items()

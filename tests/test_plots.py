@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sicjax import plots
+from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.plots import motion
 from sicjax.report import animations
@@ -136,6 +137,17 @@ def test_autocorrelograms_carry_their_axes(maps):
     ink(figure)
 
 
+@pytest.mark.parametrize("scale", [0.5, 10])
+def test_rate_maps_are_no_autocorrelograms(scale):
+    """Rates below 1 on an odd number of bins look like correlations, but for the middle bin."""
+    rates = scale * np.random.default_rng(0).random((2, 75, 75))
+    with pytest.raises(ValueError, match="autocorrelogram"):
+        plots.autocorrelogram_sheet(rates, 0.04, fig=plots.blank_figure())
+    figure = plots.blank_figure()
+    plots.autocorrelogram_sheet(autocorrelogram(rates.astype(np.float32)), 0.04, fig=figure)
+    assert figure.axes
+
+
 def test_losses_accept_missing_and_null_values():
     metrics = [
         {"step": 100, "loss": 0.1, "separation": 0.2, "gradient_norm": 1.0},
@@ -145,6 +157,19 @@ def test_losses_accept_missing_and_null_values():
     assert len(figure.axes) == 9
     assert {"Separation", "Learning rate", "update"} <= set(texts(figure))
     ink(figure)
+
+
+def test_terms_of_ones_own_are_drawn():
+    metrics = [{"step": k, "loss": 0.2, "weighted_mine": 0.1, "mine": k, "y": 1} for k in (1, 2)]
+    figure = plots.losses(metrics, fig=plots.blank_figure())
+    panels = {ax.get_title(loc="left"): ax for ax in figure.axes}
+    np.testing.assert_array_equal(panels["mine"].lines[0].get_ydata(), [1, 2])
+    assert "mine" in texts(panels["Weighted terms"])
+    assert "Separation" in panels
+    named = plots.losses(metrics, terms=["y"], fig=plots.blank_figure())
+    assert {ax.get_title(loc="left") for ax in named.axes} > {"y", "Neural speed"}
+    assert "mine" not in texts(named)
+    assert len(named.axes) == 6
 
 
 def test_a_spike_of_the_loss_leaves_the_other_terms_apart_and_is_in_view():
@@ -184,6 +209,23 @@ def test_nothing_to_show_is_said(spacing):
     assert "no unit" in texts(drawn(plots.period_orientation, spacing, spacing, labels).figure)
 
 
+def test_a_module_around_0_and_60_degrees_is_one_cluster_above_units_of_none():
+    spacing, degrees = [0.5, 0.5, 0.7, 0.6], [1.0, 59.0, 30.0, 59.0]
+    labels = ["module 0", "module 0", "module 1", "no module"]
+    ax = drawn(plots.period_orientation, spacing, degrees, labels)
+    dots = {found.get_label().split(" (")[0]: found for found in ax.collections}
+    assert np.ptp(dots["module 0"].get_offsets()[:, 0]) == 2
+    assert all(dots[k].get_zorder() > dots["no module"].get_zorder() for k in labels[::2])
+    low, high = ax.get_xlim()
+    assert high - low == 60
+    assert all(low <= x <= high for found in ax.collections for x in found.get_offsets()[:, 0])
+    shown = dict(zip(ax.get_xticks(), [t.get_text() for t in ax.get_xticklabels()], strict=True))
+    assert shown[60] == "0"
+    usual = drawn(plots.period_orientation, [0.5, 0.6], [10, 50], ["module 0", "module 1"])
+    assert usual.get_xlim() == (0, 60)
+    assert [t.get_text() for t in usual.get_xticklabels()][-1] == "60"
+
+
 def test_period_against_orientation_has_units():
     ax = drawn(plots.period_orientation, [0.5, 0.6], [10, 20], ["hexagonal", "square"])
     assert "(m)" in ax.get_ylabel()
@@ -217,7 +259,8 @@ def test_compared_values_lie_on_the_line_where_equal():
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.5, 0.5], [0.6, 0.7]])
     assert {"4 m box (n = 2)", "period (m), 2 m box"} <= set(texts(ax.figure))
     legend = ax.get_legend().get_window_extent()
-    assert legend.y0 >= ax.get_window_extent().y1  # hides no unit
+    assert legend.x0 >= ax.get_window_extent().x1  # hides no unit
+    assert ax.get_xlim() == ax.get_ylim()
     drawn(plots.compared, [], {"4 m box": []}, quantity="score", of="2 m box")
 
 
@@ -354,7 +397,7 @@ def test_distance_map_marks_dips_and_range():
     distance[0, 0] = np.nan
     ax = drawn(plots.distance_map, distance, 0.1, dips_m=[[0.3, 0.1]], range_m=0.25)
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[0.3, 0.1], [-0.3, -0.1]])
-    assert ax.patches[0].radius == 0.25
+    assert [circle.radius for circle in ax.patches] == [0.25, 0.25]  # dashes on an outline
     assert "dashed circle: 0.25 m" in texts(ax.figure)
     ax = drawn(plots.distance_map, distance, 0.1, dips_m=np.empty((0, 2)), range_m=np.inf)
     assert not ax.patches
@@ -388,9 +431,9 @@ def test_a_change_from_a_linear_to_a_logarithmic_axis_is_said():
     lines = np.array([[0.1, 0.05, 0.04]])
     for draw in (plots.attractor_return, plots.attractor_shift):
         changes = drawn(draw, [0, 1, 50], lines, [0.1])
-        assert "logarithmic" in changes.get_xlabel()
+        assert " logarithmic" in texts(changes.figure)
         assert [10, 10] in [list(line.get_xdata()) for line in changes.lines]
-        assert "logarithmic" not in drawn(draw, [0, 1, 8], lines, [0.1]).get_xlabel()
+        assert " logarithmic" not in texts(drawn(draw, [0, 1, 8], lines, [0.1]).figure)
 
 
 def test_gains_and_noise():
@@ -398,6 +441,7 @@ def test_gains_and_noise():
     assert {"along", "1", "10", "gain"} <= set(texts(ax.figure))
     ax = drawn(plots.noise_drift, [1, 10], [[0.01, 0.03], [0.1, 0.2]], [0.1, 0.2], [1e-5, np.nan])
     assert "noise 10 %: 1.0e-05 m² per step" in texts(ax.figure)
+    assert "noise 20 %: no diffusion found" in texts(ax.figure)
     np.testing.assert_allclose(ax.lines[1].get_ydata(), np.sqrt(4e-5 * np.array([1, 10])))
     assert len(ax.lines) == 3  # no fitted line where nothing was fitted
 
@@ -440,7 +484,7 @@ def test_walking_puts_the_animal_on_its_path_and_lights_units_up():
     sheets = [("module 0", [0, 1, 2], [[0, 0], [0.9, 0.9], [0.5, 0]], axes, 1)]
     film = plots.walking(path, rates, 2.0, sheets=sheets, rest=[3], fig=plots.blank_figure())
     assert len(frames_of(film)) == 6
-    box, cell, block = film._fig.axes
+    box, _, cell, block = film._fig.axes
     _, animal, fired = box.lines
     np.testing.assert_array_equal(animal.get_xydata(), path[-1:])
     np.testing.assert_array_equal(fired.get_xydata(), path[1:2])  # where the ringed unit fires

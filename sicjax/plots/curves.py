@@ -24,6 +24,7 @@ from sicjax.plots.style import (
     dress,
     figure_of_size,
     finite_values,
+    group_legend,
     grouped,
     legend_above,
     own_settings,
@@ -80,6 +81,10 @@ def losses(
     for ax, (key, (title, label)) in zip(others, panels.items(), strict=False):
         values = _series(metrics, key)
         ax.plot(steps, values, color=COLOURS[0], lw=1.2)
+        if not np.isfinite(values).any():
+            ax.text(0.5, 0.5, "not logged", transform=ax.transAxes, color=FAINT, ha="center")
+            ax.set_yticks([])
+        ax.set_xlim(first.get_xlim())
         if key in _LOGARITHMIC and np.any(values > 0):
             ax.set_yscale("log")
         dress(ax, x="update", y=label, title=settable(title))
@@ -97,6 +102,8 @@ def _weighted_terms(
         label = settable(term.replace("_", " "))
         values = _series(metrics, f"weighted_{term}")
         ax.plot(steps, values, color=COLOURS[k % len(COLOURS)], lw=1.2, label=label)
+    if steps.size:
+        ax.set_xlim(0, 1.02 * max(steps.max(), 1))
     ax.plot(steps, _series(metrics, "loss"), color=INK, lw=1.2, label="total")
     ax.set_yscale("symlog", linthresh=0.1)  # a spike doesn't flatten the rest
     ax.margins(y=0.1)
@@ -145,7 +152,9 @@ def score_against_null(
         ax: where to draw.
     """
     ax = axes_or_new(ax)
-    scatter_groups(ax, grouped(labels, thresholds, scores), count=True)
+    groups = grouped(labels, thresholds, scores)
+    scatter_groups(ax, groups)
+    group_legend(ax, groups, above=3)
     ax.axline((0, 0), slope=1, color=FAINT, lw=1, ls="--")
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
     return dress(ax, x="99th percentile of the unit's shuffles", y="grid score")
@@ -166,7 +175,7 @@ def compared(
         ax: where to draw.
     """
     ax = axes_or_new(ax)
-    x = np.asarray(reference, dtype=float)
+    x, shown = np.asarray(reference, dtype=float), []
     for colour, marker, (name, values) in zip(COLOURS, "os^vD", others.items(), strict=False):
         y = np.asarray(values, dtype=float)
         known = np.isfinite(x) & np.isfinite(y)
@@ -174,10 +183,16 @@ def compared(
             x[known], y[known], 22, edgecolors=colour, facecolors="none", marker=marker, lw=0.9,
             label=f"{name} (n = {known.sum()})",
         )  # fmt: skip
-    if np.isfinite(x).any():
-        ax.axline((np.nanmedian(x),) * 2, slope=1, color=FAINT, lw=1, ls="--", label="equal")
-    legend_above(ax, 2)
-    return dress(ax, x=f"{quantity}, {of}", y=f"{quantity}, elsewhere")
+        shown += [x[known], y[known]]
+    values = np.concatenate([*shown, []])
+    if values.size:  # both axes alike, so that the line of equal values is a diagonal
+        room = 0.06 * np.ptp(values) or 1.0
+        limits = values.min() - room, values.max() + room
+        ax.plot(limits, limits, color=FAINT, lw=1, ls="--", label="equal", zorder=0)
+        ax.set(xlim=limits, ylim=limits)
+    ax.set_aspect("equal")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    return dress(ax, x=f"{quantity}, {of}", y=f"{quantity}, as in the key")
 
 
 @own_settings()

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from sicjax.plots.style import (
@@ -84,7 +85,7 @@ def conformality(
     dress(ax, x="x (m)", y="y (m)")
     cax = figure.add_axes((0.43, 0.15, 0.015, 0.78))
     colour_bar(shown, "speed of the code |Δg| / |Δx| (1/m)", cax=cax)
-    polar = figure.add_axes((0.6, 0.12, 0.34, 0.76), projection="polar")
+    polar = figure.add_axes((0.6, 0.1, 0.34, 0.74), projection="polar")
     turns, values = np.deg2rad(directions_deg), np.asarray(by_direction, dtype=float)
     polar.plot(np.append(turns, turns[0]), np.append(values, values[0]), color=COLOURS[0], lw=1.4)
     polar.set_ylim(0, max(1.15 * np.nanmax(values, initial=0), 1e-9))
@@ -118,8 +119,11 @@ def distance_map(
     )  # fmt: skip
     dips = np.asarray(dips_m, dtype=float).reshape(-1, 2)
     x, y = np.concatenate([dips, -dips]).T
-    ax.scatter(x, y, 16, color="white", marker="x", lw=0.9)
+    # White on dark outlines can be seen on any colour.
+    dark = [withStroke(linewidth=2, foreground=INK)]
+    ax.scatter(x, y, 14, color="white", marker="x", lw=0.8, path_effects=dark)
     if np.isfinite(range_m):
+        ax.add_patch(Circle((0, 0), range_m, fill=False, ec=INK, lw=2.2))
         ax.add_patch(Circle((0, 0), range_m, fill=False, ec="white", lw=1.2, ls="--"))
     colour_bar(image, "neural distance |g − g′|", ax=ax)
     # What the circle means depends on the floor, which the caller knows; the title measures it.
@@ -156,7 +160,7 @@ def attractor_return(
         ax.axhline(level, color=FAINT, lw=1, ls=":")
     ax.set_yscale("log")
     ax.set_ylim(bottom=4e-3)
-    plain_numbers(ax.yaxis)
+    plain_numbers(ax.yaxis, steps=(1, 2, 5))
     return _since_perturbation(ax, steps, "steps since the perturbation", y)
 
 
@@ -207,7 +211,9 @@ def _since_perturbation(ax: Axes, steps: ArrayLike, x: str, y: str) -> Axes:
     ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     if last > _LINEAR_STEPS:
         ax.axvline(_LINEAR_STEPS, color=FAINT, lw=0.8, zorder=0)
-        x += f"\n(linear up to {_LINEAR_STEPS}, then logarithmic)"
+        for words, side in (("linear ", "right"), (" logarithmic", "left")):
+            ax.text(_LINEAR_STEPS, 0.97, words, color=FAINT, ha=side, va="top",
+                    transform=ax.get_xaxis_transform())  # fmt: skip
     legend_above(ax, 5)
     return dress(ax, x=x, y=y)
 
@@ -234,7 +240,7 @@ def jacobian_gains(
         )  # fmt: skip
     ax.axhline(1, color=FAINT, lw=1, ls="--")
     ax.set_yscale("log")
-    plain_numbers(ax.yaxis)
+    plain_numbers(ax.yaxis, steps=(1, 2, 5))
     ax.set_xticks(range(len(counts)), [f"{count}" for count in counts])
     ax.set_xlim(-0.5, len(counts) - 0.5)
     legend_above(ax, 2)
@@ -259,12 +265,13 @@ def noise_drift(
     count = np.asarray(steps, dtype=float)
     rows = zip(np.asarray(amplitudes), np.asarray(shift_m), np.asarray(diffusion), strict=True)
     for colour, (amplitude, shift, speed) in zip(COLOURS, rows, strict=False):
-        label = f"noise {100 * amplitude:g} %: {speed:.1e} m² per step"
+        found = f"{speed:.1e} m² per step" if speed > 0 else "no diffusion found"
+        label = f"noise {100 * amplitude:g} %: {found}"
         ax.plot(count, shift, "o-", color=colour, lw=1.4, ms=3.5, label=label)
         if speed > 0:
             ax.plot(count, np.sqrt(4 * speed * count), color=colour, lw=1, ls="--")
     ax.set(xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        plain_numbers(axis)
+    plain_numbers(ax.xaxis)
+    plain_numbers(ax.yaxis, steps=(1, 2, 5))
     ax.legend()
     return dress(ax, x="steps", y="shift, root mean square (m)")

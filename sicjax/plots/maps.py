@@ -319,8 +319,13 @@ def _lattices(ax: Axes, centres: np.ndarray, axes: np.ndarray, side: int) -> Non
             ax.add_patch(Circle(tuple(centre), radius, fill=False, ec=INK, lw=0.4, ls=":"))
 
 
+def _bar_length(width_m: float) -> float:
+    """Return a round length that is at most half of a width; the width if that is tiny."""
+    return max((step for step in (0.1, 0.2, 0.5, 1, 2) if step <= width_m / 2), default=width_m)
+
+
 def _scale_bar(ax: Axes, bins_per_m: float, width_m: float, side: int) -> None:
-    length = max((step for step in (0.1, 0.2, 0.5, 1, 2) if step <= width_m / 2), default=width_m)
+    length = _bar_length(width_m)
     y = _foot(ax, side)
     ax.plot([0, length * bins_per_m], [y, y], color=INK, lw=2, solid_capstyle="butt")
     x = length * bins_per_m + 0.08 * side
@@ -380,10 +385,14 @@ def _rows_of_maps(
         top -= box + 0.06 * widest
     for column, title in enumerate(titles):
         ax.text(column * pitch, 0.03 * widest, title, ha="center")
-    left, bar = -rows[-1][2] / 2, top - 0.03 * widest
-    ax.plot([left, left + 1], [bar, bar], color=INK, lw=2, solid_capstyle="butt")
-    note = "1 m" if circle_m is None else "1 m      dashed circle: training range"
-    ax.text(left + 1.06, bar, note, va="center")
+    left, bar, length = -rows[-1][2] / 2, top - 0.03 * widest, _bar_length(min(widest, 2))
+    ax.plot([left, left + length], [bar, bar], color=INK, lw=2, solid_capstyle="butt")
+    note = f"{length:g} m" + ("" if circle_m is None else "      dashed circle: training range")
+    ax.text(left + length + 0.03 * widest, bar, note, va="center")
+    if len(titles) >= 5:  # there is room beside the scale bar
+        end, half = (len(titles) - 1.5) * pitch, 0.03 * widest
+        place = end - 0.6 * pitch, end, bar - half, bar + half
+        _colour_key(ax, cmap, ("0", "each map's peak"), place)
     ax.set_axis_off()
     ax.set_aspect("equal", anchor="SE")
     ax.set_xlim(-0.95 * widest, (max(len(titles), 1) - 0.5) * pitch)

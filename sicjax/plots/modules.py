@@ -88,12 +88,14 @@ def period_orientation(
         for group, (colour, orientations, periods) in groups.items()
     }
     scatter_groups(ax, unrolled)
+    group_legend(ax, groups)
     ax.set_xlim(start, start + _TURN)
     ticks = np.arange(15 * np.ceil(start / 15), start + _TURN + 1e-9, 15)
     ax.set_xticks(ticks, [f"{tick % _TURN if start else tick:g}" for tick in ticks])
     if start:  # where one turn ends and the next one begins
         ax.axvline(_TURN, color=FAINT, lw=0.8, ls=":", zorder=0)
-    ax.set_ylim(0, 1.2 * ax.dataLim.y1 if groups else 1)
+    top = 1.1 + 0.1 * len(groups)  # room for the legend
+    ax.set_ylim(0, top * ax.dataLim.y1 if groups else 1)
     return dress(ax, x="orientation (degrees, modulo 60)", y="period (m)")
 
 
@@ -204,18 +206,18 @@ def torus(
     x, y, z = np.asarray(embedding, dtype=float).T
     cyclic: dict[str, Any] = {"cmap": CYCLIC_CMAP, "vmin": 0, "vmax": 1, "lw": 0}
     cloud.scatter(x, y, z, c=np.asarray(colours, dtype=float), s=5, **cyclic)
-    cloud.set_box_aspect(None, zoom=1.1)
+    cloud.set_box_aspect(None, zoom=1.3)
     cloud.set_axis_off()
     words: dict[str, Any] = {"color": INK, "fontsize": SMALL, "ha": "center"}
     figure.text(0.135, 0.9, "states in 3-D (spectral embedding)", **words)
     figure.text(0.135, 0.03, "colour: first circular coordinate", **words)
+    reach = 1.05 * np.abs(rings).max(initial=1e-9)
     found = zip(np.asarray(rings), np.asarray(ring_phases), strict=True)
     for k, (ring, phases) in enumerate(found):
         ax = figure.add_axes((0.315 + 0.132 * k, 0.27, 0.112, 0.55))
         ax.scatter(ring[:, 0], ring[:, 1], c=phases, s=1.5, rasterized=True, **cyclic)
         ax.set_aspect("equal")
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        ax.set(xticks=[], yticks=[], xlim=(-reach, reach), ylim=(-reach, reach))
         dress(ax, x=f"cosine of k{k + 1}·x", y="" if k else "sine")
         ax.spines[:].set_visible(False)
         ax.set_title(f"along k{k + 1}", fontsize=SMALL + 1, color=INK)
@@ -280,7 +282,8 @@ def module_relation(
     ax.plot(*corners.T, color=INK, lw=1, zorder=0)
     ax.set_aspect("equal")
     ax.set(xlim=(-half, half), ylim=(-half, half))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), borderpad=0)
+    ax.locator_params(nbins=5)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), borderpad=0)
     ratio = " : ".join(str(count) for count in cells)
     title = f"indices {ratio}, error {100 * error:.2g} %, p = {p:.2g}"
     return dress(ax, x="x (m)", y="y (m)", title=title)
@@ -321,9 +324,8 @@ def module_drift(
     for row, (one, two) in enumerate(pairs):
         colour = (INK, FAINT, NEUTRAL)[row % 3]
         name = f"{names[one]} – {names[two]}"
-        left.plot(
-            steps, apart[row], color=colour, lw=1.2, marker=".", ms=4, label=f"difference, {name}"
-        )
+        difference = "their difference" if len(pairs) == 1 else f"difference {name}"
+        left.plot(steps, apart[row], color=colour, lw=1.2, marker=".", ms=4, label=difference)
         right.plot(steps, together[row], color=colour, lw=1.2, marker=".", ms=4, label=name)
         label = "95 % of pairs of different walks" if row == 0 else None
         right.plot(steps, chance[row], color=colour, lw=1, ls="--", label=label)

@@ -124,6 +124,7 @@ def walking(
     room = (0.2 / width, 0.25 / height, 3.35 / width, 3.35 / height)
     ax, line, animal = _arena(figure, room, box_m)
     words = figure.text(room[0], 1 - 0.2 / height, "", fontsize=10, color=INK, va="center")
+    _activity_key(figure, cmap)
     low = (1.15 if others.size else 0.7) / height
     fired, lit = [], []
     for k, (name, units, phases, axes_m, ringed) in enumerate(sheets):
@@ -219,6 +220,16 @@ def _progress(ax: Axes, when: np.ndarray, share: np.ndarray) -> Any:
     dress(ax, x="updates", title="share of active units with a lattice")
     ax.xaxis.labelpad = 0
     return line
+
+
+def _activity_key(figure: Figure, cmap: str) -> None:
+    """Draw the key of the colours of activity below the box."""
+    width, height = figure.get_size_inches()
+    key = figure.add_axes((0.35 / width, 0.09 / height, 0.6 / width, 0.09 / height))
+    key.imshow(np.linspace(0, 1, 256)[None], origin="upper", cmap=cmap, aspect="auto")
+    key.set_axis_off()
+    for x, text, side in ((0.3, "0", "right"), (1.0, "each unit's peak", "left")):
+        figure.text(x / width, 0.13 / height, text, color=FAINT, ha=side, va="center")
 
 
 def _arena(

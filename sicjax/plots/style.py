@@ -123,12 +123,13 @@ def whole_numbers(axis: Any, most: int = 5) -> None:
     axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def plain_numbers(axis: Any) -> None:
-    """Label a logarithmic axis with 0.1 and 1,000 instead of powers of ten."""
+def plain_numbers(axis: Any, *, steps: Sequence[float] = (1,)) -> None:
+    """Label a logarithmic axis with 0.1 and 1,000 instead of powers of ten, and their `steps`."""
 
     def text(value: float, _: int | None) -> str:
         return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
     axis.set_major_formatter(mpl.ticker.FuncFormatter(text))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())
 
@@ -205,19 +206,18 @@ def grouped(labels: Sequence[str], *columns: ArrayLike) -> dict[str, tuple[Any, 
     }
 
 
-def group_legend(ax: Axes, groups: Mapping[str, Any]) -> None:
-    """Add the legend of groups, or a note if there are none."""
+def group_legend(ax: Axes, groups: Mapping[str, Any], *, above: int = 0) -> None:
+    """Add the legend of groups, in `above` columns above the panel, or a note if there are none."""
     if groups:
-        ax.legend()
+        legend_above(ax, above) if above else ax.legend()
     else:
         ax.text(0.5, 0.5, "no unit", transform=ax.transAxes, color=FAINT, ha="center")
 
 
-def scatter_groups(ax: Axes, groups: Mapping[str, tuple[Any, ...]], *, count: bool = False) -> None:
+def scatter_groups(ax: Axes, groups: Mapping[str, tuple[Any, ...]]) -> None:
     """Draw one dot a unit for groups of (colour, x, y); units in no group lie below the others."""
     for group, (colour, x, y) in groups.items():
-        label = f"{group} (n = {len(x)})" if count else group
         ax.scatter(
-            x, y, 20, color=colour, alpha=0.75, lw=0, label=label, zorder=1 + (colour != NEUTRAL)
-        )
-    group_legend(ax, groups)
+            x, y, 20, color=colour, alpha=0.75, lw=0, label=f"{group} (n = {len(x)})",
+            zorder=1 + (colour != NEUTRAL),
+        )  # fmt: skip
