@@ -1,4 +1,4 @@
-"""Which places a code confuses: neural distance against displacement, its dips and its range.
+"""Ambiguity of a code: neural distance against displacement, its dips and its range.
 
 Letters: S samples, N units; P dips; y, x bins of displacement. Lengths in metres.
 """
@@ -11,18 +11,18 @@ from scipy import ndimage
 
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
 
-MIN_PAIRS = 20  # of a displacement, for a mean
-MIN_DEPTH = 0.05  # of a dip; shallower ones are ripples between samples
+MIN_PAIRS = 20  # pairs per displacement that a mean needs
+MIN_DEPTH = 0.05  # shallower dips are ripples between samples
 _PAIRS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
 class DistanceMap:
-    """Neural distance against displacement, and the displacements that it can't tell from none."""
+    """Neural distance against displacement, and the displacements that look like none."""
 
     distance: np.ndarray  # [y, x] mean |g(x) - g(x + d)| over places; NaN where too few pairs
     bin_m: float  # displacements are multiples of it, 0 in the middle
-    floor: float  # distance at displacement 0: what path integration leaves at one place
+    floor: float  # distance at displacement 0: same place, different paths
     plateau: float  # median distance over all displacements
     trough_m: float  # radius at which the trough around 0 has risen half-way in every direction
     dips_m: np.ndarray  # [P, 2] its local minima beyond 0, nearest first, one of each opposite two
@@ -36,17 +36,16 @@ def map_distances(
 ) -> DistanceMap:  # fmt: skip
     """Map the neural distance of all pairs of samples against their displacement.
 
-    Where the distance comes down again far from 0 the code repeats itself. A displacement counts as
-    told apart when its distance is more than half-way from the floor (one place, different paths)
-    to the plateau (places with nothing in common): a state is then more unlike the other place's
-    than like it, and the criterion moves with both noise and contrast of the code.
+    Where the distance falls again far from 0, the code repeats itself. A displacement counts as
+    distinguished when its distance is more than half-way from the floor (one place, different
+    paths) to the plateau (unrelated places). The criterion adapts to the code's noise and contrast.
 
     Args:
         states: [S, N].
         positions: [S, 2].
         reach_m: largest displacement along an axis.
-        bin_m: of displacement; those within half of one around a multiple of it go together.
-        fraction: what counts as told apart, of the way from floor to plateau.
+        bin_m: bin width of displacements; bins are centred on its multiples.
+        fraction: share of the way from floor to plateau above which places are distinguished.
 
     Returns:
         `DistanceMap`. `range_m` is inf where no displacement within reach is confused with 0, and

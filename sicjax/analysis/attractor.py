@@ -1,4 +1,4 @@
-"""Is there an attractor that corrects errors? What becomes of perturbed states, gains, noise.
+"""Attractor dynamics: the return of perturbed states, gains, and drift by noise.
 
 Letters: S states, N units, R reference states, A amplitudes, K numbers of steps, L lengths of
 products, Q quantiles. Lengths in metres; distances and amplitudes relative to the norm of a state.
@@ -39,32 +39,31 @@ Step = Callable[[np.ndarray, np.ndarray], Any]
 
 @dataclass(frozen=True)
 class Return:
-    """What becomes of perturbed states, against steps; medians over states."""
+    """Perturbed states against steps; medians over states."""
 
     steps: np.ndarray  # [K] int, from 0
-    amplitudes: np.ndarray  # [A] asked for
-    distance: np.ndarray  # [A, K] to the manifold, in excess of `floor`
-    floor: np.ndarray  # [K] distance of the unperturbed states to it
+    amplitudes: np.ndarray  # [A] of the perturbations
+    distance: np.ndarray  # [A, K] distance to the manifold, in excess of `floor`
+    floor: np.ndarray  # [K] distance of the unperturbed states to the manifold
     from_twin: np.ndarray  # [A, K] distance to the unperturbed state
-    shift_m: np.ndarray  # [A, K] how far along the manifold from the unperturbed state
-    # Share [A, K] of the shift at step 0 that is left, in its direction; of pushes across, noise.
+    shift_m: np.ndarray  # [A, K] distance along the manifold from the unperturbed state
+    # Share [A, K] of the shift at step 0 that is left, in its direction; only noise for pushes
+    # across.
     shift_left: np.ndarray
-    returned: (
-        np.ndarray
-    )  # [A] first number of steps from which on the distance is below 2 %, or NaN
+    returned: np.ndarray  # [A] first step from which the distance stays below 2 %, or NaN
 
 
 @dataclass(frozen=True)
 class Gains:
-    """By how much steps at rest scale the smallest displacements; quantiles over states.
+    """Factors by which steps at rest scale the smallest displacements; quantiles over states.
 
-    They are derivatives, which see every ripple of the manifold. What becomes of a displacement of
-    centimetres can differ: `Return.shift_left` of a shift along it.
+    These are derivatives, which see every ripple of the manifold. A displacement of centimetres can
+    behave differently: see `Return.shift_left`.
     """
 
     lengths: np.ndarray  # [L] int, steps in a row
     along: np.ndarray  # [L, Q] singular values within the tangent plane, both of each state
-    across: np.ndarray  # [L, Q] root mean square over directions across it, what is left across
+    across: np.ndarray  # [L, Q] root mean square over directions across it, staying across
     across_largest: np.ndarray  # [L, Q] the worst of those directions
 
 
@@ -76,16 +75,16 @@ class NoiseDrift:
     amplitudes: np.ndarray  # [A] root mean square length of the noise of a step
     shift_m: np.ndarray  # [A, K] root mean square shift against the noiseless state
     distance: np.ndarray  # [A, K] median distance to the manifold
-    floor: np.ndarray  # [K] that of the noiseless states
+    floor: np.ndarray  # [K] the same for noiseless states
     diffusion: np.ndarray  # [A] m^2 per step: a quarter of the slope of the mean square shift
 
 
 @dataclass(frozen=True)
 class Attractor:
-    """All that is measured of one network."""
+    """All attractor measures of one network."""
 
     across: Return  # after a random displacement off the manifold, at rest
-    along: Return  # after one towards a neighbouring place, at rest
+    along: Return  # after a displacement towards a neighbouring place, at rest
     across_walking: Return  # the same two on walks
     along_walking: Return
     gains: Gains
@@ -105,18 +104,18 @@ def measure_attractor(
     Args:
         step: the network (see the module).
         states: [S, N] on the manifold, of norm 1.
-        reference: [R, N] states that walks visit, some thousand; those of short walks, so that
-            their places are still true.
+        reference: [R, N] some thousand states of short walks, whose decoded places are still
+            true.
         reference_positions: [R, 2] metres.
         walks: [S, T, 2] velocities, T at least the largest of `STEPS`.
         key: a JAX key.
         jacobian: states [S, N] -> [S, N, N] of the step at rest; finite differences if not given.
         amplitudes: of perturbations.
         noises: of the noise.
-        reach_m: places farther apart than this are no neighbours; below half a period.
+        reach_m: places farther apart than this are not neighbours; below half a period.
 
     Raises:
-        ValueError: shapes that don't match, or fewer reference states than a tangent plane takes.
+        ValueError: shapes that don't match, or too few reference states for a tangent plane.
     """
     codes, velocities = np.asarray(states, dtype=np.float32), np.asarray(walks, dtype=np.float32)
     manifold = fit_manifold(reference, reference_positions, reach_m=reach_m)
@@ -172,8 +171,8 @@ def perturb_along(
 ) -> np.ndarray:
     """Displace states [S, N] towards the states of neighbouring places -> [A, S, N].
 
-    The neighbour is one of the reference states in a random direction on the ground, that one whose
-    distance is nearest to the amplitude; the displacement is along the chord.
+    The neighbour is a reference state in a random direction on the ground, the one whose distance
+    is nearest to the amplitude. The displacement is along the chord.
     """
     place = locate(manifold, states)[1]
     angle = rng.uniform(0, 2 * np.pi, len(states))
@@ -202,8 +201,8 @@ def follow(
         step: the network.
         perturbed: [A, S, N] at step 0.
         twins: [K, S, N], unperturbed, at each number of steps.
-        velocities: [T, 2] or [T, S, 2] of both.
-        manifold: to which distances are taken.
+        velocities: [T, 2] or [T, S, 2], for both.
+        manifold: surface to which distances are measured.
         amplitudes: [A] of the perturbations.
         steps: [K].
     """
@@ -254,13 +253,13 @@ def measure_gains(
 ) -> Gains:  # fmt: skip
     """Measure how steps at rest scale small displacements along and across the manifold.
 
-    A single rectified, normalised step may be non-normal, so products of several are taken too. A
-    neutral direction has gain 1; one that is corrected, below.
+    A single rectified, normalised step may be non-normal, so products of several steps are
+    measured, too. A neutral direction has gain 1, a corrected one a gain below 1.
 
     Args:
         step: the network.
         states: [S, N] on the manifold.
-        manifold: whose tangent planes tell along from across.
+        manifold: its tangent planes separate along from across.
         jacobian: states [S, N] -> [S, N, N] of the step at rest; central differences if not given.
         lengths: [L] numbers of steps, rising.
     """
@@ -302,16 +301,16 @@ def measure_noise_drift(
 ) -> NoiseDrift:  # fmt: skip
     """Add noise before every step at rest, and follow states along the manifold.
 
-    Diffusion is fitted while the mean square shift is within half of the reach, beyond which a
-    periodic code folds it back: <shift^2> = c + 4 D steps, c what noise does to reading the place.
+    Diffusion is fitted while the mean square shift is within half of the reach; beyond that a
+    periodic code folds it back. <shift^2> = c + 4 D steps, where c is the error of decoding.
 
     Args:
         step: the network.
         states: [S, N] on the manifold.
-        manifold: on which places are read.
+        manifold: surface on which places are decoded.
         noises: [A] root mean square length of the noise of a step (each unit's is 1 / sqrt(N) of
             it); noisy states are rectified and normalised.
-        rng: the source of chance.
+        rng: random generator.
         steps: [K] numbers of steps at which shifts are read, rising from 1 or more.
     """
     size = np.asarray(noises)[:, None, None] / np.sqrt(states.shape[1])

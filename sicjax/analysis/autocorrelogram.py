@@ -9,7 +9,7 @@ from scipy import fft
 
 
 def autocorrelogram(ratemaps: ArrayLike, *, min_overlap: int = 20) -> np.ndarray:
-    """Pearson correlation of each map with its own copy shifted by every lag.
+    """Return the Pearson correlation of each map with its own copy, shifted by every lag.
 
     At each lag the correlation runs over the bins that are visited in both copies (Sargolini et al.
     2006, equation in the supplement; the bound of 20 bins is theirs too).
@@ -76,7 +76,7 @@ def _rectangle_sums(values: np.ndarray) -> np.ndarray:
 
 
 def _overlapping(number: int) -> np.ndarray:
-    """Whether a bin of a row overlaps with the row's copy, at each lag: [2 number - 1, number]."""
+    """Return whether a bin of a row overlaps with its copy at each lag, [2 number - 1, number]."""
     lag, place = np.arange(1 - number, number)[:, None], np.arange(number)
     return (place >= lag) & (place < number + lag)
 
@@ -115,7 +115,7 @@ def _pearson(
     here, opposite = total[..., middle:, :] * inverse, total[..., middle::-1, ::-1] * inverse
     variance = square[..., middle:, :] * inverse - here * here
     variance_opposite = square[..., middle::-1, ::-1] * inverse - opposite * opposite
-    # A variance (in units of the whole map's) below the rounding of its sums is not told from 0.
+    # A variance (in units of the whole map's) below the rounding of its sums counts as 0.
     smallest = 1e3 * np.finfo(count.dtype).eps
     defined = (count >= min_overlap) & (variance > smallest) & (variance_opposite > smallest)
     covariance = product * inverse - here * opposite

@@ -1,10 +1,10 @@
-"""Persistent cohomology of Vietoris-Rips complexes, no further out than anything happens.
+"""Persistent cohomology of Vietoris-Rips complexes, stopped where no bar can change any more.
 
-A complex grows edge by edge, by length. With an edge come all cliques that hold it, so that what
-is glued on is a suspension of its link, the complex of the vertices joined to both ends. By Mayer
-and Vietoris no bar of H0 or H1 begins or ends there, and none of H2 begins, where that link is not
-empty and in one piece. Beyond the longest edge of another kind only bars of H2 are left to end.
-Until the complex is a cone, where Ripser stops by itself, there may be ten times as many cliques.
+A complex grows edge by edge, in order of length. Each edge adds all cliques that contain it: a
+suspension of its link, the complex of the vertices joined to both ends. If the link is connected
+and not empty, then by Mayer and Vietoris no bar of H0 or H1 begins or ends there, and no bar of H2
+begins. Beyond the longest edge of any other kind only bars of H2 can still end. Ripser by itself
+stops only where the complex is a cone, with perhaps ten times as many cliques.
 
 Letters: L points; E edges of one round.
 """
@@ -16,7 +16,7 @@ from ripser import ripser
 
 FIELD = 47  # coefficients in Z/47: large, so that torsion does not show, and as in Gardner et al.
 EDGES = 512  # looked at together
-FURTHER = 1.1  # times the last change, for bars of H2 to end; and again, where they don't
+FURTHER = 1.1  # factor beyond the last change, for bars of H2 to end; repeated until they do
 
 
 def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,10 +26,10 @@ def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         distance: [L, L], symmetric, with a zero diagonal.
 
     Returns:
-        Bars [number, 2] of each dimension, birth and death in single precision; a bar that never
-        ends, of which H0 has one, dies at inf. Their order is of no account.
+        Bars [number, 2] of each dimension: birth and death in single precision, in no particular
+        order. A bar that never ends (H0 has one) dies at inf.
 
-    Source: Bauer 2021 (Ripser); where to stop is ours.
+    Source: Bauer 2021 (Ripser); the stopping rule is ours.
     """
     single = np.asarray(distance, np.float32)
     cone = float(single.max(axis=1).min())  # one point is joined to all
@@ -46,8 +46,8 @@ def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 def last_change(distance: np.ndarray) -> float:
     """Return the length of the longest edge whose link is empty or in several pieces.
 
-    Edges of one length come one after another, in an order of no account; those that are longer
-    than it takes for a cone don't count.
+    Edges of equal length may come in any order; edges beyond the length at which the complex is a
+    cone do not count.
 
     Args:
         distance: [L, L], symmetric, with a zero diagonal.
@@ -72,9 +72,10 @@ def last_change(distance: np.ndarray) -> float:
 
 
 def _doubtful(place: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[int]:
-    """Yield which edges, longest first, can't be told to have a link in one piece all at once.
+    """Yield the edges, longest first, whose link a quick test cannot show to be connected.
 
-    Links are walked along the edges that are there before all of these [E], all at a time.
+    The test walks all links of a batch [E] at once, along the edges that are shorter than all of
+    it.
     """
     number = place[first, second]
     link = (place[first] < number[:, None]) & (place[second] < number[:, None])
@@ -93,7 +94,7 @@ def _doubtful(place: np.ndarray, first: np.ndarray, second: np.ndarray) -> Itera
 
 
 def _in_one_piece(place: np.ndarray, first: int, second: int) -> bool:
-    """Whether the link of one edge, at its place, is neither empty nor in several pieces."""
+    """Return whether the link of one edge is connected and not empty."""
     number = place[first, second]
     link = np.flatnonzero((place[first] < number) & (place[second] < number))
     link = link[(link != first) & (link != second)]

@@ -1,4 +1,4 @@
-"""Firing fields of a rate map: maxima that stand out, and the basins around them.
+"""Firing fields of a rate map: prominent maxima, and the basins around them.
 
 Letters: y, x bins of a map; K fields.
 """
@@ -39,7 +39,7 @@ def count_fields(ratemaps: np.ndarray) -> np.ndarray:
 
 
 def find_fields(ratemap: np.ndarray) -> Fields:
-    """Find the fields of one map [y, x] (NaN where unvisited): maxima that stand out, their basins.
+    """Find the fields of one map [y, x] (NaN where unvisited): prominent maxima and their basins.
 
     The map is smoothed at a fraction of its own field size and flooded from its maxima down; where
     two basins meet, the lower maximum is a field of its own when it rises above the pass by

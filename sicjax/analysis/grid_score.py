@@ -35,7 +35,7 @@ class Scores:
 
 
 def score_ratemaps(ratemaps: ArrayLike, box_m: float) -> Scores:
-    """Grid score, square score, field count and spacing of each map.
+    """Compute grid score, square score, field count and spacing of each map.
 
     Args:
         ratemaps: [N, bins, bins], NaN where unvisited.
@@ -88,12 +88,12 @@ def _score(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def circle_of(axes: np.ndarray) -> np.ndarray:
-    """Matrices [N, 2, 2] that take the unit circle to the circle of the axes' mean length."""
+    """Return matrices [N, 2, 2] from the unit circle to the circle of the axes' mean length."""
     return np.linalg.norm(axes, axis=-1).mean(axis=-1)[:, None, None] * np.eye(2)
 
 
 def ellipse_of(axes: np.ndarray) -> np.ndarray:
-    """Matrices [N, 2, 2] that take the unit circle to the ellipse through the three axes."""
+    """Return matrices [N, 2, 2] from the unit circle to the ellipse through the three axes."""
     form = ellipse_form(axes)
     known = np.isfinite(form).all(axis=(1, 2))
     values, vectors = np.linalg.eigh(np.where(known[:, None, None], form, np.eye(2)))
@@ -104,15 +104,15 @@ def ellipse_of(axes: np.ndarray) -> np.ndarray:
 def rotational_scores(
     correlograms: np.ndarray, stretch: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """60-degree and 90-degree scores of a ring around lag 0.
+    """Compute grid and square scores of a ring around lag 0.
 
-    The ring is read in polar coordinates, so that turning it is a cyclic shift, without the
-    interpolation of rotated pictures. Source: Sargolini et al. 2006 (score); Brandon et al. 2011
+    The ring is in polar coordinates, so turning it is a cyclic shift and needs no interpolation of
+    rotated pictures. Source: Sargolini et al. 2006 (score); Brandon et al. 2011
     (ellipse correction); Stensola et al. 2012 (square lattices and shear).
 
     Args:
         correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle.
-        stretch: [N, 2, 2], takes the unit circle to the ring's middle line, in bins.
+        stretch: [N, 2, 2], maps the unit circle to the ring's middle line, in bins.
 
     Returns:
         min(r60, r120) - max(r30, r90, r150) and r90 - max(r45, r135), each [N]; NaN where the ring

@@ -75,9 +75,9 @@ def find_peaks(half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _maxima(half: np.ndarray) -> np.ndarray:
-    """Whether each inner lag [N, y - 1, 2x - 3] is a local maximum; of equal neighbours, the last.
+    """Return whether each inner lag [N, y - 1, 2x - 3] is a local maximum; of equals, the last.
 
-    A lag beside a NaN is none.
+    A lag beside a NaN is not a maximum.
     """
     core = half[:, 1:-1, 1:-1]
     before = np.maximum(half[:, :-2], half[:, 1:-1])  # strict one way, loose the other
@@ -118,7 +118,7 @@ def _nearest_first(
 
 
 def sample(maps: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Bilinear values of centred maps at lags.
+    """Interpolate centred maps at lags, bilinearly.
 
     Args:
         maps: [N, 2y - 1, 2x - 1], lag 0 in the middle.
@@ -138,7 +138,7 @@ def _sample_half(half: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _bilinear(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear values [N, ...] of maps [N, y, x] at places [N, ...] in bins; NaN outside."""
+    """Interpolate maps [N, y, x] at places [N, ...] in bins, bilinearly; NaN outside."""
     rows, columns = maps.shape[1:]
     inside = (x >= 0) & (x <= columns - 1) & (y >= 0) & (y <= rows - 1)
     x, y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
@@ -217,7 +217,7 @@ def _choose_basis(half: np.ndarray, peaks: np.ndarray) -> np.ndarray:
 def _fit_basis(
     basis: np.ndarray, peaks: np.ndarray, weights: np.ndarray, reach: float
 ) -> np.ndarray:
-    """Least-squares basis [N, 2, 2] over the peaks within `reach` shortest vectors of lag 0."""
+    """Fit bases [N, 2, 2] by least squares to peaks within `reach` shortest vectors of lag 0."""
     known = max(int((weights > 0).sum(axis=1).max(initial=0)), 1)  # peaks, at most
     peaks, weights = peaks[:, :known], weights[:, :known]
     predicted = _STEPS @ basis  # [N, L, 2]
@@ -297,7 +297,7 @@ def orientation_deg(axes: np.ndarray) -> np.ndarray:
 
 
 def ellipse(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Aspect and tilt of the ellipse through the six nearest fields.
+    """Return aspect and tilt of the ellipse through the six nearest fields.
 
     Args:
         axes: [N, 3, 2], any unit of length.

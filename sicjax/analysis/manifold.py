@@ -1,4 +1,4 @@
-"""The surface that states of all places make: its tangent planes, distances to it, shifts along it.
+"""The surface of the states of all places: tangent planes, distances to it, shifts along it.
 
 Letters: R reference states, N units, S states. Lengths in metres, neural distances relative to the
 norm of a state.
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-NEIGHBOURS = 24  # of a reference state, to which its tangent plane is fitted
-REACH_M = 0.4  # places farther apart are no neighbours: well below any period, where codes repeat
+NEIGHBOURS = 24  # states to which a reference state's tangent plane is fitted
+REACH_M = 0.4  # places farther apart are not neighbours; well below any period
 
 
 def rectified(states: ArrayLike) -> np.ndarray:
@@ -37,14 +37,14 @@ def fit_manifold(
 ) -> Manifold:
     """Fit a tangent plane to the neighbours of every reference state.
 
-    The plane is that of the two first principal components of the most similar states, wherever
-    they stand: a code that repeats itself is the same surface there. Least squares over the most
-    similar ones at places within reach then gives the displacement in metres along the plane.
+    The plane is spanned by the first two principal components of the most similar states, at any
+    place, because a periodic code returns to the same surface. Least squares over the most similar
+    states within reach then gives the displacement in metres along the plane.
 
     Args:
         reference: [R, N].
         positions: [R, 2] metres.
-        reach_m: places farther apart than this are no neighbours.
+        reach_m: places farther apart than this are not neighbours.
 
     Raises:
         ValueError: shapes that don't match, or too few states, everywhere or within reach.
@@ -86,15 +86,15 @@ def fit_manifold(
 def locate(
     manifold: Manifold, states: np.ndarray, near_m: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the distance of states to the manifold, and the place where they lie along it.
+    """Find the distance of states to the manifold, and their place along it.
 
-    The distance is that to the tangent plane at the nearest reference state. The place is read in
-    that plane too, or, as codes repeat themselves, in that at the nearest one near a given place.
+    The distance is measured to the tangent plane at the nearest reference state. The place is read
+    in the same plane or, for periodic codes, in the plane at the nearest state near a given place.
 
     Args:
         manifold: of R states.
         states: [..., N].
-        near_m: [..., 2] places, within reach of which places are looked for.
+        near_m: [..., 2] search for places within reach of these.
 
     Returns:
         distances [...]; places [..., 2], metres.

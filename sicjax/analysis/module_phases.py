@@ -1,4 +1,4 @@
-"""Where in its unit cell a module stands: phases read from activity, and how they leave the place.
+"""Decode a module's phase from activity, and track its drift from the true position.
 
 Letters: W walks, T steps, L of them (counted from 1), M units of a module, J waves, S states.
 Lengths in metres, phases in cycles.
@@ -11,7 +11,7 @@ from sicjax.analysis.lattice import shortest_pair
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
 from sicjax.analysis.waves import fit_waves_together, wave_vectors
 
-HARMONICS = 4  # along each wave vector, of which fields are made
+HARMONICS = 4  # along each wave vector, to describe fields
 PHASES = 36  # tried along each axis of the unit cell
 
 _AT_ONCE = 4096  # states whose phases are read together
@@ -32,10 +32,10 @@ def drift_of_phase(
 ) -> np.ndarray:  # fmt: skip
     """Follow the displacement of one module's phase from the true place along walks.
 
-    To each unit's map a constant and the plane waves of the lattice are fitted, up to the fourth
-    harmonics, of which fields are made that are small against their period. The phase of a state is
-    where in the unit cell it is most like the code of these waves: the best of 36 x 36 phases,
-    whose error is unwrapped from step to step, and from there by least squares.
+    Each unit's map is fitted by a constant and the plane waves of the lattice, up to fourth
+    harmonics, which describe fields that are small against their period. The phase of a state is
+    the point of the unit cell where the fitted code is most like the state: the best of 36 x 36
+    phases, refined by least squares. Its error is unwrapped from step to step.
 
     Args:
         states: [W, T, M], the module's units.
@@ -64,9 +64,9 @@ def drift_of_phase(
 
 
 def _nearest_phases(states: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
-    """Phases [..., 2] of a grid, in cycles, whose code by [J, M] is most like states [..., M].
+    """Return the grid phases [..., 2], in cycles, whose code is most like states [..., M].
 
-    Like up to a factor, as a module's share in the norm of a state may change.
+    A common factor is ignored, because a module's share of a state's norm may change.
     """
     grid = np.stack(np.meshgrid(*[np.arange(PHASES) / PHASES] * 2), axis=-1).reshape(-1, 2)
     tried = (np.exp(-2j * np.pi * grid @ _HARMONICS.T) @ amplitudes).real
@@ -78,7 +78,7 @@ def _nearest_phases(states: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
 
 
 def _nearer(states: np.ndarray, phases: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
-    """How far from phases [..., 2] the code by [J, M] is most like states [..., M], in cycles."""
+    """Return the offset from phases [..., 2] to the best fit of states [..., M], in cycles."""
     flat, start = states.reshape(-1, states.shape[-1]), phases.reshape(-1, 2)
     # d/d phase of exp(-2 pi i h.phase): each wave is multiplied by -2 pi i h.
     slopes = [-2j * np.pi * _HARMONICS[:, axis, None] * amplitudes for axis in (0, 1)]

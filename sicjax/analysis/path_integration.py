@@ -1,4 +1,4 @@
-"""How well a code follows the path: consistency, drift, decoding, distances, conformality.
+"""Path integration: consistency, drift, decoding, distances and conformality of a code.
 
 Letters: W walks, T steps, N units, S samples, D directions, K bins (of distance or of the number of
 steps, counted from 1: index t of a walk is step t + 1). Lengths in metres. States are
@@ -15,7 +15,7 @@ from sicjax.analysis.manifold import rectified
 from sicjax.analysis.ratemaps import bin_index, bin_positions, check_box, check_ratemaps
 
 _PAIRS_AT_ONCE = 4_000_000
-_TIMES = 50  # of one span of steps
+_TIMES = 50  # steps sampled from one span of a walk
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Binned:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the code is from where it should be, in K spans of a walk."""
+    """Distance of the code from its map at the true place, in K spans of a walk."""
 
     edges: np.ndarray  # [K + 1] bins of steps since the start
     distance: np.ndarray  # [K] mean neural distance to the map's state at the true place
     error_m: np.ndarray  # [K] median distance from the decoded to the true place
-    chance_distance: float  # the same two for a true place drawn at random
+    chance_distance: float  # both, for a true place drawn at random
     chance_error_m: float
 
 
 @dataclass(frozen=True)
 class Conformality:
-    """How fast the code moves per metre, by place and by direction."""
+    """Speed of the code per metre, by place and by direction."""
 
     directions_deg: np.ndarray  # [D] counter-clockwise from +x
     by_direction: np.ndarray  # [D] mean speed over places, 1/m
@@ -54,7 +54,7 @@ class Conformality:
 def distance_against_separation(
     states: ArrayLike, positions: ArrayLike, edges_m: ArrayLike
 ) -> Binned:
-    """Neural distance |g - g'| of all pairs of samples against their physical distance.
+    """Bin the neural distance |g - g'| of all pairs of samples by their physical distance.
 
     Args:
         states: [S, N].
@@ -83,7 +83,7 @@ def distance_against_separation(
 def distance_at_same_place(
     states: ArrayLike, positions: ArrayLike, edges_steps: ArrayLike, *, radius_m: float = 0.02
 ) -> Binned:
-    """Neural distance of walks that are at the same place by different paths, against their length.
+    """Bin the neural distance of walks at the same place, along different paths, by their length.
 
     Args:
         states: [W, T, N], of walks with the same start and the same initial state.
@@ -117,12 +117,12 @@ def decode_positions(states: ArrayLike, ratemaps: ArrayLike, box_m: float) -> np
 
     Args:
         states: [..., N].
-        ratemaps: [N, bins, bins], NaN where unvisited: those places are never answered.
+        ratemaps: [N, bins, bins], NaN where unvisited; such places are never returned.
         box_m: side of the box, metres.
 
     Returns:
-        [..., 2] metres from the box's centre. A single module repeats itself, so places a period
-        apart are told apart only by what else differs between them.
+        [..., 2] metres from the box's centre. A single module repeats itself, so it cannot
+        distinguish places a period apart.
 
     Raises:
         ValueError: shapes that don't match, or a box that is not one positive length.
@@ -142,7 +142,7 @@ def drift(
     states: ArrayLike, positions: ArrayLike, edges_steps: ArrayLike, ratemaps: ArrayLike,
     box_m: float,
 ) -> Drift:  # fmt: skip
-    """Measure how the code leaves its map in the course of a walk.
+    """Measure how the code departs from its map during a walk.
 
     Args:
         states: [W, T, N].
@@ -183,10 +183,10 @@ def explained_by_maps(
     states: ArrayLike, positions: ArrayLike, edges_steps: ArrayLike, ratemaps: ArrayLike,
     box_m: float,
 ) -> np.ndarray:  # fmt: skip
-    """Share of each unit's variance that its map at the true place explains, span by span of walks.
+    """Return the share of each unit's variance that its map at the true place explains, by span.
 
-    1 - mean (activity - map)^2 / variance: 1 while the code is where its map says, 0 or less when
-    the map says no more than the unit's mean does. A code that repeats itself is no worse for that.
+    1 - mean (activity - map)^2 / variance is 1 while the code agrees with its map, and 0 or less
+    when the map predicts no better than the unit's mean. A periodic code is not penalised.
 
     Args:
         states: [W, T, N].
@@ -283,7 +283,7 @@ def _check_walks(states: ArrayLike, positions: ArrayLike) -> tuple[np.ndarray, n
 
 
 def _times(edges: np.ndarray, length: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices of steps, at most so many in each bin of step numbers, and their bins."""
+    """Return indices of steps, at most `_TIMES` in each bin of step numbers, and their bins."""
     chosen = [
         np.unique(np.linspace(first, min(stop, length + 1) - 1, most, dtype=int)) - 1
         for first, stop in pairwise(edges)

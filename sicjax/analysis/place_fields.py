@@ -1,12 +1,12 @@
-"""Place fields: how much of a map one compact field explains, and whether noise has such a field.
+"""Place fields: the share of a map that one compact field explains, compared with noise.
 
 Letters: N units; S surrogates; y, x bins of a map; j, i centres of a field along y and x.
 
-Square roots of rates are compared, not rates: the noise of a count grows with the rate, that of its
-root doesn't, so a bin that was barely visited decides little. A field is a Gaussian, and its root
-is one too, wider by the root of 2. What separates it from smooth noise is the highest correlation
-of the map with any single Gaussian: a surrogate with the map's spectrum has bumps as wide and as
-rough, but several of them, so none explains as much.
+The fit uses square roots of rates: the noise of a count grows with the rate, but the noise of its
+root does not, so a bin with few visits has little influence. A field is a Gaussian; its root is a
+Gaussian, too, wider by the root of 2. The highest correlation of the map with any single Gaussian
+separates a field from smooth noise. A surrogate with the map's spectrum has bumps of the same width
+and roughness, but several of them, so no single one explains as much.
 """
 
 from functools import lru_cache
@@ -22,7 +22,7 @@ SURROGATES = 99  # the map must exceed all of them, as 1 in 100 maps of noise do
 MOST_BINS = 50  # a side; finer maps are averaged over squares of bins
 SMALLEST, LARGEST = 2.0, 0.5  # standard deviations tried: in bins of the map; of its side
 PER_OCTAVE, SPACING = 4, 0.75  # sizes tried; distance of centres tried, in standard deviations
-LEAST_SEEN = 0.5  # of a field in a corner; a field of which less was visited is not tried
+LEAST_SEEN = 0.5  # visited share that a field needs to be tried
 NOISE_ERRORS = 2  # standard errors by which neighbouring bins agree more than in white noise
 
 
@@ -47,13 +47,13 @@ def place_units(
 ) -> np.ndarray:
     """Say which maps [N] hold one place field and nothing else.
 
-    The best field explains at least 60 % of the variance that place explains, and the next one at
-    most a quarter of that; at half its height it fills less than a third of the box, what lies
-    beyond the walls counted; and it fits better than the best field in each of 99 surrogates.
+    The best field explains at least 60 % of the variance that position explains, and the next one
+    at most a quarter of that. At half its height it fills less than a third of the box, the part
+    beyond the walls included. It fits better than the best field in each of 99 surrogates.
 
     Args:
         ratemaps: [N, bins, bins], NaN where unvisited; none constant.
-        rng: the source of chance. All maps share its draws, so that what is said of one doesn't
+        rng: random generator. All maps share its draws, so that the verdict on one map does not
             depend on the others.
         progress: whether a bar is shown.
     """

@@ -1,6 +1,6 @@
-"""How the modules of one network belong together: sublattices of one torus, or independent ones.
+"""Relations between modules of one network: sublattices of one torus, or independent lattices.
 
-Letters: K lattices (modules), P pairs of them, C candidates for what they have in common; W walks,
+Letters: K lattices (modules), P pairs of them, C candidates for a common lattice; W walks,
 T steps, L of them (counted from 1), N units, M of them in a module. Lengths in metres, angles in
 degrees, phases in cycles.
 """
@@ -24,8 +24,8 @@ from sicjax.analysis.manifold import rectified
 from sicjax.analysis.module_phases import drift_of_phase
 from sicjax.analysis.ratemaps import check_ratemaps
 
-MAX_INDEX = 4  # of a common lattice in the coarsest one
-LEVEL = 0.01  # of p, below which a relation isn't chance
+MAX_INDEX = 4  # largest index of a common lattice in the coarsest one
+LEVEL = 0.01  # p below which a relation does not count as chance
 PERIODS = 3.0  # largest ratio of periods in the null, the range of the paper's three modules
 VERDICTS = ("same", "nested", "common", "unrelated")
 
@@ -34,7 +34,7 @@ _DRAWS = 20_000
 
 @dataclass(frozen=True)
 class Relation:
-    """The smallest lattice that K lattices have in common, and how likely chance gives one."""
+    """The smallest common lattice of K lattices, and its probability by chance."""
 
     bases_m: np.ndarray  # [K, 2, 2] rows span each lattice, reduced
     basis_m: np.ndarray  # [2, 2] rows span the common lattice, as the coarsest one has it
@@ -57,7 +57,7 @@ class ModuleRelations:
 
 @dataclass(frozen=True)
 class ModuleDrifts:
-    """How the phases of K modules leave the true place, and whether they do so together."""
+    """Drift of the phases of K modules from the true place, and its correlation between modules."""
 
     steps: np.ndarray  # [L] steps since the start of the walks
     drift_m: np.ndarray  # [K, W, L, 2] place by the module's phase minus true place, unwrapped
@@ -71,11 +71,13 @@ class ModuleDrifts:
 
 @dataclass(frozen=True)
 class Coupling:
-    """What becomes of the modules when one of them alone is displaced."""
+    """Response of all modules to a displacement of one of them."""
 
     steps: np.ndarray  # [T + 1] since the displacement, from 0
     displacement_m: float
-    shift_m: np.ndarray  # [K, K, T + 1] which was displaced, which is read: along the displacement
+    shift_m: (
+        np.ndarray
+    )  # [K, K, T + 1] displaced module, observed module, steps: along the displacement
 
 
 def relate_modules(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> ModuleRelations:
@@ -170,7 +172,7 @@ def _check_lattices(lattices_m: ArrayLike) -> np.ndarray:
 
 
 def _sublattices(max_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """All sublattices up to an index: Hermite normal forms [C, 2, 2] and their indices [C]."""
+    """Return all sublattices up to an index: Hermite normal forms [C, 2, 2], and indices [C]."""
     forms = [
         [[index // d, b], [0, d]]
         for index in range(1, max_index + 1)
@@ -241,9 +243,9 @@ def measure_drifts(
 ) -> ModuleDrifts:  # fmt: skip
     """Decode each module's phase along walks, and compare how the modules drift.
 
-    Modules that are sublattices of one torus can only drift together, as one displacement in
-    metres; modules on tori of their own each go their way, and their difference grows like the
-    drift itself.
+    Modules that are sublattices of one torus can only drift together, by one displacement in
+    metres. Modules on separate tori drift independently, and their difference grows like the drift
+    itself.
 
     Args:
         states: [W, T, N], of walks that start where the maps do.
@@ -298,12 +300,12 @@ def measure_coupling(
     ratemaps: ArrayLike, box_m: float, members: Sequence[ArrayLike], lattices_m: ArrayLike, *,
     displacement_m: float = 0.1,
 ) -> Coupling:  # fmt: skip
-    """Displace one module alone, let the network run, and see whether the modules meet again.
+    """Displace one module alone, let the network run, and test whether the modules meet again.
 
-    The units of that module take the activity of another place, each state's in a direction of its
-    own, and states are rectified and normalised. Modules of one torus pull each other to a common
-    shift; on tori of their own, each keeps its place. Shifts are those from the same state
-    undisturbed, on the same walk, so that a drift they share by their inputs doesn't count.
+    The units of that module take the activity of another place, in a random direction for each
+    state; then states are rectified and normalised. Modules of one torus pull each other to a
+    common shift; modules on separate tori keep their places. Shifts are measured from the
+    undisturbed state on the same walk, so a shared drift does not count.
 
     Args:
         step: states [S, N] and velocities [S, 2] -> states [S, N], of any S.
@@ -350,14 +352,14 @@ def measure_coupling(
 
 
 def _rms(drifts: np.ndarray) -> np.ndarray:
-    """Root mean square length over walks of drifts [..., W, L, 2] -> [..., L]."""
+    """Return the root mean square length over walks of drifts [..., W, L, 2] -> [..., L]."""
     return np.sqrt((drifts**2).sum(axis=-1).mean(axis=-2))
 
 
 def _correlations(
     first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Correlation of two drifts [W, L, 2], its null's 95th percentile and its p, each [L].
+    """Correlate two drifts [W, L, 2]: correlation, its null's 95th percentile and its p, each [L].
 
     In the null the walks of the second are shifted against those of the first.
     """

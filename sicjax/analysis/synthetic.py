@@ -1,4 +1,4 @@
-"""Rate maps whose truth is known, to test scorers on: lattices, bands, place fields, noise.
+"""Synthetic rate maps with known truth, for tests of scorers: lattices, bands, fields, noise.
 
 Letters: y, x bins of a map. Conventions of every map here: axis 0 is y, axis 1 is x, both
 increasing, box centred on 0, lengths in metres, angles in degrees counter-clockwise from +x.
@@ -14,7 +14,7 @@ SHEARED = (0.90, 0.85, 1.00)  # axis lengths of the paper's lattices, relative t
 
 
 def triangle_basis(lengths_m: ArrayLike, orientation_deg: float) -> np.ndarray:
-    """Two basis vectors of the lattice whose three axes have these lengths.
+    """Return two basis vectors of the lattice whose three axes have these lengths.
 
     Args:
         lengths_m: [3], metres; they must satisfy the triangle inequality. Axis 2 is the difference
@@ -34,12 +34,12 @@ def triangle_basis(lengths_m: ArrayLike, orientation_deg: float) -> np.ndarray:
 
 
 def hexagonal_basis(period_m: float, orientation_deg: float = 0.0) -> np.ndarray:
-    """Basis [2, 2] (rows, metres) of the regular hexagonal lattice."""
+    """Return the basis [2, 2] (rows, metres) of the regular hexagonal lattice."""
     return triangle_basis([period_m] * 3, orientation_deg)
 
 
 def square_basis(period_m: float, orientation_deg: float = 0.0) -> np.ndarray:
-    """Basis [2, 2] (rows, metres) of the square lattice."""
+    """Return the basis [2, 2] (rows, metres) of the square lattice."""
     return triangle_basis([period_m, period_m, np.sqrt(2) * period_m], orientation_deg)
 
 
@@ -51,7 +51,7 @@ def lattice_map(
     phase: ArrayLike = (0.0, 0.0),
     field_width: float = 0.17,
 ) -> np.ndarray:
-    """Gaussian fields on every point of a lattice.
+    """Draw Gaussian fields on every point of a lattice.
 
     Args:
         basis_m: [2, 2], rows are basis vectors, metres.
@@ -78,7 +78,7 @@ def lattice_map(
 def band_map(
     period_m: float, *, box_m: float, bins: int, orientation_deg: float = 0.0, phase: float = 0.0
 ) -> np.ndarray:
-    """Parallel stripes [y, x] in [0, 1]; `orientation_deg` is the direction of the wave vector."""
+    """Draw parallel stripes [y, x] in [0, 1]; the wave vector points to `orientation_deg`."""
     angle = np.deg2rad(orientation_deg)
     along = bin_positions(box_m, bins) @ np.array([np.cos(angle), np.sin(angle)])
     return 0.5 + 0.5 * np.cos(2 * np.pi * (along / period_m - phase))
@@ -87,13 +87,13 @@ def band_map(
 def place_map(
     centre_m: ArrayLike, sigma_m: float, *, box_m: float, bins: int, floor: float = 0.0
 ) -> np.ndarray:
-    """One Gaussian field [y, x] of standard deviation `sigma_m` at `centre_m` [2] (x, y)."""
+    """Draw one Gaussian field [y, x] of standard deviation `sigma_m` at `centre_m` [2] (x, y)."""
     offset = bin_positions(box_m, bins) - np.asarray(centre_m)
     return floor + np.exp(-(offset**2).sum(-1) / (2 * sigma_m**2))
 
 
 def noise_map(sigma_m: float, *, box_m: float, bins: int, rng: np.random.Generator) -> np.ndarray:
-    """White noise smoothed by a Gaussian of `sigma_m`, rectified at its mean [y, x], peak 1."""
+    """Draw white noise [y, x], smoothed by a Gaussian of `sigma_m`, rectified at its mean, peak 1."""
     sigma = sigma_m * bins / box_m
     margin = int(np.ceil(4 * sigma))
     noise = rng.standard_normal((bins + 2 * margin,) * 2)

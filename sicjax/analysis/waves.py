@@ -16,7 +16,7 @@ def wave_vectors(axes: np.ndarray) -> np.ndarray:
 
     The first two, k1 and k2, are the dual basis of the two shortest axes; then come their sum and
     their difference. A hexagonal lattice has the first two and one of the last as its three waves,
-    a square one the first two; which is the third of a lattice in between is left to the fit.
+    a square one the first two. For a lattice in between, the fit decides which is the third.
 
     Args:
         axes: [N, 3, 2], the three shortest lattice vectors, any unit of length.
@@ -55,7 +55,7 @@ def fit_waves(
 def fit_waves_together(
     ratemaps: np.ndarray, waves: np.ndarray, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Do the same to maps [N, y, x]; those with the same bins visited share their matrices.
+    """Fit maps [N, y, x] as `fit_waves` does; maps with the same visited bins share matrices.
 
     Returns:
         [N, J] and [N, y, x].
@@ -70,8 +70,8 @@ def fit_waves_together(
         some, left = left[alike], left[~alike]
         turns = 2 * np.pi * positions[visited] @ waves.T
         design = np.concatenate([np.ones((len(turns), 1)), np.cos(turns), np.sin(turns)], axis=1)
-        # By the normal equations, ten times faster: at 1e-12 they still tell waves apart that
-        # differ by 1e-6 of a cycle over the box.
+        # The normal equations are ten times faster. At 1e-12 they still separate waves that differ
+        # by 1e-6 of a cycle over the box.
         gram, moments = design.T @ design, design.T @ ratemaps[some][:, visited].T
         solution = np.linalg.lstsq(gram, moments, rcond=1e-12)[0].T
         inside = fitted[some]
@@ -102,7 +102,7 @@ def strongest_wave(ratemap: np.ndarray) -> np.ndarray:
 
 
 class Band(NamedTuple):
-    """How like a band a map is."""
+    """Fit of a band (parallel stripes) to a map."""
 
     share: float  # of the map's variance, explained by its strongest wave and that wave's overtones
     next_share: float  # of the map's variance, explained by the strongest wave in what is left
