@@ -93,7 +93,7 @@ def place_map(
 
 
 def noise_map(sigma_m: float, *, box_m: float, bins: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw white noise [y, x], smoothed by a Gaussian of `sigma_m`, rectified at its mean, peak 1."""
+    """Draw white noise [y, x]: smoothed by `sigma_m`, rectified at its mean, scaled to peak 1."""
     sigma = sigma_m * bins / box_m
     margin = int(np.ceil(4 * sigma))
     noise = rng.standard_normal((bins + 2 * margin,) * 2)
