@@ -28,11 +28,10 @@ def path(name: str, value: Any) -> Path:
     if not text.strip() or "\0" in text:
         raise ConfigError(f"{name}={text!r}: must be a path")
     if scheme := _SCHEME.match(text):
-        advice = "mount the bucket as a folder (docs/pods.md)" if text.startswith("gs:") else ""
-        raise ConfigError(
-            f"{name}={text}: {scheme[0]}/ paths are not supported;"
-            f" {advice or 'give the path of a folder'}"
-        )
+        what = "not supported"
+        if scheme[0] == "gs:/":
+            what = "not supported yet: mount the bucket as a folder (docs/pods.md)"
+        raise ConfigError(f"{name}={text}: paths that begin with {scheme[0]}/ are {what}")
     try:
         return Path(text).expanduser().absolute()
     except (RuntimeError, OSError) as error:  # no such user, or the working folder is gone
