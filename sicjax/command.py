@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from sicjax import stderr
-from sicjax.errors import ConfigError, one_line
+from sicjax.errors import ConfigError, RunInterruptedError, one_line
 from sicjax.paths import path
 from sicjax.training import signals
 
@@ -152,10 +152,17 @@ def read_config(
 
 
 def read_run(options: Namespace) -> "tuple[ConfigDict, Path]":
-    """Return the config, as `read_config` does, and the workdir: runs/<config name> by default."""
+    """Return the config, as `read_config` does, and the workdir: runs/<config name> by default.
+
+    Turns JAX's compilation cache on if the config says so: a command owns its process.
+    """
+    from sicjax.devices.compilation import use_cache
+
     # An empty --workdir= is an error: a variable of a script that is not set.
     workdir = None if options.workdir is None else path("workdir", options.workdir)
     config, file = read_config(options), Path(options.config).expanduser()
+    if config.compilation_cache:
+        use_cache()
     if not file.is_file():
         print(f"Using the bundled config {file.stem}.py")
     return config, workdir or Path("runs") / file.stem
@@ -208,7 +215,7 @@ def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]
             command(arguments)
         except SystemExit as stop:  # --help and --version; or the command's own exit code
             return stop.code if isinstance(stop.code, int) else 0
-        except Exception as error:
+        except (Exception, RunInterruptedError) as error:
             if (code := getattr(error, "exit_code", None)) is None:
                 signals.tell_others(1, f"{type(error).__name__}: {one_line(error)}")
                 raise

@@ -37,10 +37,11 @@ def one_line(error: BaseException) -> str:
     return next((reason for reason in disk if reason in text), text[:300] + "...")
 
 
-class RunInterruptedError(Exception):
+class RunInterruptedError(BaseException):
     """A signal asked the run to stop; all is saved. `exit_code` is 75 (SIGTERM) or 130 (Ctrl-C).
 
-    `run` is the first network as it was then, a `Run`, where there is no workdir that holds it.
+    Without a workdir, `run` is the first network as it was then, a `Run`. Like KeyboardInterrupt
+    this is no `Exception`, so that code which survives any error doesn't swallow it.
     """
 
     def __init__(self, number: int, step: int, run: Any = None) -> None:

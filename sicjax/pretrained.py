@@ -16,7 +16,7 @@ import numpy as np
 
 from sicjax.config.check import flatten
 from sicjax.config.files import to_json
-from sicjax.errors import CheckpointError, ConfigError
+from sicjax.errors import CheckpointError, ConfigError, one_line
 from sicjax.paths import path
 from sicjax.paths import path as as_path
 from sicjax.run import Run, load_runs
@@ -77,8 +77,8 @@ def starting_parameters(population: Population) -> Parameters:
             sources = load_runs(name, method=population.method)
         else:
             sources = [load_pretrained(name)]
-    except (CheckpointError, FileNotFoundError, ValueError) as error:
-        raise ConfigError(f"start_from={name}: {error}") from None
+    except (CheckpointError, OSError, ValueError) as error:
+        raise ConfigError(f"start_from={name[:200]}: {one_line(error)}") from None
     if len(sources) not in (1, len(population)):
         raise ConfigError(
             f"start_from={name}: holds {len(sources)} networks; must be 1 or {len(population)}"

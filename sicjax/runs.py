@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from sicjax.config.check import check_kind, flatten, validate
+from sicjax.config.check import check_kind, validate
 from sicjax.devices import processes
-from sicjax.devices.compilation import use_cache
 from sicjax.devices.layout import make_layout
 from sicjax.errors import ConfigError, RunInterruptedError, one_line
 from sicjax.network.pair_losses import most_shares
@@ -80,10 +79,8 @@ def train(
     validate(config)
     folder = None if workdir is None else path("workdir", workdir)
     check_same(config, method, folder)
-    check_sizes(flatten(config), own_transition=method.transition is not None)
+    check_sizes(config, method)
     check_method(config, method)
-    if config.compilation_cache:
-        use_cache()
     reported = config.report and folder is not None
     if reported:
         from sicjax.report import phase  # loads what scores and draws maps

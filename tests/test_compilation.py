@@ -111,3 +111,19 @@ def test_small_programs_run_on_the_cpu(monkeypatch):
 def test_what_is_compiled_for_one_call_says_the_same():
     x = jnp.linspace(0, 1, 1000).reshape(10, 100)
     np.testing.assert_allclose(jit_once(lambda x: jnp.tanh(x @ x.T))(x), jnp.tanh(x @ x.T), 1e-5)
+
+
+def test_a_library_call_leaves_the_compilation_cache_of_its_process_alone(tmp_path):
+    code = (
+        "import sicjax, jax; c = sicjax.default_config(); c.num_steps, c.report = 1, False;"
+        " c.optimizer.accumulation = 1; c.data.num_trajectories, c.data.trajectory_length = 2, 3;"
+        " c.model.num_units, c.model.hidden_width = 4, 2; sicjax.train(c);"
+        " print(jax.config.jax_compilation_cache_dir)"
+    )
+    environment = {n: v for n, v in os.environ.items() if n != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, "XDG_CACHE_HOME": str(tmp_path)},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "None"
+    assert not list(tmp_path.iterdir())

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
+import sicjax
 from sicjax import config as C
 from sicjax.config.fields import FIELDS
 from sicjax.config.files import describe_configs, from_json, load_config, to_json
 from sicjax.errors import ConfigError
+from sicjax.network.losses import TERMS, LossSettings
 from sicjax.training.population import members, of_variant
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -225,3 +227,22 @@ def test_help_lists_configs_and_what_is_right():
     assert (
         "loss.sigma_x=0.05  spatial scale of near and far, m; positive and finite" in C.describe()
     )
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tiny_config):
+    long = "quick" * 1000
+    with pytest.raises(ConfigError, match=r"^--config=quick") as error:
+        load_config(long)
+    assert len(str(error.value)) < 300
+    tiny_config.start_from = long
+    with pytest.raises(ConfigError, match=r"^start_from=quick"):
+        sicjax.train(tiny_config)
+
+
+def test_weights_and_scales_of_the_loss_may_vary():
+    """A term's weight is found by its name: in the config, and in the settings that are traced."""
+    fields = {name for name in FIELDS if name.startswith("loss.")} - {"loss.reduction"}
+    assert fields == {f"loss.{name}" for name in LossSettings._fields}
+    assert fields <= {*C.VARIED}
+    assert fields <= {*C.STAGED}
+    assert {f"loss.{name}" for name in TERMS} <= fields

@@ -253,3 +253,15 @@ def test_the_limit_of_a_cpu_is_what_the_machine_has():
     (free,) = re.findall(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
     assert 0 < limit < 1.2 * 1024 * int(free)  # a container has less; others allocate meanwhile
     assert memory.device_limit(make_layout(2)) == pytest.approx(limit / 2, rel=0.2)
+
+
+def test_page_cache_of_a_container_counts_as_free(tmp_path):
+    assert memory.container_free(tmp_path) is None
+    for name, text in (
+        ("memory.max", "1000\n"), ("memory.current", "900\n"),
+        ("memory.stat", "anon 200\ninactive_file 600\nactive_file 100\n"),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(text)
+    assert memory.container_free(tmp_path) == 700
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.container_free(tmp_path) is None

@@ -20,11 +20,11 @@ ALARM = (
 )
 QUIET = f"""
 import os, signal, sys, time
-from sicjax import quiet
+from sicjax import stderr
 
 alarm = {ALARM!r}.format("gather")
-quiet._has_avx512 = lambda: True
-quiet.drop_false_alarm()
+stderr._has_avx512 = lambda: True
+stderr.drop_false_alarm()
 """
 
 

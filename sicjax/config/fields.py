@@ -51,18 +51,32 @@ class Field:
     changes_numbers: bool = True  # False: a run may be continued with another value
 
 
+LOSS: Mapping[str, Field] = {
+    "loss.sigma_x": Field(0.05, "spatial scale of near and far, m", "paper", POSITIVE),
+    "loss.sigma_g": Field(0.4, "neural scale of separation", "paper", POSITIVE),
+    "loss.min_step": Field(
+        0.0, "steps no longer than this, m, don't count in conformal isometry: its expectation is"
+        " finite only above 0; 0 is the paper's", "ours", NOT_NEGATIVE,
+    ),
+    "loss.separation": Field(1.0, "weight", "paper", FINITE),
+    "loss.invariance": Field(0.1, "weight", "paper", FINITE),
+    "loss.capacity": Field(0.5, "weight", "paper", FINITE),
+    "loss.conformal_isometry": Field(0.1, "weight; the paper gives none", "ours", FINITE),
+    "loss.reduction": Field(
+        "mean", "of the pair losses; literal sums would drown capacity", "inferred",
+        one_of("mean", "sum"),
+    ),
+}  # fmt: skip
+_LOSS_SCALARS = tuple(name for name, field in LOSS.items() if isinstance(field.default, float))
+
 # What the networks of one program may differ in: traced scalars, see `method.Settings`.
-VARIED = (
-    "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
-    "loss.sigma_x", "loss.sigma_g", "loss.min_step", "data.permute", "optimizer.learning_rate",
-)  # fmt: skip
+VARIED = (*_LOSS_SCALARS, "data.permute", "optimizer.learning_rate")
 
 # What may change from one stage of a training to the next: nothing that a network is made of.
 STAGED = (
-    "data.num_trajectories", "data.trajectory_length", "data.permute",
-    "loss.separation", "loss.invariance", "loss.capacity", "loss.conformal_isometry",
-    "loss.sigma_x", "loss.sigma_g", "loss.min_step", "optimizer.learning_rate",
-    "optimizer.warmup_steps", "optimizer.clip", "optimizer.accumulation", "optimizer.weight_decay",
+    "data.num_trajectories", "data.trajectory_length", "data.permute", *_LOSS_SCALARS,
+    "optimizer.learning_rate", "optimizer.warmup_steps", "optimizer.clip",
+    "optimizer.accumulation", "optimizer.weight_decay",
 )  # fmt: skip
 
 FIELDS: Mapping[str, Field] = {
@@ -138,20 +152,7 @@ FIELDS: Mapping[str, Field] = {
     "model.identity_start": Field(True, "the last bias starts as the identity matrix"),
     "model.positive_start": Field(True, "g_0 starts as |normal| rather than normal, normalised"),
     "model.train_initial_state": Field(True, "g_0 is trained along with the weights"),
-    "loss.sigma_x": Field(0.05, "spatial scale of near and far, m", "paper", POSITIVE),
-    "loss.sigma_g": Field(0.4, "neural scale of separation", "paper", POSITIVE),
-    "loss.min_step": Field(
-        0.0, "steps no longer than this, m, don't count in conformal isometry: its expectation is"
-        " finite only above 0; 0 is the paper's", "ours", NOT_NEGATIVE,
-    ),
-    "loss.separation": Field(1.0, "weight", "paper", FINITE),
-    "loss.invariance": Field(0.1, "weight", "paper", FINITE),
-    "loss.capacity": Field(0.5, "weight", "paper", FINITE),
-    "loss.conformal_isometry": Field(0.1, "weight; the paper gives none", "ours", FINITE),
-    "loss.reduction": Field(
-        "mean", "of the pair losses; literal sums would drown capacity", "inferred",
-        one_of("mean", "sum"),
-    ),
+    **LOSS,
     "optimizer.learning_rate": Field(2e-5, "peak, of AdamW", "paper", POSITIVE),
     "optimizer.schedule": Field(
         "plateau", "of the learning rate, after the warm-up", "paper",

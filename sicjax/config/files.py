@@ -69,11 +69,13 @@ def bundled_configs() -> dict[str, Path]:
 
 
 def find_file(name: str | Path) -> Path:
-    """A config file where the path says, else the one of that name or path that comes with sicjax.
+    """Return the path of a config file: one's own first, else the bundled one of that name.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is neither, or the path can't be looked at.
     """
+    shown = " ".join(str(name).split())
+    shown = shown if len(shown) <= 200 else f"{shown[:100]}..."
     with contextlib.suppress(OSError, RuntimeError, ValueError):  # too long, or ~nobody
         if Path(name).expanduser().is_file():
             return Path(name).expanduser()
@@ -81,9 +83,7 @@ def find_file(name: str | Path) -> Path:
     for wanted in (Path(name).as_posix(), f"configs/{name}.py"):
         if wanted in bundled:
             return bundled[wanted]
-    raise ConfigError(
-        f"--config={name}: no such file; those that come with sicjax: {', '.join(bundled)}"
-    )
+    raise ConfigError(f"--config={shown}: no such file; bundled configs: {', '.join(bundled)}")
 
 
 def describe_configs() -> str:

@@ -1,4 +1,4 @@
-"""Memory: what a compiled program needs of a device, and what the device has to give."""
+"""Memory that a compiled program needs of a device, and memory that the device has to give."""
 
 import contextlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from sicjax.devices.layout import Layout
 
 
 def device_bytes(compiled: Any) -> int:
-    """Bytes that a compiled program needs on each device: arguments, results, workspace."""
+    """Return the bytes that a compiled program needs on each device, workspace included."""
     found = compiled.memory_analysis()
     return (
         found.argument_size_in_bytes + found.output_size_in_bytes
@@ -17,19 +17,35 @@ def device_bytes(compiled: Any) -> int:
 
 
 def device_limit(layout: Layout) -> float | None:
-    """Bytes that a device of this process has to give; None if it doesn't tell.
+    """Return the bytes that each device of this process has to give; None if it doesn't tell.
 
-    Those of a CPU that the layout uses share what the machine, or its container, has free.
+    CPU devices share the free memory of the machine, or of its container.
     """
     mine = layout.mesh.local_devices
     if stats := mine[0].memory_stats():
         return stats.get("bytes_limit")
-    free = []
-    with contextlib.suppress(OSError, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        most = int((group / "memory.max").read_text())
-        free.append(most - int((group / "memory.current").read_text()))
+    free = [number for number in (machine_free(), container_free()) if number is not None]
     return min(free) / len(mine) if free else None
+
+
+def machine_free(path: Path = Path("/proc/meminfo")) -> int | None:
+    """Return the free bytes of the machine; None where Linux doesn't say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return 1024 * int(line.split()[1])
+    return None
+
+
+def container_free(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the free bytes of this process's control group; None without a limit.
+
+    Cached pages of files count as used there, but the kernel drops the inactive ones on demand.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        rows = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+        cached = sum(int(number) for name, number in rows if name == "inactive_file")
+        return limit - max(used - cached, 0)
+    return None

@@ -14,6 +14,7 @@ what they belong to. A state that isn't finite makes the terms that it enters Na
 at a position of NaN is missing, and enters no pair.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -26,29 +27,6 @@ from sicjax.arguments import NOT_NEGATIVE, POSITIVE, checked, floating, real
 from sicjax.devices.split import WHOLE, Split
 from sicjax.network.pair_losses import pair_losses
 from sicjax.network.trajectories import Batch
-
-
-class LossSettings(NamedTuple):
-    """Weights and scales of the loss: traced, so that networks of one program may differ."""
-
-    separation: ArrayLike  # weight
-    invariance: ArrayLike  # weight
-    capacity: ArrayLike  # weight
-    conformal_isometry: ArrayLike  # weight
-    sigma_x: ArrayLike  # metres
-    sigma_g: ArrayLike
-    min_step: ArrayLike  # metres; steps of conformal isometry lie between this and sigma_x
-
-
-class LossTerms(NamedTuple):
-    """The four terms, unweighted, and the pair counts of one batch; all scalars."""
-
-    separation: Array
-    invariance: Array
-    capacity: Array
-    conformal_isometry: Array
-    num_far: Array
-    num_near: Array
 
 
 def _flatten(states: Array, positions: Array, reduction: str) -> tuple[Array, Array]:
@@ -240,6 +218,40 @@ def neural_speeds(
     return jnp.where(moving, jnp.sqrt(ratio), 0), counted
 
 
+def _capacity(states: Array, _start: Array, _batch: Batch, _settings: "LossSettings") -> Array:
+    return capacity_loss(states)
+
+
+def _conformal_isometry(
+    states: Array, start: Array, batch: Batch, settings: "LossSettings"
+) -> Array:
+    return conformal_isometry_loss(
+        states, start, batch.steps, max_step=settings.sigma_x, min_step=settings.min_step
+    )
+
+
+# One pass over all pairs of states gives these together.
+PAIR_TERMS = ("separation", "invariance")
+# The other terms, by name. One more needs an entry here, its weight in config/fields.py, and an
+# export if users are to call it. Add it at the end: checkpoints hold the index of a failed term.
+OTHER_TERMS: Mapping[str, Callable[[Array, Array, Batch, "LossSettings"], Array]] = {
+    "capacity": _capacity,
+    "conformal_isometry": _conformal_isometry,
+}
+TERMS = (*PAIR_TERMS, *OTHER_TERMS)
+
+# Scalars of the loss, traced, so that networks of one program may differ: a weight for each term;
+# sigma_x, metres; sigma_g; and min_step, metres (steps of conformal isometry are longer than it and
+# shorter than sigma_x).
+LossSettings = NamedTuple(  # type: ignore[misc]
+    "LossSettings", [(name, ArrayLike) for name in (*TERMS, "sigma_x", "sigma_g", "min_step")]
+)
+# The terms, unweighted, and the pair counts of one batch; all scalars.
+LossTerms = NamedTuple(  # type: ignore[misc]
+    "LossTerms", [(name, Array) for name in (*TERMS, "num_far", "num_near")]
+)
+
+
 def sic_loss(
     states: Array, initial_state: Array, batch: Batch, settings: LossSettings, *,
     reduction: str = "mean", branch: bool = True, split: Split = WHOLE, fused: bool = False,
@@ -260,18 +272,16 @@ def sic_loss(
         fused: as in `pair_losses`.
     """
     flat_states, positions = _flatten(states, batch.positions, reduction)
-    weights = jnp.stack([settings.separation, settings.invariance]).astype(flat_states.dtype)
+    weights = jnp.stack([getattr(settings, name) for name in PAIR_TERMS]).astype(flat_states.dtype)
     scales = (jnp.asarray(s, flat_states.dtype) for s in (settings.sigma_x, settings.sigma_g))
     pairs, terms = pair_losses(
         flat_states, positions, *scales, weights, reduction, branch, split, fused
     )
-    capacity = capacity_loss(states)
-    conformal_isometry = conformal_isometry_loss(
-        states, initial_state, batch.steps, max_step=settings.sigma_x, min_step=settings.min_step
-    )
-    others = settings.capacity * capacity, settings.conformal_isometry * conformal_isometry
-    total = pairs + split.share(others[0]) + split.share(others[1])
-    return total, LossTerms(
-        terms.separation, terms.invariance, capacity, conformal_isometry,
-        terms.num_far, terms.num_near,
-    )  # fmt: skip
+    values = {
+        name: term(states, initial_state, batch, settings) for name, term in OTHER_TERMS.items()
+    }
+    total = pairs
+    for name, value in values.items():
+        total = total + split.share(getattr(settings, name) * value)
+    of_pairs = {name: getattr(terms, name) for name in PAIR_TERMS}
+    return total, LossTerms(**of_pairs, **values, num_far=terms.num_far, num_near=terms.num_near)

@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from sicjax.config.check import flatten
+from sicjax.config.check import changed, flatten
 from sicjax.config.fields import FIELDS
 from sicjax.devices import memory
 from sicjax.devices.layout import Layout, make_layout
 from sicjax.errors import ConfigError
 from sicjax.network.pair_losses import most_shares
+from sicjax.training.method import PAPER, Method
 from sicjax.training.population import Population, Stage
-from sicjax.training.step import Dispatch
+from sicjax.training.step import Dispatch, make_init
 
 
 def describe_cost(population: Population, layout: Layout, step: int, need: int) -> list[str]:
@@ -26,8 +29,7 @@ def describe_cost(population: Population, layout: Layout, step: int, need: int) 
         need: bytes that a device needs.
     """
     config, devices = population.config, layout.devices
-    leaves = jax.tree.leaves(population.shapes)
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    state = _bytes(population.shapes)
     where = f"{len(population)} network(s) on {len(devices)} {devices[0].device_kind} device(s)"
     cost = (
         f"memory {_size(need / layout.per_device)} a network; checkpoints take up to"
@@ -70,53 +72,57 @@ SIZES = (
 ADDRESSABLE = 2**44  # bytes that no device has; the limit where it doesn't tell its own
 
 
-def check_sizes(values: Mapping[str, Any], *, own_transition: bool = False) -> None:
-    """See that what a run can't do without would fit, before anything is traced or allocated.
+def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
+    """Check that a run's parameters and states would fit, before anything is allocated.
 
-    A lower bound; `check_memory` knows what the compiled program needs.
-
-    Args:
-        values: fields by dotted name, as `config.flatten` gives them.
-        own_transition: the parameters aren't those of the hypernetwork.
+    This is a lower bound; `check_memory` knows what the compiled program needs.
 
     Raises:
         ConfigError: naming the field that is too large.
     """
-    number = values["num_networks"] * max(len(values["variants"]), 1)
+    values = flatten(config)
+    number = config.num_networks * max(len(config.variants), 1)
     stages = {
-        stage: {**values, **flatten(fields)}
-        for stage, fields in (values["stages"] or {"": {}}).items()
+        name: {**values, **flatten(fields)} for name, fields in (config.stages or {"": {}}).items()
     }
     states = max(
         own["data.num_trajectories"] * own["data.trajectory_length"] for own in stages.values()
     )
-    layout = make_layout(number, values["parallel"], most=most_shares(states))
+    layout = make_layout(number, config.parallel, most=most_shares(states))
     limit = memory.device_limit(layout) or ADDRESSABLE
     has = f"each of {len(layout.devices)} device(s) has {_size(limit)}"
     for stage, own in stages.items():
-        where = f"stages[{stage!r}]: " if stage else ""
-        need = sum(_least_bytes(own, own_transition))
+        own = {name: own[name] for name in SIZES}
+        need = sum(_least_bytes(config, method, own))
         if need > limit:
+            # The field to blame is the one whose default would save most.
             smaller = {name: {**own, name: min(own[name], FIELDS[name].default)} for name in SIZES}
-            name = min(SIZES, key=lambda name: sum(_least_bytes(smaller[name], own_transition)))
+            name = min(SIZES, key=lambda name: sum(_least_bytes(config, method, smaller[name])))
+            where = f"stages[{stage!r}]: " if stage else ""
             raise ConfigError(
                 f"{where}{name}={own[name]}: too large: a network takes at least {_size(need)}, and"
                 f" {has}"
             )
-        state, _ = _least_bytes(own, own_transition)
+        state, _ = _least_bytes(config, method, own)
         if state * layout.per_device > limit:
             raise ConfigError(
-                f"num_networks={values['num_networks']}: too many: each takes at least"
+                f"num_networks={config.num_networks}: too many: each takes at least"
                 f" {_size(state)}, and {has}"
             )
 
 
-def _least_bytes(values: Mapping[str, Any], own_transition: bool) -> tuple[int, int]:
-    """Bytes of one network's parameters with Adam's two moments, and of its W and states."""
-    units, width, layers, batch, length = (values[name] for name in SIZES)
-    inputs = width if layers > 1 else 2
-    weights = 0 if own_transition else inputs * units**2 + max(layers - 2, 0) * width**2
-    return 12 * (weights + units), 4 * (length * units**2 + batch * length * units)
+def _least_bytes(config: ConfigDict, method: Method, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Return the bytes of one network's training state, and those of its W and states."""
+    made = jax.eval_shape(make_init(changed(config, sizes), method), jnp.uint32(0))
+    units, batch, length = (
+        sizes[name]
+        for name in ("model.num_units", "data.num_trajectories", "data.trajectory_length")
+    )
+    return _bytes(made), 4 * (length * units**2 + batch * length * units)
+
+
+def _bytes(shapes: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def check_memory(population: Population, layout: Layout, need: int) -> None:

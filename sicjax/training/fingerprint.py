@@ -1,4 +1,4 @@
-"""What a piece of a user's code says, as a short digest: its source and the values it holds."""
+"""Digests of a user's function: one of the constants it uses, one of its source."""
 
 import functools
 import hashlib
@@ -7,68 +7,63 @@ import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-_PLAIN = (int, float, complex, str, bytes, bool, type(None))
+_PLAIN = (int, float, complex, str, bytes, bool, list, tuple, np.ndarray)
 
 
-def fingerprint(part: Any) -> str:
-    """SHA-256, 16 digits, of a function or object: source, defaults, and constants that it reads.
+class Fingerprint(NamedTuple):
+    """Two digests of 16 hexadecimal digits."""
 
-    Constants are what a function closes over and what it reads by name from its module: numbers,
-    text, arrays, and other functions of that module with theirs. Of an object it is the source of
-    its class and what its `repr` shows.
+    constants: str  # what a function closes over, its defaults, and what it reads from its module
+    source: str  # its text, comments included
 
-    Args:
-        part: the function, `functools.partial` or object.
+
+def fingerprint(part: Any) -> Fingerprint:
+    """Return the digests of a function, `functools.partial` or object.
+
+    An object's constants are what its `repr` shows, its source is that of its class. Functions of
+    the same module that a function calls are included.
     """
-    digest = hashlib.sha256()
-    for text in _said(part, set()):
-        digest.update(text.encode() + b"\0")
-    return digest.hexdigest()[:16]
+    digests = {"constants": hashlib.sha256(), "source": hashlib.sha256()}
+    for kind, text in _walk(part, set()):
+        digests[kind].update(text.encode() + b"\0")
+    return Fingerprint(**{kind: digest.hexdigest()[:16] for kind, digest in digests.items()})
 
 
-def _said(part: Any, seen: set[int]) -> Iterator[str]:
-    """What a part says, text by text; each function once, as they may call each other."""
+def _walk(part: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of "constants" or "source" and a text."""
     if isinstance(part, functools.partial):
-        yield from _said(part.func, seen)
-        yield from _said([part.args, sorted(part.keywords.items())], seen)
-    elif isinstance(part, types.FunctionType):
-        if id(part) not in seen:
-            seen.add(id(part))
-            yield from _function_said(part, seen)
-    elif isinstance(part, _PLAIN):
-        yield repr(part)
+        yield from _walk([part.func, part.args, sorted(part.keywords.items())], seen)
     elif isinstance(part, list | tuple):
         for entry in part:
-            yield from _said(entry, seen)
+            yield from _walk(entry, seen)
+    elif isinstance(part, types.FunctionType):
+        if id(part) not in seen:  # functions may call each other
+            seen.add(id(part))
+            yield "source", _source(part)
+            yield from _walk([part.__defaults__, *(part.__kwdefaults__ or {}).items()], seen)
+            yield from _walk([cell.cell_contents for cell in part.__closure__ or ()], seen)
+            for name in part.__code__.co_names:
+                value = part.__globals__.get(name)
+                own = isinstance(value, types.FunctionType) and value.__module__ == part.__module__
+                if own or isinstance(value, _PLAIN):
+                    yield from _walk([name, value], seen)
     elif hasattr(part, "__array__"):
         array = np.asarray(part)
-        yield f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
+        yield (
+            "constants",
+            f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}",
+        )
     else:
-        kind = part if isinstance(part, type) else type(part)
-        yield _source(kind) or kind.__qualname__
-        yield re.sub(r" at 0x[0-9a-f]+", "", repr(part))
-
-
-def _function_said(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
-    code = function.__code__
-    yield _source(function) or repr((code.co_code, code.co_names))
-    yield from _said([function.__defaults__, sorted((function.__kwdefaults__ or {}).items())], seen)
-    for cell in function.__closure__ or ():
-        yield from _said(cell.cell_contents, seen)
-    for name in code.co_names:
-        value = function.__globals__.get(name)
-        ours = isinstance(value, types.FunctionType) and value.__module__ == function.__module__
-        if ours or isinstance(value, (*_PLAIN[:-1], list, tuple, np.ndarray)):
-            yield name
-            yield from _said(value, seen)
+        yield "constants", re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+        yield "source", _source(part if isinstance(part, type) else type(part))
 
 
 def _source(part: Any) -> str:
-    """The source of a function or class; nothing where it can't be had."""
+    """Return the source of a function or class; nothing where Python can't find it."""
     try:
         return inspect.getsource(part)
     except (OSError, TypeError):

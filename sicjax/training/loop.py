@@ -18,6 +18,7 @@ from sicjax.config.files import to_json
 from sicjax.devices import hardware, memory, processes
 from sicjax.devices.layout import Layout
 from sicjax.errors import CheckpointError, ConfigError, NonFiniteError
+from sicjax.network.losses import TERMS
 from sicjax.training import workdir as workdir_module
 from sicjax.training.checkpoint import Checkpoints, restore
 from sicjax.training.costs import check_memory, describe_cost
@@ -26,8 +27,6 @@ from sicjax.training.metrics import Monitor, duration
 from sicjax.training.population import Population
 from sicjax.training.signals import Signals
 from sicjax.training.step import Dispatch, TrainState, failure_of, start
-
-SHOWN = ("loss", "separation", "invariance", "capacity", "conformal_isometry")
 
 Look = Callable[[Sequence[TrainState], Monitor], None]
 
@@ -197,12 +196,13 @@ def _check_still_there(folder: Path | None) -> None:
 def _monitor(population: Population, folder: Path | None, step: int) -> Iterator[Monitor]:
     """Open the run's logs and its progress line; process 0 alone writes and shows."""
     config, first = population.config, processes.is_first()
+    shown = ("loss", *TERMS, *sorted(population.method.terms))
     with contextlib.ExitStack() as stack:
         stream = sys.stderr if first else stack.enter_context(open(os.devnull, "w"))
         yield stack.enter_context(
             Monitor(
                 folder if first else None, first_step=step, num_steps=config.num_steps,
-                log_every=config.log_every, shown=SHOWN, stream=stream,
+                log_every=config.log_every, shown=shown, stream=stream,
             )
         )  # fmt: skip
 

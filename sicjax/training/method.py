@@ -16,16 +16,14 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from sicjax.errors import ConfigError
-from sicjax.network.losses import LossSettings
+from sicjax.network.losses import TERMS, LossSettings
 from sicjax.network.model import Hypernetwork
 from sicjax.network.trajectories import Batch, permuted_batch, sample_batch
-from sicjax.training.fingerprint import fingerprint
+from sicjax.training.fingerprint import Fingerprint, fingerprint
 
-# What can go non-finite, after which come a method's own terms; index -1 means nothing has.
-FAILURES = (
-    "separation", "invariance", "capacity", "conformal_isometry", "gradient", "weights"
-)  # fmt: skip
-# What is logged beside the four terms and their weighted values.
+# What can go non-finite, apart from a method's own terms, which follow. Checkpoints hold the index.
+FAILURES = (*TERMS, "gradient", "weights")
+# Metrics beside the terms and their weighted values.
 LOGGED = (
     "loss", "num_far", "num_near", "neural_speed", "dead_states", "dead_units", "learning_rate",
     "gradient_norm", "step", "network", "timing",
@@ -123,8 +121,8 @@ class Method:
         """Which parts are replaced, and by what: names, without the code behind them."""
         return {name: _name(part) for name, part in self._parts().items()}
 
-    def fingerprints(self) -> dict[str, str]:
-        """A digest of what each replaced part says, so that an edit of it is noticed."""
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Return the digests of each replaced part, by which an edit of it is noticed."""
         return {name: fingerprint(part) for name, part in self._parts().items()}
 
     def _parts(self) -> dict[str, Any]:
@@ -140,7 +138,8 @@ def _name(part: Any) -> str:
 
 
 PAPER = Method()
-SOURCE = "source"  # in method.json, the table of digests
+CONSTANTS, SOURCE = "constants_of", "source_of"  # tables of digests in method.json
+_TABLES = (CONSTANTS, SOURCE, "source")  # the last as versions before 0.2 wrote it
 
 
 def check_is(method: Any) -> None:
@@ -159,13 +158,21 @@ def failures(method: Method = PAPER) -> tuple[str, ...]:
 
 
 def record(method: Method) -> dict[str, Any]:
-    """What method.json remembers of a method of one's own; nothing of the paper's."""
-    names = method.describe()
-    return {**names, SOURCE: method.fingerprints()} if names else {}
+    """Return what method.json records of a method of one's own; nothing of the paper's."""
+    names, digests = method.describe(), method.fingerprints()
+    if not names:
+        return {}
+    return {
+        **names,
+        CONSTANTS: {name: digest.constants for name, digest in digests.items()},
+        SOURCE: {name: digest.source for name, digest in digests.items()},
+    }
 
 
 def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
-    """See that a run is trained on with the method that it began with.
+    """Check that a run goes on with the method it began with.
+
+    Names and constants decide. Source that has changed is only named: it may be a comment.
 
     Args:
         folder: the workdir, to name it.
@@ -173,21 +180,26 @@ def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) ->
         method: the method given now.
 
     Raises:
-        ConfigError: a part has another name or, where that was remembered, another source.
+        ConfigError: a part has another name or, where they were recorded, other constants.
     """
     now = record(method)
-    for part in [name for name in {**recorded, **now} if name != SOURCE]:
+    for part in [name for name in {**recorded, **now} if name not in _TABLES]:
         _check_name(folder, part, recorded, now)
-        before = recorded.get(SOURCE, {}).get(part)
-        if before not in (None, now[SOURCE][part]):
+        if _differ(CONSTANTS, part, recorded, now):
             raise ConfigError(
-                f"workdir={folder} belongs to another experiment: method.{part} has been edited"
-                " since (its source, or a constant in it); give this one a --workdir of its own"
+                f"workdir={folder} belongs to another experiment: a constant of method.{part} has"
+                " changed since; give this one a --workdir of its own"
+            )
+        if _differ(SOURCE, part, recorded, now):
+            print(
+                f"workdir={folder}: the source of method.{part} has changed since this run began;"
+                " it goes on with the source as it is now",
+                file=sys.stderr,
             )
 
 
 def check_to_load(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
-    """See that a trained network is loaded with its transition; say what else is not as it was.
+    """Check that a trained network is loaded with its transition; say what else has changed.
 
     Args:
         folder: the workdir, to name it.
@@ -199,15 +211,20 @@ def check_to_load(folder: Path, recorded: Mapping[str, Any], method: Method) -> 
     """
     now = record(method)
     _check_name(folder, "transition", recorded, now)
-    before, after = recorded.get(SOURCE, {}), now.get(SOURCE, {})
-    for part in sorted({*recorded} - {SOURCE}):
+    for part in sorted({*recorded} - {*_TABLES}):
         if part not in now:
             note = "isn't given: maps and rollouts do without it, training on doesn't"
-        elif part in before and before[part] != after[part]:
+        elif any(_differ(table, part, recorded, now) for table in (CONSTANTS, SOURCE)):
             note = "has been edited since (its source, or a constant in it)"
         else:
             continue
         print(f"{folder} was trained with method.{part}, which {note}", file=sys.stderr)
+
+
+def _differ(table: str, part: str, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether a part's digest has changed; False where one wasn't recorded."""
+    before, after = recorded.get(table, {}), now.get(table, {})
+    return part in before and part in after and before[part] != after[part]
 
 
 def _check_name(

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from sicjax.devices.layout import Layout
 from sicjax.devices.split import WHOLE, Split
-from sicjax.network.losses import neural_speeds, sic_loss
+from sicjax.network.losses import TERMS, neural_speeds, sic_loss
 from sicjax.network.model import initial_direction, norm_relu
 from sicjax.network.rollout import rollout_permuted
 from sicjax.training.method import (
@@ -161,8 +161,10 @@ def make_step(
         rate = settings.learning_rate * schedule(state.step - first_step)
         metrics["learning_rate"] = rate * plateau_scale(optimizer_state)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
-        for name in FAILURES[:4]:
+        for name in TERMS:
             metrics[f"weighted_{name}"] = getattr(settings.loss, name) * metrics[name]
+        for name in own:  # a method's own terms include their weight
+            metrics[f"weighted_{name}"] = metrics[name]
         parameters = optax.apply_updates(
             state.parameters, jax.tree.map(lambda update: -rate * update, updates)
         )
@@ -179,7 +181,7 @@ def _keep_if_finite(
 
     A broken term breaks the gradient, and that the weights: the first of them is named.
     """
-    watched = [*FAILURES[:4], *own, *FAILURES[4:]]
+    watched = [*TERMS, *own, "gradient", "weights"]
     values = metrics | {"gradient": metrics["gradient_norm"]}
     values["weights"] = optax.tree.norm(updated.parameters)
     broken = ~jnp.isfinite(jnp.stack([values[name] for name in watched]))
