@@ -28,9 +28,10 @@ import numpy as np
 
 from sicjax.training.checkpoint import restore
 from sicjax.training.checkpoint_files import latest_intact, steps
-from sicjax.training.metrics import read_events, read_metrics
+from sicjax.training.metrics import read_metrics
 from sicjax.training.population import Population
 from sicjax.training.workdir import read_config
+from tests.tensorboard_events import read_events
 
 CONFIG = """
 from sicjax.config import default

@@ -27,9 +27,10 @@ from sicjax.main import guarded
 from sicjax.report import phase, snapshots
 from sicjax.training.checkpoint import restore
 from sicjax.training.checkpoint_files import latest_intact
-from sicjax.training.metrics import read_events, read_metrics
+from sicjax.training.metrics import read_metrics
 from sicjax.training.population import Population
 from sicjax.training.workdir import read_config
+from tests.tensorboard_events import read_events
 
 HARMS = (
     "flip",

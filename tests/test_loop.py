@@ -29,9 +29,10 @@ from sicjax.main import main
 from sicjax.report import phase
 from sicjax.runs import train
 from sicjax.training import loop
-from sicjax.training.metrics import Monitor, read_events, read_metrics
+from sicjax.training.metrics import Monitor, read_metrics
 from sicjax.training.step import Dispatch
 from sicjax.training.workdir import locked, settled
+from tests.tensorboard_events import read_events
 
 
 @pytest.fixture(scope="module")

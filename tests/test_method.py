@@ -16,8 +16,9 @@ from sicjax.errors import ConfigError, NonFiniteError
 from sicjax.network.losses import TERMS
 from sicjax.training.fingerprint import fingerprint
 from sicjax.training.method import LOGGED, draw_batch, make_settings
-from sicjax.training.metrics import read_events, read_metrics
+from sicjax.training.metrics import read_metrics
 from sicjax.training.step import make_loss
+from tests.tensorboard_events import read_events
 
 pytestmark = pytest.mark.usefixtures("as_jax_is")  # parts are written by users
 

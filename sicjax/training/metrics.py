@@ -1,4 +1,4 @@
-"""What a run says while it trains: metrics.jsonl, TensorBoard events, a progress bar.
+"""Metrics of a training: metrics.jsonl, TensorBoard events, a progress bar.
 
 Letters: P networks. Knows names and numbers, not what they mean.
 """
@@ -7,33 +7,41 @@ import contextlib
 import json
 import math
 import os
+import re
+import socket
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.record_writer import masked_crc32c
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0  # of plain progress, where there is no terminal to draw a bar in
 
-_BAD_ROWS = "metrics.bad.jsonl"  # where rows that can't be read are moved
-_EVENTS = "events.out.tfevents."  # how TensorBoard's files begin
+_LONGEST_ROW = 2**20  # bytes; a longer line is damage, and is read in pieces
+_EVENTS = "events.out.tfevents."  # TensorBoard finds its files by this beginning
+_OURS = ".sicjax"  # and we find ours by this end: files of other tools are never touched
 
 Row = Mapping[str, Any]
 
 
 def read_metrics(path: Path, *, network: int | None = None) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, all or one network's; those that can't be read are left out."""
-    rows = [row for _, _, row in _lines(path.read_bytes()) if row] if path.exists() else []
-    return [row for row in rows if network is None or row["network"] == network]
+    """Return the rows of a metrics.jsonl, of all networks or of one; unreadable rows are left out.
+
+    The file is read line by line, and rows of other networks aren't parsed.
+    """
+    if not path.exists():
+        return []
+    wanted = None if network is None else re.compile(rb'"network": *%d\b' % network)
+    return [row for _, _, row in _lines(path, wanted) if row]
 
 
 class Monitor:
@@ -41,9 +49,8 @@ class Monitor:
 
     Args:
         workdir: where metrics.jsonl and the TensorBoard events go; None writes nothing.
-        first_step: the step the run (re)starts from; rows after it are cut off, so that a
-            restart leaves neither gap nor duplicate. What was damaged meanwhile is set aside,
-            what is missing is named.
+        first_step: the step the run (re)starts from. Rows after it are cut off, so that a restart
+            leaves neither gap nor duplicate; rows that are damaged or missing are named.
         num_steps: the step it runs to.
         log_every: steps between two rows of a network; 0 if it isn't known.
         shown: names of the metrics that the progress shows.
@@ -64,16 +71,13 @@ class Monitor:
         self._first_step, self._num_steps, self._shown = first_step, num_steps, shown
         self._note = ""
         self._file: TextIO | None = None
-        self._events: EventsWriter | None = None
+        self._events: _Events | None = None
         notes: list[str] = []
         if workdir is not None:
             path = workdir / "metrics.jsonl"
             notes += _cut_after(path, first_step, log_every)
             self._file = path.open("a")
-            notes += _keep_events(workdir, first_step)
-            # Written by this thread: what a checkpoint stands for is on disk before it, and a disk
-            # that is full is noticed here.
-            self._events = EventsWriter(str(workdir / "events"))
+            self._events = _Events(workdir, first_step)
         self._started = self._last_line = time.monotonic()
         self._bar: tqdm | None = None
         if self._stream.isatty():
@@ -118,22 +122,19 @@ class Monitor:
             row["timing"] = {**timing, "crc32": _checksum(row)}
             self._file.write(json.dumps(row) + "\n")
             for name, value in values.items():
-                self._add(step, summary.scalar(f"network_{network:03d}/{name}", value))
+                self._events.add(step, summary.scalar(f"network_{network:03d}/{name}", value))
         self._file.flush()
-
-    def _add(self, step: int, content: Any) -> None:
-        """Put a summary into TensorBoard's file."""
-        if self._events is not None:
-            self._events.write_event(Event(wall_time=time.time(), step=step, summary=content))
 
     def look(
         self, step: int, network: int, picture: np.ndarray, found: Mapping[str, float]
     ) -> None:
         """Write a picture [height, width, 3] and what was found on it to TensorBoard."""
+        if self._events is None:
+            return
         place = f"network_{network:03d}"
-        self._add(step, summary.image(f"{place}/maps", picture, dataformats="HWC"))
+        self._events.add(step, summary.image(f"{place}/maps", picture, dataformats="HWC"))
         for name, value in found.items():
-            self._add(step, summary.scalar(f"{place}/{name}", value))
+            self._events.add(step, summary.scalar(f"{place}/{name}", value))
 
     def note(self, text: str) -> None:
         """Show this at the end of the progress, until the next note."""
@@ -186,20 +187,62 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def _lines(content: bytes) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
-    """The lines of a metrics.jsonl: number, text and row, which is None if it can't be read.
+class _Events:
+    """TensorBoard's file of one start of a run.
 
-    Empty lines and a torn last one, which say nothing, are left out.
+    Its name sorts after those of earlier starts, whatever the clock says, and its first record
+    tells TensorBoard to forget what they wrote after the step that this one starts from. Records
+    are written by the calling thread: what a checkpoint stands for is on disk before it, and a full
+    disk is noticed here.
     """
-    *whole, rest = content.split(b"\n")
-    for number, line in enumerate(whole, start=1):
-        if line.strip():
-            yield number, line + b"\n", _row(line)
-    if row := _row(rest):
-        yield len(whole) + 1, rest + b"\n", row
+
+    def __init__(self, workdir: Path, first_step: int) -> None:
+        before = [path.name for path in workdir.glob(f"{_EVENTS}*")]
+        stamps = [int(stamp) for name in before if (stamp := name.split(".")[3]).isdecimal()]
+        stamp = max([int(time.time()), *(one + 1 for one in stamps if one < 10**10 - 1)])
+        name = f"{_EVENTS}{stamp:010d}.{socket.gethostname()}{_OURS}"
+        self._writer = RecordWriter(str(workdir / name))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if first_step or any(name.endswith(_OURS) for name in before):
+            log = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=first_step + 1, session_log=log))
+
+    def add(self, step: int, content: Any) -> None:
+        """Write a summary."""
+        self._write(Event(wall_time=time.time(), step=step, summary=content))
+
+    def _write(self, event: Event) -> None:
+        self._writer.write(event.SerializeToString())
+
+    def flush(self) -> None:
+        """Put everything on disk."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._writer.flush()
+        self._writer.close()
+
+
+def _lines(
+    path: Path, wanted: re.Pattern[bytes] | None = None
+) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
+    """Yield each line of a metrics.jsonl: where it begins, its text, and its row if readable.
+
+    Args:
+        path: the file.
+        wanted: lines without this are skipped; empty lines always are.
+    """
+    place = 0
+    with path.open("rb") as file:
+        while line := file.readline(_LONGEST_ROW):
+            if line.strip() and (wanted is None or wanted.search(line)):
+                yield place, line, _row(line)
+            place += len(line)
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
+    """Return the row that a line holds; None if it is no row of ours, or damaged."""
     try:
         row = json.loads(line.decode())
     except (ValueError, RecursionError):
@@ -210,138 +253,49 @@ def _row(line: bytes) -> dict[str, Any] | None:
     known = all(type(row.get(name)) is int for name in ("step", "network"))
     known &= all(isinstance(value, int | float | None) for value in values)
     timing = row.get("timing")
-    written = timing.get("crc32") if isinstance(timing, dict) else None  # once, there was none
+    written = timing.get("crc32") if isinstance(timing, dict) else None  # early files have none
     return row if known and written in (None, _checksum(row)) else None
 
 
 def _checksum(row: Row) -> int:
-    """CRC-32 of a row but its timing: a digit that has flipped is a number like any other."""
+    """Return the CRC-32 of a row without its timing: a flipped digit would pass for a number."""
     return zlib.crc32(json.dumps({k: v for k, v in row.items() if k != "timing"}).encode())
 
 
 def _cut_after(path: Path, step: int, log_every: int) -> list[str]:
-    """Drop the rows after a step, and set aside what can't be read; atomically.
+    """Cut the rows after a step off, in place, and a last one that a kill has torn.
+
+    Rows that can't be read stay where they are: readers leave them out.
 
     Returns:
-        What was set aside, and what is missing up to the step, a line each.
+        What can't be read and what is missing up to the step, a line each.
     """
-    before = path.read_bytes() if path.exists() else b""
-    lines = list(_lines(before))
-    kept = [(line, row) for _, line, row in lines if row and row["step"] <= step]
-    bad = [(number, line) for number, line, row in lines if row is None]
-    notes = _missing([row for _, row in kept], step, log_every)
-    if bad:
-        with path.with_name(_BAD_ROWS).open("ab") as file:
-            _write_through(file, b"".join(line for _, line in bad))
-        notes.append(
-            f"{len(bad)} row(s) can't be read, the first in line {bad[0][0]}; moved to {_BAD_ROWS}"
-        )
-    after = b"".join(line for line, _ in kept)
-    if after != before:
-        rest = path.with_suffix(".tmp")
-        with rest.open("wb") as file:
-            _write_through(file, after)
-        rest.replace(path)
-    return [f"{path.name}: {note}" for note in notes]
-
-
-def _missing(rows: Sequence[Row], step: int, log_every: int) -> list[str]:
-    """A line on the steps, up to this one, of which some network has no row; if there are any."""
-    networks: dict[int, set[int]] = {}
-    for row in rows:
-        networks.setdefault(row["step"], set()).add(row["network"])
-    most = max(map(len, networks.values()), default=1)
-    wanted = range(log_every, step + 1, log_every) if log_every else range(0)
-    missing = [one for one in wanted if len(networks.get(one, ())) < most]
-    if not missing:
-        return []
-    return [
-        f"lacks rows of {len(missing)} step(s) up to {step}, the first {missing[0]}; they were"
-        " lost, or log_every was another"
-    ]
-
-
-def _write_through(file: BinaryIO, content: bytes) -> None:
-    """Write, and wait until it is on disk."""
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def read_events(workdir: Path) -> list[tuple[str, int, float]]:
-    """Tag, step and value of every number in TensorBoard's files, file by file."""
-    return [
-        (value.tag, event.step, value.simple_value)
-        for path in sorted(workdir.glob(f"{_EVENTS}*"))
-        for event in map(_event, _records(path.read_bytes())[0])
-        for value in event.summary.value
-        if value.HasField("simple_value")
-    ]
-
-
-def _keep_events(workdir: Path, step: int) -> list[str]:
-    """Put TensorBoard's events up to a step into one file, each once, and drop the rest.
-
-    TensorBoard would do so by the order of the files, which hangs on the clock.
-
-    Returns:
-        In which files something was damaged, a line each.
-    """
-    found = sorted(workdir.glob(f"{_EVENTS}*"))
-    kept, seen, notes = workdir / f"{_EVENTS}0.kept", set(), []
-    if not found:
-        return []
-    temporary = workdir / ".events.tmp"
-    with temporary.open("wb") as file:
-        for path in found:
-            records, damaged = _records(path.read_bytes())
-            if damaged:
-                notes.append(f"{path.name}: damaged; {damaged} bytes of it are left out")
-            for record in records:
-                event = _event(record)
-                tags = [value.tag for value in event.summary.value] or [event.file_version]
-                key = (event.step, *tags)
-                if key not in seen and event.step <= step:
-                    seen.add(key)
-                    file.write(record)
-        _write_through(file, b"")
-    temporary.replace(kept)
-    for path in found:
-        if path != kept:
-            path.unlink()
-    return notes
-
-
-def _records(content: bytes) -> tuple[list[bytes], int]:
-    """The sound records of a TensorBoard file, and how many bytes of it are damaged.
-
-    Each is the length of its data (8 bytes), a checksum (4), the data, another checksum (4). A
-    damaged length hides where the next one begins: all that follows is lost. A torn last record,
-    of a run that was killed, isn't counted.
-    """
-    records: list[bytes] = []
-    place = damaged = 0
-    while place + 12 <= len(content):
-        if not _sound(content[place : place + 12]):
-            return records, damaged + len(content) - place
-        end = place + 16 + int.from_bytes(content[place : place + 8], "little")
-        if end > len(content):
+    rows: Counter[int] = Counter()  # by step; steps rise, as a restart always cuts
+    bad, first_bad, number, end = 0, 0, 0, None
+    for number, (place, line, row) in enumerate(_lines(path) if path.exists() else (), start=1):
+        if row is None and (line.endswith(b"\n") or len(line) == _LONGEST_ROW):
+            bad, first_bad = bad + 1, first_bad or number
+        elif row is None or row["step"] > step:
+            end = place
             break
-        if _sound(content[place + 12 : end]):
-            records.append(content[place:end])
         else:
-            damaged += end - place
-        place = end
-    return records, damaged
-
-
-def _sound(checked: bytes) -> bool:
-    """Whether bytes fit the checksum behind them."""
-    return masked_crc32c(checked[:-4]) == int.from_bytes(checked[-4:], "little")
-
-
-def _event(record: bytes) -> Event:
-    return Event.FromString(record[12:-4])
+            rows[row["step"]] += 1
+    if end is not None:
+        with path.open("r+b") as file:
+            file.truncate(end)
+    elif path.exists() and number and not line.endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+    notes = [f"{bad} row(s) can't be read, the first in line {first_bad}"] if bad else []
+    # Every network has a row at each logged step.
+    most = max(rows.values(), default=1)
+    wanted = range(log_every, step + 1, log_every) if log_every else range(0)
+    if missing := [one for one in wanted if rows[one] < most]:
+        notes.append(
+            f"lacks rows of {len(missing)} step(s) up to {step}, the first {missing[0]}; they were"
+            " lost, or log_every was another"
+        )
+    return [f"{path.name}: {note}" for note in notes]
 
 
 def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
