@@ -30,6 +30,7 @@ _HOMES = {
     "norm_relu": "network.model",
     "plots": "",
     "report_activity": "report.activity",
+    "rollout": "rollouts",
     "sample_batch": "network.trajectories",
     "score_recording": "analysis.recordings",
     "separation_loss": "network.losses",
@@ -55,6 +56,7 @@ __all__ = [
     "norm_relu",
     "plots",
     "report_activity",
+    "rollout",
     "sample_batch",
     "score_recording",
     "separation_loss",
@@ -82,6 +84,7 @@ if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax.network.trajectories import sample_batch
     from sicjax.pretrained import load_pretrained, load_weights
     from sicjax.report.activity import report_activity
+    from sicjax.rollouts import rollout
     from sicjax.run import Run, load_run, load_runs
     from sicjax.runs import train
     from sicjax.training.method import Method

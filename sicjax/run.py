@@ -26,16 +26,16 @@ from sicjax.analysis.ratemaps import ActivitySums, RateMaps, bin_index
 from sicjax.arguments import POSITIVE, Rule, at_least, check, check_key
 from sicjax.devices.compilation import large_programs
 from sicjax.network.model import Hypernetwork, norm_relu
-from sicjax.network.rollout import Factors, factorise, rollout, rollout_factorised
+from sicjax.network.rollout import Factors, factorise, rollout_factorised
 from sicjax.network.trajectories import Walk, smooth_walks
 from sicjax.paths import path as as_path
+from sicjax.rollouts import check_not_forked, checked_velocities, fork, rollout
 from sicjax.training.checkpoint import restore_rows
 from sicjax.training.checkpoint_files import latest_intact
 from sicjax.training.method import (
     PAPER,
     Method,
     Parameters,
-    TransitionNetwork,
     check_is,
     check_to_load,
     make_hypernetwork,
@@ -88,6 +88,9 @@ class Run:
     failure: str | None = None  # what went non-finite, if anything did
     variant: str = "default"  # name of the settings it was trained with
     method: Method = PAPER  # parts of one's own
+
+    def __post_init__(self) -> None:
+        fork.jax_runs = True
 
     @classmethod
     def from_state(cls, population: Population, state: TrainState, network: int) -> "Run":
@@ -145,31 +148,29 @@ class Run:
     def rollout(self, velocities: ArrayLike, *, exact: bool = True) -> Array:
         """Run the network along velocities, from its learned initial state.
 
+        It works inside `jax.jit`, `jax.vmap` and `jax.grad`. To differentiate in the parameters use
+        `sicjax.rollout`.
+
         Args:
             velocities: [..., T, 2] metres per step.
             exact: False writes W(v) with as few matrices as give it to 1e-5 (see
-                `model.factorise`), which is several times faster on long walks; a transition of
-                one's own is run as it is.
+                `network.rollout.factorise`), which is several times faster on long walks. A
+                transition of your own, and a transformed rollout, are always exact.
 
         Returns:
             States [..., T, N]; state t is the one after step t.
 
         Raises:
-            TypeError: velocities that are no numbers.
-            ValueError: velocities that aren't [..., T, 2] or aren't finite.
+            TypeError: velocities that are not numbers.
+            ValueError: velocities that are not [..., T, 2] or not finite.
+            RuntimeError: this process was forked from one in which JAX was running.
         """
-        try:
-            given = np.asarray(velocities, np.float32)
-        except (TypeError, ValueError):
-            raise TypeError("velocities: must be numbers [..., T, 2]") from None
-        if given.ndim < 2 or given.shape[-1] != 2:
-            raise ValueError(f"velocities {given.shape}: must be [..., T, 2]")
-        if not np.isfinite(given).all():
-            raise ValueError("velocities: must be finite")
+        traced = isinstance(velocities, jax.core.Tracer)
+        if exact or traced or self.method.transition is not None:
+            return rollout(self.parameters, velocities, self.config, method=self.method)
+        given = np.asarray(checked_velocities(velocities))
+        walks = given.reshape(-1, *given.shape[-2:])
         with large_programs():
-            if exact or self.method.transition is not None:
-                return _rollout(make_hypernetwork(self.config, self.method), self.parameters, given)
-            walks = given.reshape(-1, *given.shape[-2:])
             states = self._rollout_in_pieces(self._factors(walks), walks)
         return jnp.asarray(states.reshape(*given.shape[:-1], -1))
 
@@ -247,6 +248,7 @@ class Run:
         Raises:
             ValueError: a box smaller than one bin, no speed, or walks too short to fill it.
         """
+        check_not_forked()
         check("box_m", box_m, BOX)
         check("walk_steps", walk_steps, at_least(DROPPED_STEPS + 1))
         largest = self.config.data.max_velocity
@@ -379,17 +381,6 @@ def _last_step(folder: Path) -> int:
     if step is None:
         raise FileNotFoundError(f"workdir={folder}: no {'intact ' * bool(damaged)}checkpoint yet")
     return step
-
-
-@partial(jax.jit, static_argnums=0)
-def _rollout(network: TransitionNetwork, parameters: Parameters, velocities: Array) -> Array:
-    """States [..., T, N] along velocities [..., T, 2]; one program for each network and shape."""
-    start = norm_relu(parameters.initial_direction)
-
-    def transition(velocity: Array) -> Array:
-        return jnp.asarray(network.apply(parameters.hypernetwork, velocity))
-
-    return rollout(transition, start, velocities)
 
 
 @partial(jax.jit, static_argnums=0)

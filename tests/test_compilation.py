@@ -120,9 +120,8 @@ def test_a_library_call_leaves_the_compilation_cache_of_its_process_alone(tmp_pa
         " c.model.num_units, c.model.hidden_width = 4, 2; sicjax.train(c);"
         " print(jax.config.jax_compilation_cache_dir)"
     )
-    environment = {n: v for n, v in os.environ.items() if n != "JAX_COMPILATION_CACHE_DIR"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**environment, "XDG_CACHE_HOME": str(tmp_path)},
+        [sys.executable, "-c", code], env={**without_cache(), "XDG_CACHE_HOME": str(tmp_path)},
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "None"

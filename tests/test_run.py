@@ -2,7 +2,10 @@
 
 import base64
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 import sicjax
+from sicjax import rollouts
 from sicjax import run as run_module
 from sicjax.devices.compilation import small_programs
 from sicjax.errors import ConfigError
@@ -62,7 +66,7 @@ def test_networks_of_one_shape_share_their_programs(tiny_config):
     first = make_run(tiny_config)
     second = Run(config=tiny_config, parameters=make_init(tiny_config)(jnp.uint32(6)).parameters)
     assert jnp.abs(second.initial_state - first.initial_state).max() > 0.01
-    for exact, program in ((True, run_module._rollout), (False, run_module._rollout_factorised)):
+    for exact, program in ((True, rollouts._rollout), (False, run_module._rollout_factorised)):
         first.rollout(velocities(3, 17), exact=exact)
         before = program._cache_size()
         second.rollout(velocities(3, 17), exact=exact)
@@ -263,3 +267,65 @@ def test_networks_are_loaded_and_run_in_double_precision_and_uncompiled(tmp_path
         if jax.config.jax_disable_jit:
             with pytest.raises(ConfigError, match=r"^jax_disable_jit is on: "):
                 sicjax.train(config)
+
+
+def test_rollout_under_transformations(tiny_config):
+    """jit, vmap and grad of velocities; of the parameters, by the public function."""
+    run, steps = make_run(tiny_config), velocities(3, 4)
+    eager = run.rollout(steps)
+    np.testing.assert_allclose(jax.jit(run.rollout)(steps), eager, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(run.rollout)(steps), eager, atol=1e-6)
+    fast = jax.jit(lambda v: run.rollout(v, exact=False))(steps)
+    np.testing.assert_allclose(fast, eager, atol=1e-6)
+    with pytest.raises(ValueError, match="velocities"):
+        jax.jit(run.rollout)(steps[0, 0])
+
+    pick = np.random.default_rng(1).normal(size=eager.shape)
+
+    def score(parameters, velocities):
+        return jnp.sum(pick * sicjax.rollout(parameters, velocities, run.config))
+
+    np.testing.assert_allclose(score(run.parameters, steps), jnp.sum(pick * eager), rtol=1e-5)
+    gradients = jax.grad(score, argnums=(0, 1))(run.parameters, steps)
+    by_run = jax.grad(lambda v: jnp.sum(pick * run.rollout(v)))(steps)
+    np.testing.assert_allclose(gradients[1], by_run, rtol=1e-4, atol=1e-5)
+    # Along the gradient the score rises by its squared length, to first order.
+    square = sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradients))
+    scale = 1e-2 / jnp.sqrt(square)
+
+    def moved(sign):
+        there = jax.tree.map(lambda x, g: x + sign * scale * g, (run.parameters, steps), gradients)
+        return score(*there)
+
+    slope = (moved(1) - moved(-1)) / (2 * scale)
+    np.testing.assert_allclose(slope, square, rtol=0.02)  # third order, and float32
+
+
+FORK = """
+import multiprocessing, warnings
+import numpy as np
+import sicjax
+
+warnings.simplefilter("ignore")
+run = sicjax.load_pretrained("quick")
+
+def job(_):
+    try:
+        run.rollout(np.zeros((2, 2)))
+    except RuntimeError as error:
+        return str(error)
+
+run.rollout(np.zeros((2, 2)))
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.apply_async(job, (1,)).get(timeout=60))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
+def test_a_forked_worker_refuses_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "spawn" in done.stdout
+    assert done.stdout.count("\n") == 1

@@ -139,7 +139,7 @@ def _name(part: Any) -> str:
 
 PAPER = Method()
 CONSTANTS, SOURCE = "constants_of", "source_of"  # tables of digests in method.json
-_TABLES = (CONSTANTS, SOURCE, "source")  # the last as versions before 0.2 wrote it
+TABLES = (CONSTANTS, SOURCE, "source")  # the last is that of versions up to 0.3
 
 
 def check_is(method: Any) -> None:
@@ -183,7 +183,7 @@ def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) ->
         ConfigError: a part has another name or, where they were recorded, other constants.
     """
     now = record(method)
-    for part in [name for name in {**recorded, **now} if name not in _TABLES]:
+    for part in [name for name in {**recorded, **now} if name not in TABLES]:
         _check_name(folder, part, recorded, now)
         if _differ(CONSTANTS, part, recorded, now):
             raise ConfigError(
@@ -211,7 +211,7 @@ def check_to_load(folder: Path, recorded: Mapping[str, Any], method: Method) -> 
     """
     now = record(method)
     _check_name(folder, "transition", recorded, now)
-    for part in sorted({*recorded} - {*_TABLES}):
+    for part in sorted({*recorded} - {*TABLES}):
         if part not in now:
             note = "isn't given: maps and rollouts do without it, training on doesn't"
         elif any(_differ(table, part, recorded, now) for table in (CONSTANTS, SOURCE)):

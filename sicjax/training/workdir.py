@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from sicjax.config.files import from_json
 from sicjax.errors import ConfigError, one_line
 from sicjax.training.checkpoint_files import about, reached
 from sicjax.training.files import read_small, write_whole
-from sicjax.training.method import SOURCE
+from sicjax.training.method import TABLES
 
 _T = TypeVar("_T")
 
@@ -266,10 +267,11 @@ def _table(text: str) -> dict[str, Any]:
 
 def _method(text: str) -> dict[str, Any]:
     table = _table(text)
-    sources = table.get(SOURCE, {})
-    texts = [value for name, value in table.items() if name != SOURCE]
-    if not isinstance(sources, dict) or not all(
-        isinstance(value, str) for value in [*texts, *sources.values()]
+    digests = [table.get(name, {}) for name in TABLES]
+    texts = [value for name, value in table.items() if name not in TABLES]
+    if not all(isinstance(one, dict) for one in digests) or not all(
+        isinstance(value, str)
+        for value in itertools.chain(texts, *(one.values() for one in digests))
     ):
         raise ValueError("must name each part in text")
     return table
