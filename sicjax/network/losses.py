@@ -14,9 +14,10 @@ what they belong to. A state that isn't finite makes the terms that it enters Na
 at a position of NaN is missing, and enters no pair.
 """
 
+import collections
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -240,16 +241,25 @@ OTHER_TERMS: Mapping[str, Callable[[Array, Array, Batch, "LossSettings"], Array]
 }
 TERMS = (*PAIR_TERMS, *OTHER_TERMS)
 
-# Scalars of the loss, traced, so that networks of one program may differ: a weight for each term;
-# sigma_x, metres; sigma_g; and min_step, metres (steps of conformal isometry are longer than it and
-# shorter than sigma_x).
-LossSettings = NamedTuple(  # type: ignore[misc]
-    "LossSettings", [(name, ArrayLike) for name in (*TERMS, "sigma_x", "sigma_g", "min_step")]
-)
-# The terms, unweighted, and the pair counts of one batch; all scalars.
-LossTerms = NamedTuple(  # type: ignore[misc]
-    "LossTerms", [(name, Array) for name in (*TERMS, "num_far", "num_near")]
-)
+_named: Any = collections.namedtuple  # a type checker can't follow fields that come from a table
+_SettingsBase: Any = _named("LossSettings", (*TERMS, "sigma_x", "sigma_g", "min_step"))
+_TermsBase: Any = _named("LossTerms", (*TERMS, "num_far", "num_near"))
+
+
+class LossSettings(_SettingsBase):
+    """Scalars of the loss: traced, so that networks of one program may differ.
+
+    A weight for each term; sigma_x, metres; sigma_g; and min_step, metres (steps of conformal
+    isometry are longer than it and shorter than sigma_x).
+    """
+
+    __slots__ = ()
+
+
+class LossTerms(_TermsBase):
+    """The terms, unweighted, and the pair counts of one batch; all scalars."""
+
+    __slots__ = ()
 
 
 def sic_loss(

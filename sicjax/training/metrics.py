@@ -198,7 +198,7 @@ class _Events:
 
     def __init__(self, workdir: Path, first_step: int) -> None:
         before = [path.name for path in workdir.glob(f"{_EVENTS}*")]
-        stamps = [int(stamp) for name in before if (stamp := name.split(".")[3]).isdecimal()]
+        stamps = [int(text) for name in before if (text := name.split(".")[3]).isdecimal()]
         stamp = max([int(time.time()), *(one + 1 for one in stamps if one < 10**10 - 1)])
         name = f"{_EVENTS}{stamp:010d}.{socket.gethostname()}{_OURS}"
         self._writer = RecordWriter(str(workdir / name))
