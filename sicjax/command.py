@@ -6,6 +6,7 @@ are answered at once.
 
 import argparse
 import contextlib
+import inspect
 import os
 import signal
 import sys
@@ -53,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         self._fields, self._more = config is not None, more
         super().__init__(
             usage="\n".join(line.strip() for line in usage.strip().split("\n")).replace("%", "%%"),
-            description="\n\n".join([first, *rest]).strip(),
+            description=inspect.cleandoc("\n\n".join([first, *rest])).strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
         )  # fmt: skip
         if config is not None:

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sicjax import main
+from sicjax import default_config, load_run, load_weights, main, train
+from sicjax.__main__ import SUBCOMMANDS, sicjax
 from sicjax.command import Parser, guarded, whole_number
 
+REPORTS = "sicjax.report.phase.write_reports"
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(
     path.stem
@@ -112,7 +115,7 @@ def test_fields_are_set_in_either_form_and_the_last_counts():
     config, workdir = main.parse([*flags, "--config.seed=-0", "--config.seed=8"])
     assert (config.seed, config.loss.sigma_g, workdir) == (8, 0.5, Path("runs/quick"))
     config, workdir = main.parse(["--workdir=a=b", '--config.variants={"a": {}}', *flags])
-    assert (dict(config.variants), workdir) == ({"a": {}}, Path("a=b"))
+    assert (dict(config.variants), workdir.name) == ({"a": {}}, "a=b")
 
 
 def test_a_parser_reads_its_docstring():
@@ -140,3 +143,88 @@ def test_exit_codes():
     assert [guarded(command, []) for command in (fails, stops, print)] == [4, 5, 0]
     with pytest.raises(RuntimeError):
         guarded(is_wrong, [])
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "pair"
+    config = default_config()
+    config.num_networks, config.num_steps, config.report = 2, 1, False
+    config.data.num_trajectories, config.data.trajectory_length = 3, 4
+    config.model.num_units, config.model.hidden_width = 6, 3
+    train(config, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", [[], *([name] for name in SUBCOMMANDS)], ids=str)
+def test_the_installed_command_has_help_everywhere(name, capsys):
+    assert guarded(sicjax, [*name, "--help"]) == 0
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_the_installed_command_without_a_subcommand_trains(monkeypatch):
+    asked = []
+    monkeypatch.setattr(main, "train", asked.append)
+    for flags in (["--config=quick"], ["--workdir=x", "--config", "quick"]):
+        assert guarded(sicjax, flags) == 0
+        assert guarded(sicjax, ["train", *flags]) == 0
+        assert asked[-2:] == [flags, flags]
+
+
+def test_the_list_names_configs_and_networks(capsys):
+    assert guarded(sicjax, ["list"]) == 0
+    said = capsys.readouterr().out
+    assert "configs/quick.py" in said
+    assert "long_walks" in said
+
+
+def test_a_network_of_a_run_is_exported(workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert guarded(sicjax, ["export", str(workdir), "--to=npz", "--network=1"]) == 0
+    assert capsys.readouterr().out == "pair.npz\n"
+    exported = load_weights("pair.npz")
+    np.testing.assert_array_equal(exported.initial_state, load_run(workdir, 1).initial_state)
+    assert guarded(sicjax, ["export", str(workdir), "--to=npz"]) == 2  # it exists
+    assert guarded(sicjax, ["export", "quick", "--to=npz"]) == 0
+    assert (tmp_path / "quick.npz").is_file()
+
+
+def test_torch_is_asked_for_where_it_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert guarded(sicjax, ["export", "quick", "--to=torch"]) == 2
+    assert "pip install torch" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensors_for_torch_are_the_weights(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    assert guarded(sicjax, ["export", "quick", "--to=torch"]) == 0
+    tensors = torch.load("quick.pt")
+    assert tensors["Dense_0.kernel"].shape[0] == 2
+
+
+def test_reports_are_written_again(workdir, monkeypatch):
+    asked = []
+    write = lambda runs, folder: asked.append(([run.network for run in runs], folder))  # noqa: E731
+    monkeypatch.setattr(REPORTS, write)
+    assert guarded(sicjax, ["report", str(workdir)]) == 0
+    assert guarded(sicjax, ["report", str(workdir), "--network=1"]) == 0
+    assert asked == [([0, 1], workdir), ([1], workdir)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["bake"], ["report"], ["report", "nowhere"], ["report", "{}", "--network=2"],
+        ["export", "nowhere", "--to=npz"], ["export", "{}", "--to=jpg"], ["export", "{}"],
+        ["list", "all"], ["--workdir=x"],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_bad_subcommands_are_one_line(arguments, workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert guarded(sicjax, [text.format(workdir) for text in arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
