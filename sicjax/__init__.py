@@ -30,7 +30,7 @@ _HOMES = {
     "norm_relu": "network.model",
     "plots": "",
     "report_activity": "report.activity",
-    "rollout": "rollouts",
+    "rollout": "training.rollouts",
     "sample_batch": "network.trajectories",
     "score_recording": "analysis.recordings",
     "separation_loss": "network.losses",
@@ -84,10 +84,10 @@ if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax.network.trajectories import sample_batch
     from sicjax.pretrained import load_pretrained, load_weights
     from sicjax.report.activity import report_activity
-    from sicjax.rollouts import rollout
     from sicjax.run import Run, load_run, load_runs
     from sicjax.runs import train
     from sicjax.training.method import Method
+    from sicjax.training.rollouts import rollout
 
 
 def __getattr__(name: str) -> Any:

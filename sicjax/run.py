@@ -29,7 +29,6 @@ from sicjax.network.model import Hypernetwork, norm_relu
 from sicjax.network.rollout import Factors, factorise, rollout_factorised
 from sicjax.network.trajectories import Walk, smooth_walks
 from sicjax.paths import path as as_path
-from sicjax.rollouts import check_not_forked, checked_velocities, fork, rollout
 from sicjax.training.checkpoint import restore_rows
 from sicjax.training.checkpoint_files import latest_intact
 from sicjax.training.method import (
@@ -42,6 +41,7 @@ from sicjax.training.method import (
     make_transition,
 )
 from sicjax.training.population import Population
+from sicjax.training.rollouts import check_not_forked, checked_velocities, fork, rollout
 from sicjax.training.step import TrainState, failure_of
 from sicjax.training.weights import write_weights
 from sicjax.training.workdir import read_config, recorded_method

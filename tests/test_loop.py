@@ -25,7 +25,7 @@ from sicjax import config as C
 from sicjax.config.fields import FIELDS, FRACTION, NOT_NEGATIVE, POSITIVE, STAGED
 from sicjax.config.files import from_json, load_config
 from sicjax.errors import ConfigError, NonFiniteError, RunInterruptedError
-from sicjax.main import main
+from sicjax.main import guarded, main
 from sicjax.report import phase
 from sicjax.runs import train
 from sicjax.training import loop
@@ -716,3 +716,14 @@ def test_a_run_says_soon_how_long_it_takes(tiny_config, capsys):
     )
     assert len(said) == 1
     assert int(said[0]) < 10  # two steps of a tiny network remain, and no loading of the program
+
+
+def test_an_interruption_is_not_swallowed_by_code_that_survives_errors(capsys):
+    def command(_):
+        try:
+            raise RunInterruptedError(signal.SIGTERM, 3)
+        except Exception:
+            return  # as code that must go on whatever happens
+
+    assert guarded(command, []) == 75
+    assert capsys.readouterr().err.count("\n") == 1

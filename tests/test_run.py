@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import sicjax
-from sicjax import rollouts
 from sicjax import run as run_module
 from sicjax.devices.compilation import small_programs
 from sicjax.errors import ConfigError
@@ -21,6 +20,7 @@ from sicjax.network.model import Hypernetwork
 from sicjax.network.rollout import factorise
 from sicjax.network.trajectories import Walk, smooth_walks
 from sicjax.run import Run, num_bins
+from sicjax.training import rollouts
 from sicjax.training.method import Method, make_hypernetwork
 from sicjax.training.step import make_init
 

@@ -104,7 +104,7 @@ FIELDS: Mapping[str, Field] = {
         2_000_000, "optimiser updates", "paper", within(1, 2**31 - 1), changes_numbers=False
     ),
     "steps_per_dispatch": Field(
-        10, "steps that the device takes between two words with the host (at most)",
+        10, "training steps per call to the device (at most)",
         rule=at_least(1), changes_numbers=False,
     ),
     "log_every": Field(
@@ -117,7 +117,7 @@ FIELDS: Mapping[str, Field] = {
         2, "latest checkpoints kept on disk", rule=at_least(1), changes_numbers=False
     ),
     "keep_checkpoints_every": Field(
-        0, "checkpoints of every so many steps are kept for good; 0 keeps the latest alone",
+        0, "keep a checkpoint permanently every this many steps; 0 keeps only the latest ones",
         rule=at_least(0), changes_numbers=False,
     ),
     "report": Field(True, "evaluate and write report/ at the end", changes_numbers=False),

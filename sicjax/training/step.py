@@ -140,21 +140,26 @@ def make_step(
     frozen_start = not config.model.train_initial_state
 
     def step(state: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
+        # 1. Keys follow from seed and step alone, so that a restart draws the same batches.
         keys = jax.random.split(jax.random.fold_in(_keys(state.seed)[1], state.step), accumulation)
 
         def add_batch(_, key):
             return None, jax.grad(loss, has_aux=True)(state.parameters, key, settings)
 
+        # 2. Mean gradient over the accumulated batches. A scan keeps one batch in memory at a time.
         if accumulation == 1:
             gradients, metrics = add_batch(None, keys[0])[1]
         else:
             stacked = lax.scan(add_batch, None, keys)[1]
             gradients, metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), stacked)
         own = sorted(metrics.keys() - {*FAILURES, *LOGGED})
+        # 3. Devices that split the batch have a share of the gradient each; the sum is whole.
         gradients = split.total(gradients)
         if frozen_start:
             start = jnp.zeros_like(gradients.initial_direction)
             gradients = gradients._replace(initial_direction=start)
+        # 4. The optimiser's direction. The rate is applied outside it, because networks that are
+        # trained side by side may differ in it.
         updates, optimizer_state = optimizer.update(
             gradients, state.optimizer, state.parameters, value=metrics["loss"]
         )
@@ -165,6 +170,7 @@ def make_step(
             metrics[f"weighted_{name}"] = getattr(settings.loss, name) * metrics[name]
         for name in own:  # a method's own terms include their weight
             metrics[f"weighted_{name}"] = metrics[name]
+        # 5. The new parameters count only if everything is finite.
         parameters = optax.apply_updates(
             state.parameters, jax.tree.map(lambda update: -rate * update, updates)
         )
