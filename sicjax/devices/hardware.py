@@ -1,4 +1,4 @@
-"""What this machine has: devices and cores."""
+"""The devices and cores of this machine."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from sicjax.errors import ConfigError
 
 
 def all_devices() -> list[jax.Device]:
-    """Every device of every process.
+    """Return every device of every process.
 
     Raises:
-        ConfigError: JAX has no backend as JAX_PLATFORMS asks for.
+        ConfigError: JAX has no backend that JAX_PLATFORMS names.
     """
     try:
         return jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter, without a word, of "cuda"
+    except (RuntimeError, AssertionError) as error:  # "cuda" gives the latter, without a text
         said = " ".join(str(error).partition("(set JAX_PLATFORMS")[0].split())
         asked = jax.config.values.get("jax_platforms")
         accelerator = {"cuda": "cuda13", "gpu": "cuda13", "tpu": "tpu"}.get(str(asked))
@@ -31,11 +31,11 @@ def all_devices() -> list[jax.Device]:
 def unseen_accelerator(
     devices: Path = Path("/dev"), environment: Mapping[str, str] = os.environ
 ) -> str | None:
-    """One line on a GPU or TPU of this machine that JAX doesn't use; None if all is well.
+    """Return one line on a GPU or TPU of this machine that JAX doesn't use; None if there is none.
 
     Args:
         devices: folder of the device files.
-        environment: variables; one that keeps JAX off the device on purpose is respected.
+        environment: variables; some keep JAX off the device on purpose.
     """
     chosen = environment.get("JAX_PLATFORMS") or jax.config.values.get("jax_platforms")
     if jax.default_backend() != "cpu" or chosen:
@@ -51,9 +51,9 @@ def unseen_accelerator(
 
 
 def use_all_cores(environment: Mapping[str, str] = os.environ) -> None:
-    """Make each core of the CPU a device: one device alone spends several cores badly.
+    """Make each CPU core a device, because a single device uses several cores badly.
 
-    Only before JAX's first computation; a number of devices that the user has set stays.
+    This works only before JAX's first computation. A number of devices set by the user stays.
     """
     set_by_user = "xla_force_host_platform_device_count" in environment.get("XLA_FLAGS", "")
     if not set_by_user and jax.config.values["jax_num_cpu_devices"] < 1:
@@ -62,16 +62,18 @@ def use_all_cores(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def available_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that this process may use, by its affinity and its container's quota; at least 1.
+    """Return the number of cores that this process may use, at least 1.
+
+    Its affinity and the quota of its container limit them.
 
     Args:
-        group: folder of the control group, whose cpu.max says how much time it gets of how much.
+        group: folder of the control group; its cpu.max holds quota and period.
     """
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no quota
+    with contextlib.suppress(OSError, ValueError):  # "max", which is no number, means no quota
         quota, period = (group / "cpu.max").read_text().split()
         cores = min(cores, int(quota) // int(period))
     return max(cores, 1)

@@ -6,7 +6,8 @@ Letters: P networks, D devices of all processes, K networks per device.
     leaves [D, K, ...]   its rows, one a device, as a pmapped step takes them
 
 Arrays are global: every process sees all their shapes and holds the rows of its own devices.
-Knows pytrees, not what they mean.
+This file knows pytrees, but not their meaning. To exchange `pmap` for `jit` with `NamedSharding`,
+change `Layout.compile` and `on_devices` here and the collectives in `split`.
 """
 
 import dataclasses
@@ -29,10 +30,11 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where the networks of a population live.
+    """How the networks of a population are spread over devices.
 
-    With `batch` every device holds all networks and takes its share of each one's batch; else
-    each device holds its own share of the networks, and the last ones may be masked copies.
+    With `batch` every device holds all networks and computes its share of each one's batch.
+    Otherwise each device holds its own share of the networks, and the last rows may be copies that
+    only fill up the last device.
     """
 
     num_networks: int
@@ -41,12 +43,12 @@ class Layout:
 
     @property
     def per_device(self) -> int:
-        """K."""
+        """K, the number of networks on each device."""
         return self.num_networks if self.batch else -(-self.num_networks // len(self.devices))
 
     @property
     def split(self) -> Split:
-        """How each network's batch is split."""
+        """The way each network's batch is split over the devices."""
         return Split(len(self.devices)) if self.batch else WHOLE
 
     def rows(self, tree: Tree) -> Tree:
@@ -54,18 +56,18 @@ class Layout:
         return _rows(self, tree)
 
     def population(self, rows: Tree) -> Tree:
-        """Leaves [D, K, ...] -> [P, ...], spread over the devices as evenly as shapes allow."""
+        """Leaves [D, K, ...] -> [P, ...], spread as evenly over the devices as shapes allow."""
         return _population(self, rows)
 
     def shapes(self, population: Tree) -> Tree:
-        """Shapes [P, ...] with the places that `population` gives them, to restore into."""
+        """Return shapes [P, ...] with the shardings of `population`, to restore into."""
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.evenly(leaf)),
             population,
         )
 
     def everywhere(self, number: int) -> Array:
-        """An integer for every device, [D]."""
+        """Return an integer for every device, [D]."""
         return _everywhere(self, number)
 
     def to_host(self, rows: Tree) -> Tree:
@@ -81,9 +83,9 @@ class Layout:
         """Compile `function` of leaves [K, ...] for leaves [D, K, ...].
 
         Args:
-            function: to be mapped over devices.
+            function: what each device computes.
             rows: its arguments, or their shapes.
-            donate: the first argument's memory may be used for the results.
+            donate: the results may take the memory of the first argument.
 
         Raises:
             ConfigError: under `jax.disable_jit`.
@@ -98,15 +100,15 @@ class Layout:
 
     @property
     def mesh(self) -> Mesh:
-        """The devices in a row."""
+        """The devices, in one row."""
         return Mesh(np.array(self.devices), (AXIS,))
 
     def sharding(self, *axes: str | None) -> NamedSharding:
-        """Array axes spread over the devices; without any, whole on each."""
+        """Return the sharding of the named array axes; without any, every device has everything."""
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
     def evenly(self, leaf: Any) -> NamedSharding:
-        """Along networks if D divides them, else the longest axis it does; whole if none."""
+        """Shard along networks if D divides their number, otherwise along the longest such axis."""
         number = len(self.devices)
         fits = [axis for axis, size in enumerate(leaf.shape) if size and size % number == 0]
         if not fits:
@@ -115,10 +117,7 @@ class Layout:
         return self.sharding(*[None] * axis, AXIS)
 
     def _local(self, leaf: jax.ShapeDtypeStruct) -> Any:
-        """What `pmap` wants to see of rows in order to compile: those of this process.
-
-        It can't do with shapes where there are several processes.
-        """
+        """Return what `pmap` needs to compile: with several processes, arrays of the local rows."""
         if jax.process_count() == 1:
             return leaf
         mine = len(self.mesh.local_devices)
@@ -129,15 +128,17 @@ def make_layout(
     num_networks: int, parallel: str = "networks", devices: int | None = None,
     most: int | None = None,
 ) -> Layout:  # fmt: skip
-    """The layout of a population.
+    """Return the layout of a population.
 
     Args:
         num_networks: P.
-        parallel: "networks", each device its own, "batch", all devices on each network, or "auto",
-            the first if no device stays idle, else the second.
-        devices: D; by default all there are, of one process no more than there are networks. A CPU
-            gives a lone network two, one for a masked copy: XLA compiles for several devices along
-            another path, and the network shall be the same to the bit as in a population.
+        parallel: "networks": each device has its own; "batch": all devices work on each network;
+            "auto": "networks" if no device stays idle, otherwise "batch".
+        devices: D; by default all, but in a single process no more than there are networks. A CPU
+            gives a single network two devices, one of them for a copy: XLA optimises a program for
+            several devices differently, and the network must be the same, bit for bit, as in a
+            population.
+        most: largest number of CPU devices worth splitting a batch over; by default all.
     """
     found = all_devices()
     batch = parallel == "batch" or (parallel == "auto" and num_networks < len(found))
@@ -152,11 +153,11 @@ def make_layout(
 
 
 def on_devices(function: Callable, devices: tuple[jax.Device, ...], *, donate: bool = False) -> Any:
-    """`function` of leaves [K, ...] -> one of leaves [D, K, ...]; the first may be donated."""
+    """Map a function of leaves [K, ...] to one of leaves [D, K, ...]; the first may be donated."""
     return jax.pmap(function, AXIS, devices=devices, donate_argnums=(0,) if donate else ())
 
 
-# Jitted once for each layout and tree, with the places of the results named inside.
+# Each is compiled once per layout and tree, and names the sharding of its results inside.
 
 
 @partial(jax.jit, static_argnums=0)

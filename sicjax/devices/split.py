@@ -1,4 +1,4 @@
-"""How the work on one network is split over devices; the collectives of a compiled step."""
+"""Split the work on one network over devices, with the collectives of a compiled step."""
 
 import dataclasses
 from typing import Any
@@ -13,28 +13,29 @@ AXIS = "devices"
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """How the work on one network is split over devices; with one share nothing is communicated.
+    """A split of the work on one network into equal shares; one share needs no communication.
 
-    Each device computes its share of a sum. The gradient of the share of every device, with the
-    states gathered inside, is that of the whole sum by `total`: gathering is transposed to adding.
+    Each device computes its share of a sum, with the states of all devices gathered inside. `total`
+    of the shares' gradients is the gradient of the whole sum, because the transpose of gathering is
+    adding.
     """
 
     count: int = 1
 
     def index(self) -> Array | int:
-        """Which share this device has."""
+        """Return the number of this device's share."""
         return lax.axis_index(AXIS) if self.count > 1 else 0
 
     def total(self, tree: Tree) -> Tree:
-        """The sum over devices of what each has."""
+        """Return the sum over devices."""
         return lax.psum(tree, AXIS) if self.count > 1 else tree
 
     def share(self, value: Array) -> Array:
-        """An equal share of what every device has whole."""
+        """Return an equal share of a value that every device has."""
         return value / self.count if self.count > 1 else value
 
     def take(self, rows: Array) -> Array:
-        """The rows of [B, ...] of this device, equally many for each; the last may be copies."""
+        """Return this device's rows of [B, ...], as many as each has; the last may be copies."""
         if self.count == 1:
             return rows
         size = -(-rows.shape[0] // self.count)
@@ -43,13 +44,13 @@ class Split:
         return lax.dynamic_slice_in_dim(padded, self.index() * size, size)
 
     def every(self, rows: np.ndarray) -> np.ndarray | Array:
-        """Every D-th row, from this device's own on; of a multiple of D."""
+        """Return every D-th row, starting at this device's number; D must divide their number."""
         if self.count == 1:
             return rows
         return jnp.asarray(rows).reshape(-1, self.count, *rows.shape[1:])[:, self.index()]
 
     def gathered(self, rows: Array, number: int) -> Array:
-        """What `take` took apart, [number, ...] without the copies."""
+        """Put together what `take` took apart, [number, ...], without the copies."""
         if self.count == 1:
             return rows
         return lax.all_gather(rows, AXIS, tiled=True)[:number]
