@@ -112,7 +112,7 @@ def test_the_figure_shows_each_module_then_the_units_that_vary_most(report):
     """Units 0 and 1 stand for a module each; 2, three times unit 1, varies more than 3."""
     rows = [{"variant": "no conformal isometry", "network": 0}]
     figure = ablations.draw(report.parents[1], rows)
-    flat, ramp, steeper, turned = (np.asarray(im.get_array()) for im in figure.axes[0].images)
+    flat, ramp, steeper, turned = (np.asarray(im.get_array()) for im in figure.axes[0].images[:4])
     assert np.ptp(flat, axis=(0, 1)).max() == 0
     np.testing.assert_array_equal(ramp, steeper)  # each to its own peak
     np.testing.assert_array_equal(turned, ramp.swapaxes(0, 1))
@@ -192,7 +192,7 @@ def test_a_phase_diagram_shows_a_unit_of_the_kind_that_most_are(tmp_path):
         setting = {"loss.sigma_g": axes["loss.sigma_g"][network], "loss.capacity": 1.0}
         rows.append({"network": network, "kind": kind, **setting})
     figure = phase_diagram.draw_maps(tmp_path, rows, axes)
-    above, below = (np.asarray(image.get_array()) for image in figure.axes[0].images)
+    above, below = (np.asarray(image.get_array()) for image in figure.axes[0].images[:2])
     coloured = {
         kind: plots.named_rows([("", picture[None])], 3.0, titles=[""])
         for kind, picture in pictures.items()
