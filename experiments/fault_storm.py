@@ -6,9 +6,9 @@
 
 Trains a tiny population again and again as a user would, does each harm to it, starts the same
 command again, and compares the end with an uninterrupted run. Prints a table. The harms stand with
-the tests, in tests/fault_storm.py (signals, disks), storm_io.py (every I/O call: --io_scale times
-as many as it says), storm_damage.py (damaged files), storm_starts.py (sizes, recorded paths,
-backends) and storm_api.py (strange arguments of public functions); NAMEs are those of the functions
+the tests, in tests/storm/: signals.py (signals, disks), io_calls.py (every I/O call: --io_scale
+times as many as it says), damage.py (damaged files), starts.py (sizes, recorded paths, backends)
+and strange_calls.py (strange arguments of public functions); NAMEs are those of the functions
 there and of `FAULTS`, `damages`, `sizes`, `paths`, `backends` and `strange_calls`. Three quarters
 of an hour of one core in all.
 """
@@ -22,20 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from sicjax import command
-from tests import fault_storm as storm
-from tests import storm_api, storm_damage, storm_io, storm_starts
+from tests.storm import damage, io_calls, signals, starts, strange_calls
 
 COUNTED = {
-    "kills": (storm.kills, 50),
-    "terminations": (storm.terminations, 20),
-    "doubles": (storm.doubles, 200),
-    "report_kills": (storm.report_kills, 5),
+    "kills": (signals.kills, 50),
+    "terminations": (signals.terminations, 20),
+    "doubles": (signals.doubles, 200),
+    "report_kills": (signals.report_kills, 5),
 }
 ONCE = {
     fault.__name__: fault
     for fault in (
-        storm.second_run, storm.truncation, storm.bit_flip, storm.full_disk, storm.read_only,
-        storm.workdir_removed, storm.clock_set_back, storm.killed_peer,
+        signals.second_run, signals.truncation, signals.bit_flip, signals.full_disk,
+        signals.read_only, signals.workdir_removed, signals.clock_set_back, signals.killed_peer,
     )
 }  # fmt: skip
 STARTS = {"sizes": 100, "paths": 200, "backends": 99}  # and how many; of backends at most all
@@ -44,37 +43,37 @@ STARTS = {"sizes": 100, "paths": 200, "backends": 99}  # and how many; of backen
 def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, Any]) -> Iterator[list[str]]:
     """Format the attacks and their outcomes, class by class."""
     if {*chosen} & {*ONCE, *COUNTED}:
-        stage = storm.prepare(folder, seed=0)
+        stage = signals.prepare(folder, seed=0)
         for name in chosen:
             if name in ONCE:
                 yield [_about(ONCE[name]), ONCE[name](stage)]
             elif name in COUNTED:
                 fault, _ = COUNTED[name]
                 yield [_about(fault), fault(stage, flags[name])]
-    io_names = [name for name in chosen if name in storm_io.FAULTS]
-    for what, text in storm_io.io_calls(folder, io_names, flags["io_scale"]):
+    io_names = [name for name in chosen if name in io_calls.FAULTS]
+    for what, text in io_calls.io_calls(folder, io_names, flags["io_scale"]):
         yield [what, text]
     if "damages" in chosen:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            damaged = storm_damage.Damaged(folder / "damaged")
+            damaged = damage.Damaged(folder / "damaged")
             cases = [damaged.case(number) for number in range(flags["damages"])]
         yield [
             "Any file of a run, stopped half-way, is flipped, cut, zeroed, swapped, filled with"
             " junk, removed, replaced by a folder, or gets a strange neighbour",
-            storm_damage.tried(cases),
+            damage.tried(cases),
         ]
     for name in STARTS:
         if name in chosen:
-            about, text = storm_starts.starts(folder / name, name, flags[name])
+            about, text = starts.starts(folder / name, name, flags[name])
             yield [about, text]
     if "strange_calls" in chosen:
-        calls = storm_api.calls()
-        wrong = [f"{call}: {said}" for call in calls if (said := storm_api.problem(*call))]
+        calls = strange_calls.calls()
+        wrong = [f"{call}: {said}" for call in calls if (said := strange_calls.problem(*call))]
         yield [
             "One argument of a public function is of a strange kind, size, type or layout",
             f"FAILED: {len(wrong)} of {len(calls)}: {wrong[0]}" if wrong else
-            f"{len(calls)} calls of {len(storm_api.sound())} functions: a result, the same where"
-            " the numbers are, or a refusal in one line; 0 failed",
+            f"{len(calls)} calls of {len(strange_calls.sound())} functions: a result, the same"
+            " where the numbers are, or a refusal in one line; 0 failed",
         ]  # fmt: skip
 
 
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--only", metavar="NAME,...", help="do these harms alone")
     options = parser.read(arguments)
     command.join_processes(options)
-    everything = [*ONCE, *COUNTED, *storm_io.FAULTS, "damages", *STARTS, "strange_calls"]
+    everything = [*ONCE, *COUNTED, *io_calls.FAULTS, "damages", *STARTS, "strange_calls"]
     chosen = options.only.split(",") if options.only else everything
     began, failed = os.times(), False
     with tempfile.TemporaryDirectory() as scratch:

@@ -117,11 +117,21 @@ def wandb(monkeypatch):
     return fake
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in [README, *PAGES] if blocks(path, "python")],
-    ids=lambda path: path.stem,
-)
+WITH_CODE = [path for path in [README, *PAGES] if blocks(path, "python")]
+
+
+@pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
+def test_code_of_a_page_uses_names_that_exist(path):
+    """The fast version of running it all: the code parses, and sicjax has what it uses."""
+    for code in blocks(path, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert node.value.id != "sicjax" or hasattr(sicjax, node.attr), node.attr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_jax_is")
+@pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
 def test_code_of_a_page_runs(path, clone, capsys, monkeypatch, wandb):
     if path.stem == "other_networks":  # its modules' diagrams take most of a minute
         monkeypatch.setattr(evaluate, "LANDMARKS", 60)
@@ -205,6 +215,7 @@ for one in commands(CLUSTER, "bash"):
 SLOW += sorted({c for path in TEXTS for c in inline(path)} - {*SLOW})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", QUICK)
 def test_quick_commands_run_as_written(command, clone):
     done = subprocess.run(
@@ -362,6 +373,7 @@ def test_notebook_is_committed_with_the_outputs_of_one_run(path):
     assert path.stat().st_size < 1.5e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_with_small_settings(path, tmp_path):
     command = [sys.executable, "-m", "experiments.run_notebooks", "--small", path.stem]
@@ -449,12 +461,14 @@ def browse(address, profile):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 @pytest.mark.parametrize("page", ["index.html", "results/index.html", "notebooks/grow/index.html"])
 def test_pages_open_without_an_error(site, page, tmp_path):
     browse((site / page).as_uri(), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_no_page_is_wider_than_a_phone_and_commands_are_not_cut(site, tmp_path):
     places = [path.relative_to(site).as_posix() for path in sorted(site.rglob("index.html"))]

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sicjax
-from tests import reference, storm_api
+from tests import reference
+from tests.storm import strange_calls
 
 SHAPES = [(2, 3, 4), (1, 1, 1), (3, 1, 2), (0, 3, 2), (2, 0, 2)]
 FLOATS = [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64]
@@ -194,22 +195,28 @@ def test_the_shapes_of_the_docstring_are_taken_and_no_others(function, scalars):
 
 def test_every_public_name_is_called_strangely():
     called = {name.removeprefix("plots.ratemap_sheet").partition(".")[0] or "plots" for name in
-              storm_api.sound()}  # fmt: skip
+              strange_calls.sound()}  # fmt: skip
     # It writes a folder in seconds; its wrong calls are in `test_wrong_calls`.
     assert called == set(sicjax.__all__) - {"report_activity"}
 
 
-@pytest.mark.parametrize("name", [name for name in storm_api.sound() if name != "default_config"])
+@pytest.mark.parametrize(
+    "name", [name for name in strange_calls.sound() if name != "default_config"]
+)
 def test_a_strange_argument_gives_a_result_or_one_line(name):
     """A few of each; `python -m experiments.fault_storm --only=strange_calls` makes them all."""
-    wrong = {call: said for call in storm_api.sample(name, 8) if (said := storm_api.problem(*call))}
+    wrong = {
+        call: said
+        for call in strange_calls.sample(name, 8)
+        if (said := strange_calls.problem(*call))
+    }
     assert not wrong
 
 
 @pytest.mark.parametrize("name", ["separation_loss", "invariance_loss", "norm_relu"])
 def test_numbers_in_the_other_byte_order_are_the_same_numbers(name):
     """JAX reads them as if they were in this machine's."""
-    function, arguments = storm_api.sound()[name]
+    function, arguments = strange_calls.sound()[name]
     swapped = {
         key: value.astype(value.dtype.newbyteorder()) if isinstance(value, np.ndarray) else value
         for key, value in arguments.items()
@@ -219,7 +226,7 @@ def test_numbers_in_the_other_byte_order_are_the_same_numbers(name):
 
 def test_a_path_on_the_edge_of_its_arena_is_in_it():
     """float32 keeps ±0.5 m as they are: to a bin beyond the last one, once."""
-    score, arguments = storm_api.sound()["score_recording"]
+    score, arguments = strange_calls.sound()["score_recording"]
     rounded = arguments["positions"].astype(np.float32)
     assert np.abs(rounded).max() == 0.5
     assert score(**{**arguments, "positions": rounded}).ratemaps.shape == (1, 10, 10)

@@ -38,8 +38,7 @@ SHAPES = [(5, 20, 7), (1, 13, 3), (9, 1, 4), (1, 1, 2), (3, 33, 1), (16, 25, 8)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("unit", [True, False])
+@pytest.mark.parametrize(("reduction", "unit"), [("mean", True), ("sum", False)])
 def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
     B, T, N = shape
     states, batch, start = make(
@@ -69,9 +68,9 @@ def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("unit", [True, False])
-def test_equals_reference_in_single_precision(shape, unit):
+def test_equals_reference_in_single_precision(shape):
     B, T, N = shape
+    unit = N % 2 == 0
     states, batch, start = make(num_trajectories=B, trajectory_length=T, num_units=N, unit=unit)
     # |g - g'|^2 = |g|^2 + |g'|^2 - 2 g.g' has up to 8 roundings of 6e-8 of numbers below 4; divided
     # by 2 sigma_g^2 = 0.32 that is 6e-6 of each exponential, and of their mean.
@@ -324,7 +323,7 @@ def test_unchanged_by_reordering_trajectories_and_units(x64):
 
 
 def test_eager_jit_vmap_agree():
-    made = [make(key) for key in range(3)]
+    made = [make(key) for key in range(2)]
     states = jnp.stack([states for states, _, _ in made])
     positions = jnp.stack([batch.positions for _, batch, _ in made])
     steps = jnp.stack([batch.steps for _, batch, _ in made])
@@ -337,7 +336,7 @@ def test_eager_jit_vmap_agree():
     ]
     for loss in losses:
         mapped = jax.vmap(jax.value_and_grad(loss))(states, positions, steps)
-        for k in range(3):
+        for k in range(2):
             jitted = jax.jit(jax.value_and_grad(loss))(states[k], positions[k], steps[k])
             with jax.disable_jit():
                 eager = jax.value_and_grad(loss)(states[k], positions[k], steps[k])

@@ -67,6 +67,7 @@ def run(python, *arguments, cwd):
     )
 
 
+@pytest.mark.slow
 def test_installed_package_trains_from_any_folder(installed, tmp_path):
     small = ("--config.num_steps=2", "--config.report=false", "--config.data.num_trajectories=2")
     done = run(installed, "-m", "sicjax.main", "--config=configs/quick.py", *small, cwd=tmp_path)

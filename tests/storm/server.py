@@ -1,6 +1,6 @@
 """A process that has imported all that a run needs, and forks one run for every line it is told.
 
-`python -m tests.storm_server PROGRAMS` with LD_PRELOAD=the shim of storm_shim.c. A line of its
+`python -m tests.storm.server PROGRAMS` with LD_PRELOAD=the shim of shim.c. A line of its
 input is JSON: what the shim is told, the command's arguments, and where its output goes; a line of
 its output is how the run ended: its exit status as `os.waitpid` gives it.
 

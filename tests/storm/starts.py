@@ -21,7 +21,7 @@ from sicjax.config.files import load_config
 from sicjax.errors import ConfigError
 from sicjax.main import main
 from sicjax.report.phase import recorded_walk
-from tests.storm_damage import HARMS, harm
+from tests.storm.damage import HARMS, harm
 
 SIZES = (
     "data.num_trajectories", "data.trajectory_length", "model.num_units", "model.hidden_width",

@@ -1,9 +1,14 @@
-"""A few of the harms of `python -m experiments.fault_storm`: damaged files of a run, and starts."""
+"""A few of the harms of `python -m experiments.fault_storm`; the marked ones only with -m slow."""
 
 import pytest
 
-from tests import storm_starts
-from tests.storm_damage import Damaged, files, kind
+from tests.storm import starts
+from tests.storm.damage import Damaged, files, kind
+
+
+def few(cases, fast):
+    """Cases of which some run by default, and all with -m slow."""
+    return [case if case in fast else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @pytest.fixture(scope="module")
@@ -11,6 +16,7 @@ def damaged(tmp_path_factory):
     return Damaged(tmp_path_factory.mktemp("damaged"))
 
 
+@pytest.mark.slow
 def test_every_kind_of_file_is_damaged(damaged):
     assert {kind(path, damaged.template) for path in files(damaged.template)} == {
         "checkpoints", "config.json", "events", "method.json", "metrics.jsonl",
@@ -19,27 +25,27 @@ def test_every_kind_of_file_is_damaged(damaged):
 
 
 # What was believed once: a flipped digit, two swapped ones, a list for a table. Then some of each.
-@pytest.mark.parametrize("number", [84, 124, 125, *range(10)])
+@pytest.mark.parametrize("number", few([84, 124, 125, *range(10)], {84, 125}))
 def test_a_damaged_folder_gives_the_right_result_or_one_line(damaged, number):
     what, wrong, _ = damaged.case(number)
     assert not wrong, what
 
 
-@pytest.mark.parametrize("number", range(len(storm_starts.SIZES + storm_starts.COUNTS)))
+@pytest.mark.parametrize("number", few(range(len(starts.SIZES + starts.COUNTS)), {0, 6}))
 def test_a_size_beyond_any_machine_is_named(tmp_path, number):
-    what, wrong = storm_starts.size(number, tmp_path)
+    what, wrong = starts.size(number, tmp_path)
     assert not wrong, what
 
 
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", few(range(20), {0, 1, 2, 3}))
 def test_a_damaged_path_is_refused_or_as_it_was_written(tmp_path, number):
-    what, wrong = storm_starts.path(number, tmp_path)
+    what, wrong = starts.path(number, tmp_path)
     assert not wrong, what
 
 
 def test_a_refusal_is_told_from_others():
-    assert not storm_starts.told(2, "sicjax: seed=-1: must be from 0\n", "seed")
+    assert not starts.told(2, "sicjax: seed=-1: must be from 0\n", "seed")
     good = "sicjax: seed\n"
     for said in (2 * good, "Traceback\n" + good, "sicjax: rate\n", "seed\n", ""):
-        assert storm_starts.told(2, said, "seed")
-    assert storm_starts.told(0, good, "seed")
+        assert starts.told(2, said, "seed")
+    assert starts.told(0, good, "seed")

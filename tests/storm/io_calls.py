@@ -1,6 +1,6 @@
 """A harm at one I/O call of a run: kill, torn write, full disk, I/O error; then start again.
 
-The calls are counted, and harmed, by the shim of storm_shim.c; runs are forked by storm_server.py.
+The calls are counted, and harmed, by the shim of shim.c; runs are forked by server.py.
 Two runs are harmed: one that begins, and one that goes on in the folder of one that was killed.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.fault_storm import end_of, same_end
+from tests.storm.signals import end_of, same_end
 
 CONFIG = """
 from sicjax.config import default
@@ -33,7 +33,7 @@ def get_config():
     config.optimizer.schedule = "constant"
     return config
 """
-# As in storm_shim.c.
+# As in shim.c.
 OPEN, WRITE, RENAME, SYNC, CLOSE, MAKE, REMOVE, CUT, READ = (2**k for k in range(9))
 ALL = 2**9 - 1
 KINDS = {OPEN: "open", WRITE: "write", RENAME: "rename", SYNC: "sync", CLOSE: "close",
@@ -44,7 +44,7 @@ KINDS = {OPEN: "open", WRITE: "write", RENAME: "rename", SYNC: "sync", CLOSE: "c
 class Fault:
     """A harm, to which calls it is done, and how many times."""
 
-    number: int  # as in storm_shim.c
+    number: int  # as in shim.c
     what: str
     kinds: int
     at_the_start: int  # pairs of (call, harm) tried in a run that begins
@@ -69,7 +69,7 @@ class Server:
         self.folder = folder
         shim, programs = folder / "shim.so", folder / "programs"
         programs.mkdir()
-        source = Path(__file__).with_name("storm_shim.c")
+        source = Path(__file__).with_name("shim.c")
         flags = ["-shared", "-fPIC", "-O1", "-o", str(shim), str(source), "-ldl"]
         subprocess.run([compiler(), *flags], check=True)
         (folder / "tiny.py").write_text(CONFIG)
@@ -78,7 +78,7 @@ class Server:
             "XDG_CACHE_HOME": str(folder), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.storm_server", programs], env=environment,
+            [sys.executable, "-m", "tests.storm.server", programs], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
