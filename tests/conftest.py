@@ -45,6 +45,13 @@ def x64():
 
 
 @pytest.fixture
+def strict_types():
+    """No promotion of types inside one test: what meets has one type."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture
 def as_jax_is():
     """JAX's own promotion of ranks and types, for code such as users write."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

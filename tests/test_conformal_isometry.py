@@ -14,6 +14,8 @@ from sicjax.training.step import make_settings
 from tests import reference
 from tests.test_losses import make
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 
 def test_a_step_as_long_as_min_step_does_not_count():
     """Lengths and speeds are powers of two, so that nothing is rounded."""

@@ -16,6 +16,8 @@ from sicjax.network.trajectories import sample_batch
 from sicjax.training.step import make_init, make_loss, make_settings
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 SCALES = {"sigma_x": 0.05, "sigma_g": 0.4}
 
 

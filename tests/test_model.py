@@ -12,6 +12,8 @@ from sicjax.network.rollout import IN_TURN, rollout, rollout_permuted
 from sicjax.network.trajectories import sample_batch
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 
 @pytest.mark.parametrize("scale", [1e-17, 1e-6, 1.0, 1e6, 1e30])
 def test_norm_relu_has_unit_norm_at_any_scale(scale):

@@ -12,6 +12,8 @@ from sicjax.network.trajectories import (
     smooth_walks,
 )
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 
 def test_batch_is_one_sequence_in_many_orders():
     batch = sample_batch(jax.random.key(0), num_trajectories=7, trajectory_length=11)

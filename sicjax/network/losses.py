@@ -196,7 +196,7 @@ def conformal_isometry_loss(
     speeds, counted = neural_speeds(
         states, initial_state, steps, max_step=max_step, min_step=min_step
     )
-    number = jnp.maximum(jnp.sum(counted), 1)
+    number = jnp.maximum(jnp.sum(counted), 1).astype(speeds.dtype)
     mean = jnp.sum(speeds, where=counted) / number
     return jnp.sum((speeds - mean) ** 2, where=counted) / number
 

@@ -119,7 +119,7 @@ def make_loss(
             "loss": split.total(total),
             **terms._asdict(),
             **own,
-            "neural_speed": jnp.sum(speeds) / jnp.maximum(jnp.sum(counted), 1),
+            "neural_speed": jnp.sum(speeds) / jnp.maximum(jnp.sum(counted), 1).astype(speeds.dtype),
             "dead_states": jnp.sum(~alive.any(axis=-1)).astype(jnp.float32),
             "dead_units": jnp.sum(~alive.any(axis=(0, 1))).astype(jnp.float32),
         }
