@@ -1,6 +1,7 @@
 """Measure how right `score_recording` is, on cells whose truth is known, along a recorded path.
 
     python -m experiments.recordings [--opexebo=PYTHON]
+    python -m experiments.recordings --inputs
 
 Cells are simulated along a rat's path (Sargolini et al. 2006, 600 s in a 1 m box, from the package
 `ratinabox`) as Poisson spikes of known maps: grid cells of five periods, with even fields and with
@@ -9,7 +10,8 @@ fields anywhere; cells of one rate, and cells whose rate drifts in time. They ar
 of 60 mixed cells by the time-shift null, their maps by the field-shuffle null of `analyze_ratemaps`
 and by a grid score above 0.3 alone. With --opexebo, the path of a Python that has opexebo
 (`experiments.opexebo_scores`), they are scored by that too. About 10 minutes on one core; writes
-`experiments/results/recordings.md` and `.png`.
+`experiments/results/recordings.md` and `.png`. With --inputs it writes only the table of damaged
+and oddly formed inputs (`experiments.recording_inputs`) into the same page, in two minutes.
 """
 
 import importlib.util
@@ -24,6 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from experiments import recording_inputs
 from experiments.benchmark import as_table
 from sicjax import command, plots
 from sicjax.analysis import synthetic
@@ -40,6 +43,7 @@ PLACES, PATCHES, POISSON, DRIFTING, SIMULATED = 100, 200, 400, 100, 30
 BINS = 200  # per side of the maps drawn, 5 mm each
 LAX = 0.3  # a grid score often taken for a threshold
 RESULTS = Path(__file__).parent / "results"
+INPUTS = "## Damaged and oddly formed inputs"
 
 
 class Cell(NamedTuple):
@@ -283,11 +287,48 @@ def draw(cells: Sequence[Cell], found: Mapping[str, np.ndarray], path: Path) -> 
     figure.savefig(path, dpi=110)
 
 
+def write_inputs() -> None:
+    """Write the table of damaged inputs below the rest of the page."""
+    outcomes = [recording_inputs.try_input(given) for given in recording_inputs.inputs()]
+    right = sum(outcome.is_right for outcome in outcomes)
+    section = "\n".join([
+        INPUTS,
+        "",
+        "`python -m experiments.recordings --inputs`: the same session (15 minutes, a grid cell with"
+        " a period of 0.40 m and a cell of one rate) in other forms, and damaged. Each must give the"
+        f" right kind, period and box, or one line that names the input: {right} of {len(outcomes)}"
+        " do.",
+        "",
+        as_table(recording_inputs.rows(outcomes)),
+        "",
+    ])  # fmt: skip
+    write_page(page().partition(INPUTS)[0].rstrip() + "\n\n" + section)
+    print(section)
+
+
+def page() -> str:
+    """Return the page as it is; empty if there is none."""
+    path = RESULTS / "recordings.md"
+    return path.read_text() if path.exists() else ""
+
+
+def write_page(text: str) -> None:
+    """Write the page."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "recordings.md").write_text(text.lstrip())
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure, and write the page and the figure."""
     parser = command.Parser(__doc__)
     parser.add_argument("--opexebo", metavar="PYTHON", default="", help="score with opexebo, too")
+    parser.add_argument(
+        "--inputs", action="store_true", help="write only the table of damaged inputs"
+    )
     options = parser.read(arguments)
+    if options.inputs:
+        write_inputs()
+        return
     rat, rng = load_rat(), np.random.default_rng(SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -298,20 +339,21 @@ def main(arguments: Sequence[str]) -> None:
     cells = [cells[n] for n in order]
     seconds = float(found.pop("seconds"))
     found = {name: column[order] for name, column in found.items()}
-    page = [
+    lines = [
         "# Recorded cells whose truth is known",
         "",
-        "`python -m experiments.recordings`: what was simulated is said in its first lines.",
+        "`python -m experiments.recordings` (its first lines describe the simulated cells).",
         f"{len(cells)} cells along the path of a rat, 600 s in a 1 m box; {seconds:.0f} CPU seconds"
         f" for {100 * len(cells):,} time shifts.",
         "",
         *tables(cells, found),
         "",
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "recordings.md").write_text("\n".join(page))
+    text = "\n".join(lines)
+    _, heading, inputs = page().partition(INPUTS)  # a table of its own, which stays
+    write_page(f"{text}\n{heading}{inputs}" if heading else text)
     draw(cells, found, RESULTS / "recordings.png")
-    print("\n".join(page))
+    print(text)
 
 
 if __name__ == "__main__":

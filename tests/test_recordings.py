@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments import recordings
+from experiments import recording_inputs, recordings
 
 
 @pytest.fixture
@@ -33,3 +33,35 @@ def test_page(page):
 def test_unknown_flag_is_named(capsys):
     assert recordings.main(["--grids=4"]) == 2
     assert "--opexebo=PYTHON" in capsys.readouterr().err
+
+
+INPUTS = {given.name: given for given in recording_inputs.inputs()}
+FEW = [
+    "spikes: MATLAB cell array [1, N] of [n, 1], one empty",
+    "spikes: dict of columns, unit= and time=",
+    "spikes: table with a column t, no names given",
+    "spikes: TsdFrame of calcium traces",
+    "positions: 1023 where lost, pixels, units=1/300",
+    "positions: pixels, units not given",
+    "positions: NWB, pixels with conversion and offset",
+    "positions: a track, 5 cm wide",
+    "times, spikes: minutes",
+    "spikes: minutes, times in seconds",
+]
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_damaged_input_gives_the_right_number_or_a_line(name):
+    outcome = recording_inputs.try_input(INPUTS[name], num_shuffles=20)
+    assert outcome.is_right, outcome
+
+
+@pytest.mark.slow
+def test_the_table_of_damaged_inputs(tmp_path, monkeypatch):
+    assert len(INPUTS) >= 40
+    monkeypatch.setattr(recordings, "RESULTS", tmp_path)
+    (tmp_path / "recordings.md").write_text("# What was there\n")
+    assert recordings.main(["--inputs"]) == 0
+    page = (tmp_path / "recordings.md").read_text()
+    assert page.startswith("# What was there\n\n## Damaged")
+    assert page.count("| yes |") == len(INPUTS)
