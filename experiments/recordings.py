@@ -294,10 +294,10 @@ def write_inputs() -> None:
     section = "\n".join([
         INPUTS,
         "",
-        "`python -m experiments.recordings --inputs`: the same session (15 minutes, a grid cell with"
-        " a period of 0.40 m and a cell of one rate) in other forms, and damaged. Each must give the"
-        f" right kind, period and box, or one line that names the input: {right} of {len(outcomes)}"
-        " do.",
+        "`python -m experiments.recordings --inputs`: the same session (15 minutes, a grid cell"
+        " with a period of 0.40 m and a cell of one rate) in other forms, and damaged. Each must"
+        " give the right kind, period and box, or one line that names the input:"
+        f" {right} of {len(outcomes)} do.",
         "",
         as_table(recording_inputs.rows(outcomes)),
         "",
