@@ -7,7 +7,7 @@ of one line; whatever was left out or assumed must be in a warning.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -53,11 +53,16 @@ def simulate() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return path, {"grid": TIMES[chance[0] < rate * 0.02], "flat": TIMES[chance[1] < 3 * 0.02]}
 
 
-class Series(list):
+class Series:
     """Stand in for a pandas Series of arrays."""
 
     iloc = None
-    index: Sequence[str] = ()
+
+    def __init__(self, values: dict[str, np.ndarray]) -> None:
+        self.index, self._values = tuple(values), list(values.values())
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._values)
 
 
 class Frame(dict):
@@ -88,8 +93,8 @@ def inputs() -> list[Input]:
     found: list[Input] = []
 
     def add(name: str, expected: str, **changed: Any) -> None:
-        given = {"times": TIMES, "positions": path, "spikes": cells, "options": {}} | changed
-        found.append(Input(name, **given, expected=expected))
+        given: dict[str, Any] = {"times": TIMES, "positions": path, "spikes": cells, "options": {}}
+        found.append(Input(name, **(given | changed), expected=expected))
 
     _add_spikes(add, cells, trains, rng)
     _add_positions(add, path, rng)
@@ -107,8 +112,6 @@ def _add_spikes(
     matlab = np.empty((1, 3), dtype=object)
     matlab[0, :2] = [train[:, None] for train in trains]
     matlab[0, 2] = np.empty((0, 0))
-    series = Series(trains)
-    series.index = tuple(cells)
     owner = np.repeat(list(cells), [len(train) for train in trains])
     every = np.concatenate(trains)
     order = np.argsort(every)
@@ -123,7 +126,7 @@ def _add_spikes(
     add("spikes: list of arrays", RIGHT, spikes=trains)
     add("spikes: list of lists", RIGHT, spikes=[train.tolist() for train in trains])
     add("spikes: pynapple TsGroup of Ts", RIGHT, spikes=group)
-    add("spikes: pandas Series of arrays", RIGHT, spikes=series)
+    add("spikes: pandas Series of arrays", RIGHT, spikes=Series(cells))
     add("spikes: MATLAB cell array [1, N] of [n, 1], one empty", RIGHT, spikes=matlab)
     add("spikes: MATLAB cell array [N, 1]", RIGHT, spikes=matlab.T)
     add("spikes: table, unit= and time= given", RIGHT, spikes=table, options=columns)
