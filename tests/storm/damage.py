@@ -93,7 +93,11 @@ def harm(place: Path, what: str, chance: random.Random) -> str:
 
 def files(workdir: Path) -> list[Path]:
     """What can be damaged, one file of a kind as likely as any other's."""
-    return sorted(path for path in workdir.rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(
+        path
+        for path in workdir.rglob("*")
+        if path.is_file() and path.name not in (".lock", ".holder")
+    )
 
 
 def kind(place: Path, workdir: Path) -> str:
