@@ -30,6 +30,7 @@ _HOMES = {
     "norm_relu": "network.model",
     "plots": "",
     "report_activity": "report.activity",
+    "report_recording": "report.recording",
     "rollout": "training.rollouts",
     "sample_batch": "network.trajectories",
     "score_recording": "analysis.recordings",
@@ -56,6 +57,7 @@ __all__ = [
     "norm_relu",
     "plots",
     "report_activity",
+    "report_recording",
     "rollout",
     "sample_batch",
     "score_recording",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax.network.trajectories import sample_batch
     from sicjax.pretrained import load_pretrained, load_weights
     from sicjax.report.activity import report_activity
+    from sicjax.report.recording import report_recording
     from sicjax.run import Run, load_run, load_runs
     from sicjax.runs import train
     from sicjax.training.method import Method

@@ -65,6 +65,8 @@ class RecordingAnalysis(UnitAnalysis):
     arena: str  # square, rectangle or circle
     duration_s: float  # while the animal was tracked, in the arena and moving
     modules: Modules  # of the grid cells
+    null: np.ndarray  # [N, S] grid scores of the cell's own time shifts; NaN without a null
+    parameters: dict[str, Any]  # of the scoring, by the names of the arguments
 
     def _title(self) -> str:
         return f"{super()._title()}; {self.modules.summary}"
@@ -184,7 +186,13 @@ def score_recording(
     null, null_information = _shift_null(
         path, [session.spikes[n] for n in candidates], num_shuffles, min_shift_s, rng, progress
     )
-    return _verdicts(session, path, candidates, null, null_information, min_units)
+    parameters = {
+        "bin_m": bin_m, "smoothing_m": smoothing_m, "min_occupancy_s": min_occupancy_s,
+        "min_speed": min_speed, "max_speed": max_speed, "max_gap_s": max_gap_s,
+        "num_shuffles": num_shuffles, "min_shift_s": min_shift_s, "min_units": min_units,
+        "seed": seed if key is None else "of a key",
+    }  # fmt: skip
+    return _verdicts(session, path, candidates, null, null_information, parameters)
 
 
 def count_bins(box_m: float, bin_m: float) -> int:
@@ -289,7 +297,7 @@ def _verdicts(
     candidates: np.ndarray,
     null: np.ndarray,
     null_information: np.ndarray,
-    min_units: int,
+    parameters: dict[str, Any],
 ) -> RecordingAnalysis:
     """Score the cells' own maps and compare them with the nulls."""
     maps = np.concatenate(
@@ -326,7 +334,9 @@ def _verdicts(
         module=np.full(len(maps), -1),
         kind=kind,
     )
-    modules = find_modules(units, min_units=min_units)
+    modules = find_modules(units, min_units=parameters["min_units"])
+    own_null = np.full((len(maps), parameters["num_shuffles"]), np.nan)
+    own_null[candidates] = null[:, :, 0]
     return RecordingAnalysis(
         **(vars(units) | {"module": modules.labels}),
         names=session.names,
@@ -343,6 +353,8 @@ def _verdicts(
         arena=session.arena,
         duration_s=num_steps * STEP_S,
         modules=modules,
+        null=own_null,
+        parameters=parameters,
     )
 
 

@@ -161,6 +161,33 @@ def score_against_null(
 
 
 @own_settings()
+def null_distributions(
+    scores: ArrayLike, null: ArrayLike, names: Sequence[str], *, ax: Axes | None = None
+) -> Axes:
+    """Draw each unit's null as a column of small dots, its 99th percentile, and its score.
+
+    Args:
+        scores: [N]; NaN is left out.
+        null: [N, S] scores of the unit's shuffles; NaN is left out.
+        names: [N] of the units.
+        ax: where to draw.
+    """
+    ax, null = axes_or_new(ax), np.asarray(null, dtype=float)
+    columns = np.arange(len(null))
+    at = np.broadcast_to(columns[:, None], null.shape)
+    ax.scatter(at.ravel(), null.ravel(), s=4, color=FAINT, alpha=0.4, lw=0, label="time shifts")
+    known = np.isfinite(null).all(axis=1) & (null.shape[1] > 0)
+    limits = np.full(len(null), np.nan)
+    limits[known] = np.percentile(null[known], 99, axis=1)
+    ax.scatter(columns, limits, marker="_", s=60, color=INK, label="their 99th percentile")
+    ax.scatter(columns, np.asarray(scores), s=24, color=COLOURS[1], label="the cell")
+    ax.set_xticks(columns, names, rotation=90)
+    ax.set_ylim(bottom=-1.5)
+    legend_above(ax, 3)
+    return dress(ax, x="", y="grid score")
+
+
+@own_settings()
 def compared(
     reference: ArrayLike, others: Mapping[str, ArrayLike], *, quantity: str, of: str,
     ax: Axes | None = None,

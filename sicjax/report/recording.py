@@ -1,0 +1,184 @@
+"""A page on one recorded session, from the result of `score_recording`.
+
+Letters: N cells.
+"""
+
+import base64
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sicjax import plots
+from sicjax.analysis.autocorrelogram import autocorrelogram
+from sicjax.analysis.recordings import MIN_SPIKES, RecordingAnalysis
+from sicjax.analysis.tables import Table
+from sicjax.paths import path
+from sicjax.report.folder import PAGE, refuse_others, replacing
+from sicjax.report.page import template
+from sicjax.training.provenance import versions
+
+DPI, CSS_DPI = 120, 96
+COLUMNS = 6  # maps in a row: names and numbers need room
+SHOWN = (
+    "unit", "name", "kind", "module", "num_spikes", "mean_rate_hz", "peak_rate_hz", "grid_score",
+    "grid_score_corrected", "null_threshold", "spacing_m", "orientation_deg", "num_fields",
+    "spatial_information", "information_threshold", "stability",
+)  # fmt: skip
+
+
+def report_recording(
+    cells: RecordingAnalysis, folder: str | os.PathLike, *, name: str = "Recorded session"
+) -> Path:
+    """Write one page on a recorded session: maps, nulls, modules, tables and a methods paragraph.
+
+    Args:
+        cells: from `score_recording`.
+        folder: a new or empty one, or one that holds an earlier report, whose files are replaced.
+            A folder that holds anything else is refused.
+        name: of the session, for the page.
+
+    Returns:
+        Path of report.html; beside it cells.csv, modules.csv and the figures.
+
+    Raises:
+        TypeError: `cells` comes from elsewhere, or `folder` is no path.
+        ValueError: no cells, or a folder that holds files that no report wrote.
+        OSError: the folder can't be written.
+
+    Source: ours; scores as in `score_recording`.
+
+    Example:
+        >>> cells = sicjax.score_recording(times, positions, spikes)  # doctest: +SKIP
+        >>> sicjax.report_recording(cells, "session_12")  # doctest: +SKIP
+        PosixPath('session_12/report.html')
+    """
+    if not isinstance(cells, RecordingAnalysis):
+        raise TypeError(f"cells is a {type(cells).__name__}: must come from score_recording")
+    if not cells.names:
+        raise ValueError("cells: there are none to report on")
+    target = path("folder", folder)
+    refuse_others(target)
+    shown, pictures = [], {}
+    for file, heading, caption, figure in _figures(cells):
+        pictures[file], width = _png(figure)
+        picture = base64.b64encode(pictures[file]).decode("ascii")
+        shown.append((heading, caption, picture, width))
+    page = template("recording.html.j2").render(
+        name=name, facts=_facts(cells), headline=_headline(cells), figures=shown,
+        tables=[
+            ("Cells", *_table(cells, SHOWN)),
+            *([("Modules", *_table(cells.modules))] if cells.modules.members else []),
+        ],
+        methods=methods(cells),
+        versions=", ".join(f"{package} {version}" for package, version in versions().items()),
+    )  # fmt: skip
+    with replacing(target) as place:
+        for file, content in pictures.items():
+            (place / f"{file}.png").write_bytes(content)
+        cells.save_csv(place / "cells.csv")
+        cells.modules.save_csv(place / "modules.csv")
+        (place / PAGE).write_text(page, encoding="utf-8")
+    return target / PAGE
+
+
+def methods(cells: RecordingAnalysis) -> str:
+    """Return the methods paragraph, with every parameter and the version, ready for a paper."""
+    use, version = cells.parameters, versions()["sicjax"]
+    sides = " x ".join(f"{side:.2f}" for side in dict.fromkeys(cells.sides_m))
+    return (
+        f"Cells were scored with sicjax {version}. The arena was a {cells.arena} of {sides} m."
+        f" Moments in which the animal was slower than {100 * use['min_speed']:g} cm/s, faster than"
+        f" {use['max_speed']:g} m/s, or lost for more than {use['max_gap_s']:g} s were left out,"
+        f" which left {cells.duration_s:.0f} s. Rate maps have bins of {100 * use['bin_m']:g} cm;"
+        f" spikes and occupancy were each smoothed by a Gaussian with a standard deviation of"
+        f" {100 * use['smoothing_m']:g} cm; bins occupied for less than"
+        f" {use['min_occupancy_s']:g} s count as unvisited. The grid score (Sargolini et al. 2006)"
+        " was computed before and after correction for elliptical distortion. A cell is a grid"
+        " cell if both scores exceed the 99th percentile of a null distribution, the cell's own and"
+        " that pooled over cells, if the plane waves of its lattice explain a third of the variance"
+        " that position explains (two thirds with fewer than five fields), and if the lattice is"
+        " nearer to a hexagon than to a square. The null distribution comes from"
+        f" {use['num_shuffles']} circular shifts of the spike times against the path by at least"
+        f" {use['min_shift_s']:g} s (Langston et al. 2010; seed {use['seed']}). Cells with fewer"
+        f" than {MIN_SPIKES} spikes were not judged. Modules were found by a Gaussian mixture over"
+        " period, orientation and ellipse (after Stensola et al. 2012) and have at least"
+        f" {use['min_units']} cells."
+    )
+
+
+def _facts(cells: RecordingAnalysis) -> str:
+    sides = " x ".join(f"{side:.2f}" for side in dict.fromkeys(cells.sides_m))
+    minutes = cells.duration_s / 60
+    return f"{len(cells.names)} cells · {cells.arena}, {sides} m · {minutes:.1f} min of movement"
+
+
+def _headline(cells: RecordingAnalysis) -> str:
+    kinds, counts = np.unique(cells.kind, return_counts=True)
+    found = ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
+    return f"Kinds of cells: {found}. Modules: {cells.modules.summary}."
+
+
+def _figures(cells: RecordingAnalysis) -> list[tuple[str, str, str, plots.Figure]]:
+    """Return each figure with the name of its file, its heading and its caption."""
+    names = [str(name)[:12] for name in cells.names]
+    numbers = zip(names, cells.peak_rate_hz, cells.grid_score, strict=True)
+    labels = [f"{name}  {max(peak, 0):.1f} Hz" + f"  g {score:.2f}" * bool(np.isfinite(score))
+              for name, peak, score in numbers]  # fmt: skip
+    maps = np.where(np.isfinite(cells.ratemaps), cells.ratemaps, np.nan)
+    sheet = plots.ratemap_sheet(
+        maps, cells.box_m, titles=labels, columns=COLUMNS, fig=plots.blank_figure()
+    )
+    lags = autocorrelogram(maps)
+    quarter = lags.shape[-1] // 4
+    correlograms = plots.autocorrelogram_sheet(
+        lags[:, quarter:-quarter, quarter:-quarter], cells.box_m / maps.shape[-1], titles=labels,
+        axes_m=cells.lattice, columns=COLUMNS, fig=plots.blank_figure(),
+    )  # fmt: skip
+    null = plots.blank_figure(max(4.0, 1.5 + 0.25 * len(names)), 3.6)
+    plots.null_distributions(cells.grid_score, cells.null, names, ax=null.subplots())
+    found = [
+        ("ratemaps", "Rate maps", "Each cell's firing rate by position, from 0 to its own peak;"
+         " grey where the animal was not. Above each map: name, peak rate, grid score g.", sheet),
+        ("autocorrelograms", "Autocorrelograms", "Each map's correlation with itself, shifted by up"
+         " to half the box. Lines: the lattice's three axes. Dots: the six nearest fields. Look for"
+         " a hexagon of red spots.", correlograms),
+        ("null", "Scores and their null distributions", "Orange: the cell's grid score. Grey: the"
+         " scores of its own spikes, shifted in time. A grid cell's score lies above the dash, the"
+         " 99th percentile.", null),
+    ]  # fmt: skip
+    if cells.is_grid.any():
+        figure = plots.blank_figure(5.2, 3.8)
+        grid = cells.is_grid
+        groups = [f"module {k}" if k >= 0 else "no module" for k in cells.module[grid]]
+        plots.period_orientation(
+            cells.spacing_m[grid], cells.orientation_deg[grid], groups, ax=figure.subplots()
+        )
+        found.append(
+            ("modules", "Modules", "Period and orientation of the grid cells. Cells of one module"
+             " lie together.", figure)
+        )  # fmt: skip
+    return found
+
+
+def _png(figure: plots.Figure) -> tuple[bytes, int]:
+    """Return a figure as a PNG file, and its width on the page in CSS pixels."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, facecolor="white")
+    return file.getvalue(), round(figure.get_size_inches()[0] * CSS_DPI)
+
+
+def _table(table: Table, names: tuple[str, ...] = ()) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of a table as text."""
+    columns = table.columns()
+    names = tuple(name for name in names or tuple(columns) if name in columns)
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return [name.replace("_", " ") for name in names], [[_text(v) for v in row] for row in rows]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.3g}" if np.isfinite(value) else "–"
+    return str(value)
