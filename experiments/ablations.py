@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from experiments import sweep
 from experiments.sweep import Row
 from sicjax import command, plots
-from sicjax.report.figures import in_turn
+from sicjax.report.sheets import in_turn
 
 # Column of the table -> where a row has it: `sweep.collect`, or `measure` below.
 COLUMNS = {

@@ -12,7 +12,7 @@ from sicjax import command
 from sicjax import config as config_module
 from sicjax.errors import ConfigError
 from sicjax.paths import path
-from sicjax.report.phase import write_reports
+from sicjax.report.run_reports import write_reports
 from sicjax.run import load_run, load_runs
 
 

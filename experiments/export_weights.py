@@ -18,7 +18,7 @@ from experiments.claims import TORUS_ROLLS
 from sicjax import command
 from sicjax.errors import ConfigError
 from sicjax.pretrained import PRETRAINED, load_weights, save_weights
-from sicjax.report.folder import write_report
+from sicjax.report.network import write_report
 from sicjax.run import load_run
 
 COMPARED = (

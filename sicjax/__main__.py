@@ -32,7 +32,7 @@ def report(arguments: Sequence[str]) -> None:
     parser.add_argument("--network", metavar="K", type=whole_number(0), help="(all)")
     options = parser.read(arguments)
     join_processes(options)
-    from sicjax.report.phase import write_reports
+    from sicjax.report.run_reports import write_reports
     from sicjax.run import load_run, load_runs
 
     workdir, network = options.workdir, options.network

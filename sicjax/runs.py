@@ -83,9 +83,9 @@ def train(
     check_method(config, method)
     reported = config.report and folder is not None
     if reported:
-        from sicjax.report import phase  # loads what scores and draws maps
+        from sicjax.report import run_reports  # loads what scores and draws maps
 
-        phase.recorded_walk(config)  # an unusable path must fail now, not after the training
+        run_reports.recorded_walk(config)  # an unusable path must fail now, not after the training
     with _turn(), Signals() as signals, contextlib.ExitStack() as held:
         if folder is not None:
             _claim(folder, config, method, held)
@@ -115,7 +115,7 @@ def train(
             processes.leave_processes()
             if processes.is_first():
                 with signals.at_once(config.num_steps):
-                    phase.report_left(folder, runs)
+                    run_reports.report_left(folder, runs)
         elif folder is not None:
             say(f"trained, without a report: {folder}")
     return runs[0]

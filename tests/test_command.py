@@ -12,7 +12,7 @@ from sicjax import default_config, load_run, load_weights, main, train
 from sicjax.__main__ import SUBCOMMANDS, sicjax
 from sicjax.command import Parser, guarded, whole_number
 
-REPORTS = "sicjax.report.phase.write_reports"
+REPORTS = "sicjax.report.run_reports.write_reports"
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(
     path.stem

@@ -32,7 +32,7 @@ from sicjax import config as C
 from sicjax.command import PROCESS_FLAGS
 from sicjax.config.fields import FIELDS
 from sicjax.main import parse
-from sicjax.report import evaluate
+from sicjax.report import judge
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -134,8 +134,8 @@ def test_code_of_a_page_uses_names_that_exist(path):
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
 def test_code_of_a_page_runs(path, clone, capsys, monkeypatch, wandb):
     if path.stem == "other_networks":  # its modules' diagrams take most of a minute
-        monkeypatch.setattr(evaluate, "LANDMARKS", 60)
-        monkeypatch.setattr(evaluate, "SHUFFLES", 20)
+        monkeypatch.setattr(judge, "LANDMARKS", 60)
+        monkeypatch.setattr(judge, "SHUFFLES", 20)
     names = run_code(path)
     printed = capsys.readouterr().out
     if path.stem == "weights":

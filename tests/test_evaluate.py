@@ -5,7 +5,7 @@ import pytest
 import sicjax
 from experiments import evaluate
 from sicjax.command import guarded
-from sicjax.report import phase
+from sicjax.report import run_reports
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def written(monkeypatch):
         asked.append((run.network, run.step, given["torus_rolls"], len(given["metrics"])))
         return folder / "report.html"
 
-    monkeypatch.setattr(phase, "write_report", write_report)
-    monkeypatch.setattr(phase, "write_index", lambda folder: asked.append(folder.name))
+    monkeypatch.setattr(run_reports, "write_report", write_report)
+    monkeypatch.setattr(run_reports, "write_index", lambda folder: asked.append(folder.name))
     return asked
 
 

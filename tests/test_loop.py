@@ -26,7 +26,7 @@ from sicjax.config.fields import FIELDS, FRACTION, NOT_NEGATIVE, POSITIVE, STAGE
 from sicjax.config.files import from_json, load_config
 from sicjax.errors import ConfigError, NonFiniteError, RunInterruptedError
 from sicjax.main import guarded, main
-from sicjax.report import phase
+from sicjax.report import run_reports
 from sicjax.runs import train
 from sicjax.training import loop
 from sicjax.training.metrics import Monitor, read_metrics
@@ -382,22 +382,21 @@ def test_a_report_under_way_is_left_at_once(where, tmp_path):
         import os, signal, sys, threading, time
         import sicjax
         from sicjax.main import guarded, leave
-        from sicjax.report import evaluate, folder, second_process
+        from sicjax.report import network, workers
 
         def endless(call):
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
             print("asked at", time.time(), flush=True)
             call(time.sleep, 60)
 
-        def slow(run, recorded_path=None, **_):
-            with evaluate.second_thread() as submit, second_process.second_process() as apart:
-                return submit(endless, apart if sys.argv[2] == "process" else here).result()
+        def slow(run, verdict, worker, **_):
+            return worker.beside(endless, worker if sys.argv[2] == "process" else here).result()
 
         def here(function, *args):
             return function(*args)
 
-        second_process.available_cores = lambda: 2
-        folder.evaluate = slow
+        workers.available_cores = lambda: 2
+        network.measure = slow
         config = sicjax.load_config("quick")
         config.num_steps, config.evaluation.snapshot_every = 1, 0
         config.data.num_trajectories = config.data.trajectory_length = 3
@@ -633,8 +632,8 @@ def test_an_interrupted_report_phase_goes_on_where_it_was(finished, tmp_path, mo
             os.kill(os.getpid(), signal.SIGTERM)
         return folder
 
-    monkeypatch.setattr(phase, "write_report", report)
-    monkeypatch.setattr(phase, "write_index", lambda folder: folder)
+    monkeypatch.setattr(run_reports, "write_report", report)
+    monkeypatch.setattr(run_reports, "write_index", lambda folder: folder)
     command = [f"--config={path}", f"--workdir={workdir}", "--config.report=true"]
     command += ["--config.evaluation.recorded_path="]
     assert [main(command) for _ in range(3)] == [75, 0, 0]

@@ -13,7 +13,7 @@ from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.plots import motion
-from sicjax.report import animations
+from sicjax.report import pictures
 
 
 @pytest.fixture(autouse=True)
@@ -458,7 +458,7 @@ def test_names_that_are_no_mathematics_are_shown_as_text():
 
 def frames_of(animation):
     """Pictures [frame, y, x, 3] of an animation, drawn as its writer draws them."""
-    writer = animations._Frames(fps=1)
+    writer = pictures._Frames(fps=1)
     animation.save("frames", writer=writer, dpi=40)
     return np.stack(writer.frames)
 

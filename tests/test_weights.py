@@ -16,7 +16,7 @@ from sicjax.analysis.kinds import active_units, lattices_at_a_glance
 from sicjax.command import guarded
 from sicjax.errors import ConfigError
 from sicjax.pretrained import PRETRAINED, load_weights, save_weights
-from sicjax.report.evaluate import median
+from sicjax.report.tables import median
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))

@@ -210,6 +210,10 @@ FIELDS: Mapping[str, Field] = {
         True, "moving pictures in the report: lattices forming, the network walking, its tori; a"
         " few seconds", changes_numbers=False,
     ),
+    "evaluation.figures": Field(
+        "png", "format of the report's figures: png; pdf or svg also write each as such a file",
+        rule=one_of("png", "pdf", "svg"), changes_numbers=False,
+    ),
     "evaluation.snapshot_every": Field(
         0,
         "steps between two quick looks at each network's maps while it trains, a second or two"

@@ -1,4 +1,4 @@
-"""A report on any activity: states and positions in, from whatever network or animal.
+"""A report on any activity: states and positions of whatever network or animal.
 
 Letters: W walks, T steps, N units. Lengths in metres.
 """
@@ -6,6 +6,8 @@ Letters: W walks, T steps, N units. Lengths in metres.
 import math
 import os
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,27 @@ from sicjax.analysis.recordings import count_bins
 from sicjax.analysis.tracking import LARGEST_M, check_units, in_metres
 from sicjax.arguments import at_least, check
 from sicjax.paths import path
-from sicjax.report.folder import refuse_others
-from sicjax.report.given import measure
-from sicjax.report.given_page import write_given
+from sicjax.report.chapter import Chapter, Row
+from sicjax.report.chapters.cells import cells
+from sicjax.report.chapters.modules import modules
+from sicjax.report.chapters.place import place
+from sicjax.report.chapters.relations import relations
+from sicjax.report.contents import make_chapters, summarise, write_contents
+from sicjax.report.folder import PAGE, refuse_others
+from sicjax.report.measure_activity import measure_activity
+from sicjax.report.page import render
+from sicjax.report.results import Activity
+
+ORDER = ("cells", "modules", "place", "relations", "missing")  # of the page
+NEEDS_A_NETWORK = (
+    ("The same cells in larger boxes", "walks beyond the box"),
+    ("Slower and faster walks", "walks of other speeds"),
+    ("Steps until position explains less than half", "walks from one known state, short and long"),
+    ("Speed of the code by direction", "one step in every direction from the same state"),
+    ("Steps to return after a push, gains, diffusion", "states that were displaced"),
+    ("Whether one displaced module pulls the others", "states that were displaced"),
+    ("Recorded path", "an animal's path to drive the network along"),
+)
 
 
 def report_activity(
@@ -40,7 +60,7 @@ def report_activity(
     """Write the report of a run on any other activity: another network's, or a simulation's.
 
     The same scorers, figures and page: rate maps, kinds of units, modules, tori, how modules are
-    related, which places are told apart. What a network must be run for (other boxes, drift from
+    related, which places are distinguished. What a network must be run for (other boxes, drift from
     short walks, return after a push) is named as missing. Recorded spikes have a null of their own:
     `score_recording`.
 
@@ -96,8 +116,40 @@ def report_activity(
     codes, places = _check_walks(states, positions)
     middle, side, places = _place_box(places, units, box_m, centre_m)
     bins = count_bins(side, bin_m)
-    found = measure(codes, places, middle, side, bins, int(min_visits), int(torus_rolls))
-    return write_given(found, where, name.strip())
+    found = measure_activity(codes, places, middle, side, bins, int(min_visits), int(torus_rolls))
+    return _write(found, where, name.strip())
+
+
+def _write(found: Activity, folder: Path, name: str) -> Path:
+    """Write the report; returns the path of report.html."""
+    makers: dict[str, Callable[[], Chapter]] = {
+        "cells": partial(cells, found),
+        "modules": partial(modules, found, "torus_rolls=20"),
+        "place": partial(place, found),
+        "relations": partial(relations, found),
+        "missing": _missing,
+    }
+    chapters, pictures = make_chapters(makers)
+    about = {
+        "name": name,
+        "num_walks": found.num_walks,
+        "num_samples": found.samples.maps.occupancy.sum(),
+        "box_m": found.samples.maps.box_m,
+        "centre_m": found.centre_m,
+        "mean_norm": found.mean_norm,
+    }
+    in_order = [chapters[one] for one in ORDER]
+    summary = summarise(about, in_order)
+    page = render("activity.html.j2", in_order, pictures, summary=summary)
+    write_contents(folder, found, summary, pictures, page)
+    return folder / PAGE
+
+
+def _missing() -> Chapter:
+    """Return the chapter that names what only a network that can be run has."""
+    rows = [Row(what, "–", f"Needs {needed}.", "–") for what, needed in NEEDS_A_NETWORK]
+    numbers = {"needs_a_network": [what for what, _ in NEEDS_A_NETWORK]}
+    return Chapter("Not measured: needs a network that can be run", numbers, rows, [])
 
 
 def _check_walks(states: ArrayLike, positions: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,10 @@
-"""How a network's states move: places confused, errors corrected, modules that go together.
+"""How a network's states move: places confused, errors corrected, modules that drift together.
 
 Letters: W walks, T steps, N units, S states, K modules. Lengths in metres.
 """
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sicjax.analysis.ambiguity import DistanceMap, map_distances
+from sicjax.analysis.ambiguity import map_distances
 from sicjax.analysis.attractor import STEPS, Attractor, measure_attractor
 from sicjax.analysis.manifold import NEIGHBOURS, REACH_M, square_distances
 from sicjax.analysis.modules import Modules
@@ -21,15 +20,15 @@ from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.relations import (
     Coupling,
     ModuleDrifts,
-    ModuleRelations,
     measure_coupling,
     measure_drifts,
     relate_modules,
 )
 from sicjax.devices.compilation import jit_once
 from sicjax.network.model import norm_relu
-from sicjax.network.trajectories import Walk, smooth_walks
-from sicjax.run import DROPPED_STEPS, MEAN_SPEED, Run
+from sicjax.report.results import Dynamics
+from sicjax.report.walks import Walked, draw_walks, walk
+from sicjax.run import Run
 from sicjax.training.method import Parameters, TransitionNetwork, make_hypernetwork
 from sicjax.training.step import make_init
 
@@ -43,50 +42,6 @@ DRIFT_WALKS, DRIFT_STEPS = 48, 1000  # along which the modules' phases are read
 DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, after which step, for how many
 
 
-@dataclass(frozen=True)
-class Walked:
-    """Walks from the start, and what a network does along them."""
-
-    steps: np.ndarray  # [W, T, 2] metres per step
-    positions: np.ndarray  # [W, T, 2] after each step
-    states: np.ndarray  # [W, T, N]
-
-    def samples(self, count: int, box_m: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
-        """Return states [S, N] and positions [S, 2] in random order, without the first steps."""
-        places = self.positions[:, DROPPED_STEPS:].reshape(-1, 2)
-        codes = self.states[:, DROPPED_STEPS:].reshape(len(places), -1)
-        inside = np.flatnonzero(np.abs(places).max(axis=1) <= box_m / 2)
-        some = np.random.default_rng(0).permutation(inside)[:count]
-        return codes[some], places[some]
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """All that is measured of how states move."""
-
-    places: DistanceMap  # neural distance against displacement
-    attractor: Attractor | None  # None where states are zero, or too few for a manifold
-    untrained: Attractor | None  # of the same config and seed, before any update
-    relations: ModuleRelations | None  # None for fewer than two modules, as the next two are
-    drifts: ModuleDrifts | None
-    coupling: Coupling | None
-
-
-def walk(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walked:
-    """Run a network along smooth walks like those of the maps."""
-    drawn = _draw(run, box_m, num_walks, num_steps)
-    states = run.rollout(drawn.steps, exact=False)
-    return Walked(np.asarray(drawn.steps), np.asarray(drawn.positions), np.asarray(states))
-
-
-def _draw(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walk:
-    largest = run.config.data.max_velocity
-    return smooth_walks(
-        jax.random.key(1), num_walks=num_walks, num_steps=num_steps, box_m=box_m,
-        max_velocity=largest, mean_speed=MEAN_SPEED * largest,
-    )  # fmt: skip
-
-
 def measure_dynamics(
     run: Run, walked: Walked, find_modules: Callable[[], Modules], maps: RateMaps
 ) -> Dynamics:
@@ -95,9 +50,11 @@ def measure_dynamics(
     Args:
         run: the network.
         walked: many short walks of it, in a box larger than MANIFOLD_BOX_M.
-        find_modules: gives those of its grid cells; called when all that needs none is measured.
-        maps: of short walks, which say what the modules' phases are before they drift.
+        find_modules: returns the modules of its grid cells. It may have to wait for them, so it is
+            called when all that needs no modules is measured.
+        maps: of short walks, from which the modules' phases are read before they drift.
     """
+    # The null: the same network before its first update.
     init = make_init(run.config, run.method)
     # One program, not one for each operation, and without the optimiser's state.
     parameters = jit_once(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
@@ -127,7 +84,7 @@ def _attractor(run: Run, walked: Walked) -> Attractor | None:
     dense = PERTURBED + _dense(positions[PERTURBED:])
     if not states.any(axis=1).all() or len(dense) <= NEIGHBOURS:
         return None
-    on_walks = np.asarray(_draw(run, MANIFOLD_BOX_M, PERTURBED, STEPS[-1]).steps)
+    on_walks = np.asarray(draw_walks(run, MANIFOLD_BOX_M, PERTURBED, STEPS[-1]).steps)
     return measure_attractor(
         _step_of(run), states[:PERTURBED], states[dense], positions[dense], on_walks,
         key=jax.random.key(2), jacobian=_jacobian_of(run), amplitudes=AMPLITUDES, noises=NOISES,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sicjax.report.chapters.modules import betti_texts
 from sicjax.report.page import template
-from sicjax.report.verdict import betti_texts
 from sicjax.training.files import write_whole
 
 
@@ -50,10 +50,10 @@ def _index_row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         "grid cells": summary["kinds"]["grid"],
         "modules": len(modules),
         "periods (m)": ", ".join(f"{module['period_m']:.2f}" for module in modules),
-        "60° score": summary["by_map"][f"{summary['verdict_box_m']:g}m"]["median_grid_score"],
+        "grid score": summary["by_map"][f"{summary['verdict_box_m']:g}m"]["median_grid_score"],
         "Betti": betti_texts(modules),
-        "place explains, long": summary["variance_explained_long"],
-        "place explains, short": summary["variance_explained_short"],
+        "position explains, long": summary["variance_explained_long"],
+        "position explains, short": summary["variance_explained_short"],
         "drift at 1,000 steps": drift["neural_distance_after_1000"],
         "failure": summary["failure"] or "",
     }

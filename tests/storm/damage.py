@@ -24,7 +24,7 @@ from sicjax import config as config_module
 from sicjax import runs
 from sicjax.devices.layout import Layout
 from sicjax.main import guarded
-from sicjax.report import phase, snapshots
+from sicjax.report import run_reports, snapshots
 from sicjax.training.checkpoint import restore
 from sicjax.training.checkpoint_files import latest_intact
 from sicjax.training.metrics import read_metrics
@@ -189,7 +189,7 @@ class Damaged:
             runs.train(config, self.template, method=method)
             maps = np.random.default_rng(0).random((8, 50, 50))
             snapshots.save(self.template, 0, snapshots.Snapshot(4, maps, 0.5, 1))
-            pending = self.template / "report" / phase.PENDING
+            pending = self.template / "report" / run_reports.PENDING
             pending.write_text(json.dumps({"step": 6, "left": [0]}))
             shutil.copytree(self.template, self.workdir)
             code, said = self.go_on()
@@ -209,7 +209,7 @@ class Damaged:
 
         with (
             mock.patch.object(Layout, "compile", compile_once),
-            mock.patch.object(phase, "_write_report", page_of),
+            mock.patch.object(run_reports, "_write_report", page_of),
         ):
             yield
 

@@ -20,7 +20,7 @@ from sicjax.config import changed
 from sicjax.config.files import load_config
 from sicjax.errors import ConfigError
 from sicjax.main import main
-from sicjax.report.phase import recorded_walk
+from sicjax.report.run_reports import recorded_walk
 from tests.storm.damage import HARMS, harm
 
 SIZES = (

@@ -1,89 +1,35 @@
-"""Everything that is measured on given activity: states and positions in, plain results out.
+"""Everything that is measured on states and positions alone: arrays -> `Activity`.
 
 Letters: W walks, T steps, N units; S samples. Lengths in metres.
 """
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sicjax.analysis.ambiguity import DistanceMap, map_distances
+from sicjax.analysis.ambiguity import map_distances
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.path_integration import (
-    Binned,
     distance_against_separation,
     distance_at_same_place,
 )
 from sicjax.analysis.ratemaps import RateMaps, bin_activity
-from sicjax.analysis.relations import (
-    ModuleDrifts,
-    ModuleRelations,
-    measure_drifts,
-    relate_modules,
-)
-from sicjax.report.evaluate import (
-    SAMPLES,
-    Judged,
-    Mapped,
-    find_tori,
-    glance,
-    judge,
-    median_correlation,
-)
+from sicjax.analysis.relations import measure_drifts, relate_modules
+from sicjax.report import judge
+from sicjax.report.measure import SAMPLES, median_correlation
+from sicjax.report.results import Activity, MappedSamples
 
-FEWEST_BINS = 100  # that were visited: of fewer, nothing is told
-FEWEST_WALKS = 20  # for how modules drift: the chance of a correlation is told to one in so many
-MOST_WALKS = 48  # of those, and of the same place by two paths
+FEWEST_BINS = 100  # that must have been visited
+FEWEST_WALKS = 20  # for the drifts of modules: with W walks, p is 1 / W at the least
+MOST_WALKS = 48  # for those, and for the same place on two walks
 
 
-@dataclass(frozen=True)
-class Given(Mapped):
-    """Maps of the samples that were given."""
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return f"{self.maps.box_m:g} m box, {self.maps.occupancy.sum():,} samples"
-
-
-@dataclass(frozen=True)
-class Activity(Judged):
-    """All that the report on given activity says, before it is written."""
-
-    given: Given
-    num_walks: int
-    mean_norm: float  # of the states as they were given, by which all here is divided
-    centre_m: tuple[float, float]  # of the box, in the coordinates of the positions
-    halves: float  # correlation of maps of the walks' first and second half, median of active units
-    separation: Binned  # neural against physical distance
-    places: DistanceMap  # neural distance against displacement
-    same_place: Binned | None  # neural distance at the same place on two walks, against steps
-    relations: ModuleRelations | None  # None for fewer than two modules
-    drifts: ModuleDrifts | None  # None for fewer than two modules, or walks than FEWEST_WALKS
-
-    @property
-    def mapped(self) -> list[Mapped]:
-        """The one set of maps."""
-        return [self.given]
-
-    @property
-    def first(self) -> Mapped:
-        """The same."""
-        return self.given
-
-    @property
-    def verdict(self) -> Mapped:
-        """The same."""
-        return self.given
-
-
-def measure(
+def measure_activity(
     codes: np.ndarray, places: np.ndarray, middle: np.ndarray, side: float, bins: int,
     min_visits: int, torus_rolls: int,
 ) -> Activity:  # fmt: skip
-    """Measure all that states and positions alone tell.
+    """Measure what states and positions alone can tell.
 
     Args:
         codes: [W, T, N], states.
@@ -111,19 +57,19 @@ def measure(
     _check_coverage(maps)
     length = codes.shape[1]
     mean_speed = np.linalg.norm(np.diff(places, axis=1), axis=-1).mean() if length > 1 else np.nan
-    given = Given(maps, score_ratemaps(maps.ratemaps, side), length, float(mean_speed))
-    glanced = glance(given)
+    samples = MappedSamples(maps, score_ratemaps(maps.ratemaps, side), length, float(mean_speed))
+    glanced = judge.glance(samples)
     active = glanced["active"]
-    units, modules = judge(maps)
-    tori = find_tori(maps.ratemaps, modules, torus_rolls)
+    units, modules = judge.judge_units(maps, judge.SHUFFLES)
+    tori = judge.judge_modules(maps.ratemaps, modules.members, torus_rolls, judge.LANDMARKS)
     lattices = modules.lattice if len(modules.members) > 1 else None
     halves = [mapped(part).ratemaps[active] for part in _halves(length)]
     return Activity(
         **glanced,
         units=units,
         modules=modules,
-        tori=tori,
-        given=given,
+        torus_tests=lambda: tori,
+        samples=samples,
         num_walks=len(codes),
         mean_norm=mean_norm,
         centre_m=(float(middle[0]), float(middle[1])),
@@ -144,7 +90,7 @@ def _halves(length: int) -> tuple[slice, slice]:
 
 
 def _check_coverage(maps: RateMaps) -> None:
-    """See that enough of the box was visited; warn where it is less than half."""
+    """Check that enough of the box was visited; warn if it is less than half."""
     visited = np.isfinite(maps.ratemaps).all(axis=0)
     words = f"positions: {visited.sum()} of {visited.size} bins were visited often enough"
     if visited.sum() < FEWEST_BINS:

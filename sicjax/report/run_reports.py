@@ -1,4 +1,4 @@
-"""The report phase of a run: every network's report, taken up again after an interruption."""
+"""Reports on all networks of a run, which go on where they were interrupted; or scores alone."""
 
 import contextlib
 import json
@@ -10,14 +10,20 @@ from ml_collections import ConfigDict
 
 from sicjax.errors import ConfigError, one_line
 from sicjax.network.trajectories import Walk, load_recorded_walk
+from sicjax.progress import track
 from sicjax.report import snapshots
-from sicjax.report.folder import write_report
 from sicjax.report.index import write_index
+from sicjax.report.judge import SHUFFLES, judge_units
+from sicjax.report.measure import map_verdict
+from sicjax.report.network import write_report
+from sicjax.report.tables import as_csv
 from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
+from sicjax.training.files import write_whole
 from sicjax.training.metrics import duration, read_metrics
 
-PENDING = ".pending.json"  # in report/: networks that a report phase has still to do
+PENDING = ".pending.json"  # in report/: networks that still need a report
+SCORES = "scores.csv"  # in report/
 
 
 def write_reports(runs: Sequence[Run], workdir: Path) -> None:
@@ -37,7 +43,7 @@ def write_reports(runs: Sequence[Run], workdir: Path) -> None:
 
 
 def report_left(workdir: Path, runs: Sequence[Run]) -> None:
-    """Report on every network; after an interruption, on those that are left.
+    """Write a report on every network; after an interruption, on those that are left.
 
     Raises:
         ConfigError: the folder can't be written.
@@ -65,15 +71,60 @@ def report_left(workdir: Path, runs: Sequence[Run]) -> None:
         raise workdir_module.cannot_write(workdir, error) from None
 
 
-def recorded_walk(config: ConfigDict) -> tuple[Walk | None, str]:
-    """The rat path that the report drives the network with, or one line why there is none.
+def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True) -> Path:
+    """Count the grid cells and modules of networks, without reports: one table for all.
+
+    The verdicts are those of a report: the same maps, shuffles and modules.
+
+    Args:
+        runs: networks of the workdir.
+        workdir: folder of the run.
+        progress: show a bar after two seconds.
+
+    Returns:
+        Path of report/scores.csv: network, variant, seed, step, active units, grid cells, modules
+        and their periods in metres.
 
     Raises:
-        ConfigError: one that can't be used.
+        ConfigError: the folder can't be written.
+    """
+    rows = []
+    for run in track(runs, "scores", show=progress):
+        units, modules = judge_units(map_verdict(run).maps, SHUFFLES)
+        rows.append(
+            {
+                "network": run.network,
+                "variant": run.variant,
+                "seed": run.seed,
+                "step": run.step,
+                "active_units": int((units.kind != "silent").sum()),
+                "grid_cells": int(units.is_grid.sum()),
+                "modules": len(modules.members),
+                "periods_m": " ".join(f"{period:.3f}" for period in modules.period_m),
+                "failure": run.failure or "",
+            }
+        )
+    place = workdir / "report"
+    try:
+        place.mkdir(exist_ok=True)
+        write_whole(place / SCORES, as_csv(list(rows[0]), rows).encode())
+    except OSError as error:
+        raise workdir_module.cannot_write(workdir, error) from None
+    print(f"scores: {place / SCORES}", flush=True)
+    return place / SCORES
+
+
+def recorded_walk(config: ConfigDict) -> tuple[Walk | None, str | None]:
+    """Return the rat path that drives the network in the report, and one line about it.
+
+    Without a path, the line says why; it is None where none was asked for.
+
+    Raises:
+        ConfigError: a path that can't be used.
     """
     name, every = config.evaluation.recorded_path, config.evaluation.recorded_path_every
     try:
-        return load_recorded_walk(name, every=every), name
+        return load_recorded_walk(name, every=every), name or None
     except ModuleNotFoundError as error:
         return None, str(error)
     except (OSError, ValueError) as error:
@@ -94,6 +145,7 @@ def _write_report(run: Run, workdir: Path) -> Path:
         variant=run.variant,
         torus_rolls=run.config.evaluation.torus_rolls,
         animations=run.config.evaluation.animations,
+        figures=run.config.evaluation.figures,
     )
 
 

@@ -1,0 +1,39 @@
+"""A chapter: everything that a report says about one subject.
+
+A result's number, sentence, table row, figure and caption are all made in the chapter's file.
+"""
+
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from sicjax.report.pictures import Motion
+
+
+class Row(NamedTuple):
+    """One row of a table."""
+
+    what: str
+    value: str
+    meaning: str  # one definition, and the usual value
+    source: str  # the maps or walks that it is measured on
+
+
+class Shown(NamedTuple):
+    """One figure, with what to look at."""
+
+    name: str  # of its file
+    figure: Figure | Motion
+    caption: str  # its first sentence says what is drawn, and is the picture's alt text
+    wide: bool = False  # a row of its own
+    group: str = ""  # heading above it and the figures of the same group that follow
+
+
+class Chapter(NamedTuple):
+    """A section of the page and its part of summary.json."""
+
+    title: str
+    numbers: dict[str, Any]
+    rows: list[Row]
+    figures: list[Shown]
+    headline: str = ""  # what the top of the page says of it

@@ -1,0 +1,154 @@
+"""Modules: groups of grid cells of one period and orientation, and whether each is a torus.
+
+Letters: N units, K modules. Lengths in metres.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sicjax import plots
+from sicjax.analysis.waves import mean_power
+from sicjax.report.chapter import Chapter, Row, Shown
+from sicjax.report.results import Judged
+from sicjax.report.tables import listed, module_rows
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+
+
+def modules(judged: Judged, untested: str) -> Chapter:
+    """Return the chapter on modules. Waits for their torus tests.
+
+    Args:
+        judged: what the maps say.
+        untested: how to test the modules that have no null, for the table.
+    """
+    found = module_rows(judged)
+    numbers = {
+        "modules": found,
+        "evidence_against_one_module_bic": judged.modules.bic_gain,
+    }
+    figures = [*_period_figures(judged), *_figures_of_each(judged)]
+    return Chapter("Modules", numbers, _rows(found, judged, untested), figures,
+                   _headline(found, judged))  # fmt: skip
+
+
+def _headline(found: Sequence[Mapping[str, Any]], judged: Judged) -> str:
+    """Say how many grid cells there are, which modules they form, and which are tori."""
+    grids, box = int(judged.units.is_grid.sum()), judged.verdict.box
+    if not grids:
+        return ""
+    cells = f"{grids} grid cell{'' if grids == 1 else 's'} among {judged.fires.sum()} active units"
+    if not found:
+        return f"{cells}, too few with the same period for a module ({box})."
+    count = _NUMBERS[len(found)] if len(found) < len(_NUMBERS) else str(len(found))
+    each = [f"{module['units']} cells of period {module['period_m']:.2f} m" for module in found]
+    return (
+        f"{cells}, in {count} module{'' if len(found) == 1 else 's'}: {listed(each)} ({box})."
+        f" {torus_sentence(found)}"
+    )
+
+
+def torus_sentence(found: Sequence[Mapping[str, Any]]) -> str:
+    """Say how many modules are tori, and whether some have no null.
+
+    Args:
+        found: the modules, as `module_rows` gives them.
+    """
+    tested = [module for module in found if module["is_torus"] is not None]
+    if not tested:
+        return "Whether modules are tori has not been tested (see Modules)."
+    yes = sum(module["is_torus"] for module in tested)
+    if len(tested) == 1:
+        which = "" if len(found) == 1 else f" of {tested[0]['units']} cells"
+        others = "" if len(found) == 1 else " The others have not been tested (see Modules)."
+        return f"The module{which} {'is' if yes else 'was not found to be'} a torus.{others}"
+    return f"{yes} of {len(tested)} modules {'is a torus' if yes == 1 else 'are tori'}."
+
+
+def betti_texts(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return (1, 2, 1) for each module, a dash for one that was not tested against a null."""
+    numbers = [[module[f"betti_{k}"] for k in range(3)] for module in found]
+    if all(None in three for three in numbers):
+        return "–"
+    return "; ".join(
+        "–" if None in three else f"({', '.join(map(str, three))})" for three in numbers
+    )
+
+
+def _rows(found: Sequence[Mapping[str, Any]], judged: Judged, untested: str) -> list[Row]:
+    texts = []
+    for module in found:
+        ratio = f", ratio {module['ratio']:.2f}" if np.isfinite(module["ratio"]) else ""
+        texts.append(f"{module['units']} units at {module['period_m']:.2f} m{ratio}")
+    torus = "(1, 2, 1) is a torus. Usual for modules of more than ten cells."
+    if any(module["is_torus"] is None for module in found):
+        torus += f" A dash: not tested. To test every module: {untested}"
+    box = judged.verdict.title
+    return [
+        Row("Modules, and the ratio of periods", "; ".join(texts) or "none",
+            "At least ten grid cells of one period (grid spacing) and orientation. Usual: a large"
+            " one at 0.87 m and a small one at 0.5 m, ratio 1.7; with the paper's steps 1.2 m and"
+            " 0.7 m.", box),
+        Row("Torus: Betti numbers of each module", betti_texts(found) or "–", torus, box),
+    ]  # fmt: skip
+
+
+def _period_figures(judged: Judged) -> list[Shown]:
+    """Draw the periods and orientations of the units that pass."""
+    units, box = judged.units, judged.verdict.box
+    shown = units.is_grid | (units.kind == "square")
+    labels = np.where(units.is_grid, "no module", units.kind).astype("<U40")
+    for k, members in enumerate(judged.modules.members):
+        ratio = f", ratio {judged.modules.ratios[k - 1]:.2f}" if k else ""
+        labels[members] = f"module {k}: {judged.modules.period_m[k]:.2f} m{ratio}"
+    figures = [plots.blank_figure(), plots.blank_figure()]
+    plots.period_histogram(units.spacing_m[shown], labels[shown], ax=figures[0].subplots())
+    plots.period_orientation(
+        units.spacing_m[shown], units.orientation_deg[shown], labels[shown],
+        ax=figures[1].subplots(),
+    )  # fmt: skip
+    return [
+        Shown("periods", figures[0],
+              f"Periods (distances between neighbouring fields) of the grid cells ({box}). The"
+              " ratio of a module is to the module before it."),
+        Shown("period_orientation", figures[1],
+              f"Period and orientation of the same units ({box}). A module is one tight group."),
+    ]  # fmt: skip
+
+
+def _figures_of_each(judged: Judged) -> list[Shown]:
+    """Draw the spectrum, the phases and the torus of each module."""
+    maps, units, shown = judged.verdict.maps, judged.units, []
+    for k, (members, torus) in enumerate(zip(judged.modules.members, judged.tori, strict=True)):
+        group = f"Module {k}: {len(members)} cells, {judged.modules.period_m[k]:.2f} m"
+        waves = torus.waves / (maps.box_m / maps.ratemaps.shape[-1])  # per bin -> per metre
+        frequencies, power = mean_power(maps.ratemaps[members], maps.box_m)
+        spectrum, phases = plots.blank_figure(), plots.blank_figure()
+        plots.fourier_power(power, frequencies, waves, ax=spectrum.subplots())
+        plots.phase_tiling(units.phase[members], judged.modules.lattice[k], ax=phases.subplots())
+        states = plots.torus(
+            torus.embedding,
+            torus.circular_coordinates[torus.embedding_points, 0],
+            torus.rings,
+            torus.ring_phases,
+            torus.diagrams,
+            fig=plots.blank_figure(),
+        )
+        shown += [
+            Shown(f"fourier_{k}", spectrum,
+                  f"Mean power spectrum of the maps of module {k} (root of the power). The arrows"
+                  " are the three wave vectors of its lattice.", group=group),
+            Shown(f"phases_{k}", phases,
+                  f"Phase of each unit of module {k}: where it fires within the lattice's unit"
+                  " cell. An even spread covers every place.", group=group),
+            Shown(f"torus_{k}", states,
+                  f"States of module {k} at all places of the box. Left: a spectral embedding of"
+                  " the principal components that hold nine tenths of the variance, coloured by a"
+                  " circular coordinate. Middle: the activity read along each wave vector,"
+                  " coloured by that wave's phase. Right: the longest bars of persistent"
+                  " cohomology; in a torus one bar in H0, two in H1 and one in H2 stand out.",
+                  wide=True, group=group),
+        ]  # fmt: skip
+    return shown

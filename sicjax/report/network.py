@@ -1,0 +1,154 @@
+"""The report on one network: measured, drawn and written."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sicjax.devices.compilation import small_programs
+from sicjax.network.trajectories import Walk
+from sicjax.progress import track
+from sicjax.report.chapter import Chapter
+from sicjax.report.chapters.attractor import attractor
+from sicjax.report.chapters.boxes import boxes
+from sicjax.report.chapters.cells import cells
+from sicjax.report.chapters.modules import modules
+from sicjax.report.chapters.motion import animate, looked_at, motion, shown_walk
+from sicjax.report.chapters.place import path_integration
+from sicjax.report.chapters.relations import relations
+from sicjax.report.chapters.training import training
+from sicjax.report.contents import make_chapters, motion_files, summarise, write_contents
+from sicjax.report.folder import PAGE, add
+from sicjax.report.measure import STAGES, map_verdict, measure
+from sicjax.report.page import render
+from sicjax.report.pictures import pack, paint
+from sicjax.report.results import Mapped
+from sicjax.report.sheets import first_picture
+from sicjax.report.snapshots import Snapshot
+from sicjax.report.workers import worker_process
+from sicjax.run import Run
+from sicjax.training.files import write_whole
+
+ORDER = (  # of the page
+    "cells", "modules", "motion", "boxes", "path_integration", "attractor", "relations", "training",
+)  # fmt: skip
+ROLLS = "python -m experiments.evaluate --workdir=DIR --torus_rolls=20"
+
+
+def write_report(
+    run: Run,
+    folder: str | os.PathLike,
+    *,
+    metrics: Sequence[Mapping[str, Any]],
+    frames: Sequence[Snapshot] = (),
+    recorded_path: Walk | None = None,
+    recorded_note: str | None = None,
+    variant: str = "default",
+    torus_rolls: int = 0,
+    animations: bool = False,
+    figures: str = "png",
+    first: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> Path:
+    """Measure a network and write its report.
+
+    Everything is made in a folder inside `folder` first, so that a kill leaves the old report or
+    none, never half of one. Files that no report wrote stay. Animations come last, into a report
+    that is whole. While another process, where there is a second core, judges the cells, tests the
+    modules for tori and draws what moves, this one runs the network and draws all else.
+
+    Args:
+        run: the network.
+        folder: of the report; an earlier report's files in it are replaced.
+        metrics: the network's rows of metrics.jsonl, for the training curves.
+        frames: the network's snapshots, for the film strip.
+        recorded_path: a walk with leaves [T, 2] to drive the network along.
+        recorded_note: one line: which path that is, or why there is none; None if none was asked
+            for.
+        variant: name of the settings that the network was trained with.
+        torus_rolls: size of the null of each module's torus test, a fifth of a second for each; 0
+            for none, and so no verdict; -1: 20, the largest module first, while the estimated
+            total stays within a minute.
+        animations: draw what moves, too, which takes a few seconds.
+        figures: "png"; "pdf" or "svg" also write each figure as such a file.
+        first: a file beside the folder for a first picture: the maps that verdicts will come from.
+            It is written, whole, seconds after the call, and named on standard output.
+        progress: show a bar after two seconds.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        OSError: the folder can't be written, or a file of the user's has a name that is needed.
+    """
+    folder = Path(folder)
+    run = dataclasses.replace(run, parameters=jax.tree.map(np.asarray, run.parameters))
+    parts = range(1 + STAGES + len(ORDER))
+    bar = iter(track(parts, f"report on network {run.network}", show=progress))
+    next(bar)
+
+    def done() -> None:
+        next(bar, None)
+
+    with small_programs(), worker_process() as worker:
+        verdict = map_verdict(run)
+        done()
+        if first is not None:
+            _write_first_picture(Path(first), verdict)
+        found = measure(
+            run, verdict, worker, recorded_path=recorded_path, torus_rolls=torus_rolls,
+            done=done,
+        )  # fmt: skip
+        # The worker draws what moves when the tori are tested; this process all else meanwhile.
+        moving = None
+        if animations:
+            moving = worker.later(animate, looked_at(found), frames, shown_walk(run))
+        chapters, pictures = make_chapters(
+            {
+                "motion": partial(motion, {}),
+                "cells": partial(cells, found),
+                "boxes": partial(boxes, found),
+                "path_integration": partial(path_integration, found, recorded_note),
+                "attractor": partial(attractor, found.dynamics),
+                "relations": partial(relations, found),
+                "training": partial(training, run, found, metrics, frames),
+                "modules": partial(modules, found, ROLLS),  # last: it waits for the torus tests
+            },
+            figures=figures,
+            done=done,
+        )
+        about = {
+            "seed": run.seed, "variant": variant, "network": run.network, "step": run.step,
+            "failure": run.failure,
+        }  # fmt: skip
+        summary = summarise(about, [chapters[name] for name in ORDER])
+        page = partial(_page, run, summary)
+        write_contents(folder, found, summary, pictures, page(chapters, pictures))
+        moved = moving() if moving else {}
+    if moved:
+        chapters["motion"] = motion(moved)
+        files = motion_files(moved)
+        add(folder, {**files, PAGE: page(chapters, pictures | files).encode()})
+    return folder / PAGE
+
+
+def _page(
+    run: Run, summary: Mapping[str, Any], chapters: Mapping[str, Chapter],
+    files: Mapping[str, bytes],
+) -> str:  # fmt: skip
+    return render(
+        "network.html.j2", [chapters[name] for name in ORDER], files, summary=summary, rolls=ROLLS,
+        config=str(run.config).strip(),
+    )  # fmt: skip
+
+
+def _write_first_picture(path: Path, verdict: Mapped) -> None:
+    """Write the first picture, whole or not at all, and say where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, pack(paint(first_picture(verdict)), few_colours=True))
+    print(f"first picture: {path}", flush=True)
