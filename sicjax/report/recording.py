@@ -123,28 +123,31 @@ def _headline(cells: RecordingAnalysis) -> str:
 
 def _figures(cells: RecordingAnalysis) -> list[tuple[str, str, str, plots.Figure]]:
     """Return each figure with the name of its file, its heading and its caption."""
-    names = [str(name)[:12] for name in cells.names]
-    numbers = zip(names, cells.peak_rate_hz, cells.grid_score, strict=True)
-    labels = [f"{name}  {max(peak, 0):.1f} Hz" + f"  g {score:.2f}" * bool(np.isfinite(score))
-              for name, peak, score in numbers]  # fmt: skip
+    names = [str(name)[:9] for name in cells.names]  # a map is about 14 letters wide
+    peaks, scores = np.maximum(cells.peak_rate_hz, 0), cells.grid_score
+    rates = [f"{name} {peak:.0f} Hz" for name, peak in zip(names, peaks, strict=True)]
+    scored = [
+        name + f" g {score:.2f}" * bool(np.isfinite(score))
+        for name, score in zip(names, scores, strict=True)
+    ]
     maps = np.where(np.isfinite(cells.ratemaps), cells.ratemaps, np.nan)
     sheet = plots.ratemap_sheet(
-        maps, cells.box_m, titles=labels, columns=COLUMNS, fig=plots.blank_figure()
+        maps, cells.box_m, titles=rates, columns=COLUMNS, fig=plots.blank_figure()
     )
     lags = autocorrelogram(maps)
     quarter = lags.shape[-1] // 4
     correlograms = plots.autocorrelogram_sheet(
-        lags[:, quarter:-quarter, quarter:-quarter], cells.box_m / maps.shape[-1], titles=labels,
+        lags[:, quarter:-quarter, quarter:-quarter], cells.box_m / maps.shape[-1], titles=scored,
         axes_m=cells.lattice, columns=COLUMNS, fig=plots.blank_figure(),
     )  # fmt: skip
     null = plots.blank_figure(max(4.0, 1.5 + 0.25 * len(names)), 3.6)
     plots.null_distributions(cells.grid_score, cells.null, names, ax=null.subplots())
     found = [
         ("ratemaps", "Rate maps", "Each cell's firing rate by position, from 0 to its own peak;"
-         " grey where the animal was not. Above each map: name, peak rate, grid score g.", sheet),
+         " grey where the animal was not. Above each map: name and peak rate.", sheet),
         ("autocorrelograms", "Autocorrelograms", "Each map's correlation with itself, shifted by up"
          " to half the box. Lines: the lattice's three axes. Dots: the six nearest fields. Look for"
-         " a hexagon of red spots.", correlograms),
+         " a hexagon of red spots. g is the grid score.", correlograms),
         ("null", "Scores and their null distributions", "Orange: the cell's grid score. Grey: the"
          " scores of its own spikes, shifted in time. A grid cell's score lies above the dash, the"
          " 99th percentile.", null),
