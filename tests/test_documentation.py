@@ -267,7 +267,8 @@ def test_there_are_commands_of_both_kinds():
 def test_what_a_text_refers_to_exists(path):
     """In the repository, where it is read too; and extras that it has one install."""
     text = path.read_text()
-    for place in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for place in re.findall(r"\]\((?!https?:)([^)#\s]+)", prose):
         if path.parent.name != "docs" or not place.startswith("notebooks/"):
             assert (path.parent / place).exists(), place
         else:  # the site makes it of a notebook
