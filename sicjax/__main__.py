@@ -1,12 +1,11 @@
-"""The command `sicjax`: train, report, score, export and list.
+"""The command `sicjax`: train, report, export and list.
 
 sicjax [train] --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
 sicjax report WORKDIR [--network=K]
-sicjax score SESSION [--folder=DIR]
 sicjax export WORKDIR --to=npz|torch [--network=K] [--file=FILE]
 sicjax list
 
-Each has its own help: sicjax score --help. Exit codes: 0 done, 2 bad input; of a training also 3,
+Each has its own help: sicjax export --help. Exit codes: 0 done, 2 bad input; of a training also 3,
 75 and 130.
 """
 
