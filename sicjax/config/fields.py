@@ -1,4 +1,4 @@
-"""The schema: every setting of a run, its default, meaning and source, and what is right.
+"""The schema: every setting of a run with its default, meaning, source and rule.
 
 A source is "paper" (Schaeffer et al. 2023 state it), "inferred" (the paper implies or plots it) or
 "ours" (the paper leaves it open, or it is no part of the method).
@@ -12,24 +12,24 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a value must satisfy, and how to say so."""
+    """A condition on a value, and its description."""
 
     holds: Callable[[Any], bool]
     says: str
 
 
 def at_least(smallest: int) -> Rule:
-    """Integers from `smallest` to the largest that JAX counts with."""
+    """Allow integers from `smallest` to JAX's largest, 2**31 - 1."""
     return Rule(lambda value: smallest <= value < 2**31, f"at least {smallest}, and below 2**31")
 
 
 def within(smallest: int, largest: int) -> Rule:
-    """Integers in a closed range."""
+    """Allow integers in a closed range."""
     return Rule(lambda value: smallest <= value <= largest, f"from {smallest} to {largest}")
 
 
 def one_of(*choices: str) -> Rule:
-    """One of a few words."""
+    """Allow one of a few words."""
     return Rule(lambda value: value in choices, "one of " + ", ".join(choices))
 
 
@@ -55,15 +55,15 @@ LOSS: Mapping[str, Field] = {
     "loss.sigma_x": Field(0.05, "spatial scale of near and far, m", "paper", POSITIVE),
     "loss.sigma_g": Field(0.4, "neural scale of separation", "paper", POSITIVE),
     "loss.min_step": Field(
-        0.0, "steps no longer than this, m, don't count in conformal isometry: its expectation is"
-        " finite only above 0; 0 is the paper's", "ours", NOT_NEGATIVE,
+        0.0, "conformal isometry ignores steps up to this length, m; its expectation is finite only"
+        " above 0, the paper's value", "ours", NOT_NEGATIVE,
     ),
     "loss.separation": Field(1.0, "weight", "paper", FINITE),
     "loss.invariance": Field(0.1, "weight", "paper", FINITE),
     "loss.capacity": Field(0.5, "weight", "paper", FINITE),
     "loss.conformal_isometry": Field(0.1, "weight; the paper gives none", "ours", FINITE),
     "loss.reduction": Field(
-        "mean", "of the pair losses; literal sums would drown capacity", "inferred",
+        "mean", "of the pair losses; with sums, capacity would have almost no weight", "inferred",
         one_of("mean", "sum"),
     ),
 }  # fmt: skip
@@ -85,27 +85,32 @@ FIELDS: Mapping[str, Field] = {
         1, "networks (seeds) trained side by side, of every variant", rule=within(1, 2**31)
     ),
     "variants": Field(
-        {}, "named settings, each trained from every seed: a table from a name to fields of this"
-        " list and their values, as JSON on the command line; fields that may vary: "
+        {},
+        "named settings, each trained from every seed: a table from names to fields of this"
+        " list and their values (JSON on the command line); fields that may vary: "
         + ", ".join(VARIED),
     ),
     "stages": Field(
-        {}, "named stages of the training, in order: a table from a name to its num_steps and to"
-        " fields of this list that differ in it, as JSON on the command line; warm-up and cosine"
-        " begin anew in each, the run ends at the num_steps above, and a variant's own values hold"
+        {},
+        "named stages of the training, in order: a table from names to num_steps and to fields"
+        " of this list with other values (JSON on the command line). Warm-up and cosine start"
+        " again in each stage, the run ends at the num_steps above, and a variant's values hold"
         " in every stage; fields that may change: " + ", ".join(STAGED),
         changes_numbers=False,  # of stages that have begun it does: see `stages_begun`
     ),
     "start_from": Field(
-        "", "where the parameters come from at step 0, instead of the seed: the folder of a run, or"
-        " the name of a network that comes with sicjax; of one network for all, or as many"
+        "",
+        "source of the parameters at step 0, instead of the seed: the folder of a run, or the"
+        " name of a network that comes with sicjax; it has one network for all, or one for each",
     ),
     "num_steps": Field(
         2_000_000, "optimiser updates", "paper", within(1, 2**31 - 1), changes_numbers=False
     ),
     "steps_per_dispatch": Field(
-        10, "training steps per call to the device (at most)",
-        rule=at_least(1), changes_numbers=False,
+        10,
+        "training steps per call to the device (at most)",
+        rule=at_least(1),
+        changes_numbers=False,
     ),
     "log_every": Field(
         100, "steps between two lines of metrics", rule=at_least(1), changes_numbers=False
@@ -117,17 +122,21 @@ FIELDS: Mapping[str, Field] = {
         2, "latest checkpoints kept on disk", rule=at_least(1), changes_numbers=False
     ),
     "keep_checkpoints_every": Field(
-        0, "keep a checkpoint permanently every this many steps; 0 keeps only the latest ones",
-        rule=at_least(0), changes_numbers=False,
+        0,
+        "keep a checkpoint permanently every this many steps; 0 keeps only the latest ones",
+        rule=at_least(0),
+        changes_numbers=False,
     ),
     "report": Field(True, "evaluate and write report/ at the end", changes_numbers=False),
     "compilation_cache": Field(
         True, "keep compiled programs under the user's cache folder", changes_numbers=False
     ),
     "parallel": Field(
-        "networks", "how several devices are spent: each on networks of its own; all on the"
-        " batch of each network; auto: the first if no device stays idle, else the second",
-        rule=one_of("networks", "batch", "auto"), changes_numbers=False,
+        "networks",
+        "how several devices share the work. networks: each trains its own networks; batch: all"
+        " share each network's batch; auto: networks if no device stays idle, else batch",
+        rule=one_of("networks", "batch", "auto"),
+        changes_numbers=False,
     ),
     "fused_pairs": Field(
         False,
@@ -135,46 +144,61 @@ FIELDS: Mapping[str, Field] = {
         " timed yet, so it is off by default",
         changes_numbers=False,
     ),
-    "data.num_trajectories": Field(130, "B, permutations of the velocities", "paper", at_least(1)),
-    "data.trajectory_length": Field(60, "T, steps", "paper", at_least(1)),
+    "data.num_trajectories": Field(
+        130, "B, trajectories in a batch: permutations of the velocities", "paper", at_least(1)
+    ),
+    "data.trajectory_length": Field(60, "T, steps of a trajectory", "paper", at_least(1)),
     "data.max_velocity": Field(0.15, "largest velocity component, m per step", "paper", POSITIVE),
-    "data.permute": Field(True, "False: the ablation without permutations", "paper"),
-    "model.num_units": Field(128, "N", "paper", at_least(1)),
-    "model.hidden_width": Field(256, "H, of the hypernetwork's hidden layers", rule=at_least(1)),
+    "data.permute": Field(
+        True, "permute the velocities; False is the ablation without permutations", "paper"
+    ),
+    "model.num_units": Field(128, "N, units of the network", "paper", at_least(1)),
+    "model.hidden_width": Field(
+        256, "H, width of the hypernetwork's hidden layers", rule=at_least(1)
+    ),
     "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", within(1, 1000)),
     "model.activation": Field(
-        "relu", "of the hypernetwork: a function of jax.nn",
+        "relu",
+        "activation of the hypernetwork, a function of jax.nn",
         rule=one_of("relu", "gelu", "silu", "tanh", "elu", "softplus"),
     ),
     "model.last_layer_scale": Field(
-        0.1, "start of the last layer's weights, relative to ±1/sqrt(H)", rule=NOT_NEGATIVE
+        0.1, "initial range of the last layer's weights, relative to ±1/sqrt(H)", rule=NOT_NEGATIVE
     ),
     "model.identity_start": Field(True, "the last bias starts as the identity matrix"),
     "model.positive_start": Field(True, "g_0 starts as |normal| rather than normal, normalised"),
     "model.train_initial_state": Field(True, "g_0 is trained along with the weights"),
     **LOSS,
-    "optimizer.learning_rate": Field(2e-5, "peak, of AdamW", "paper", POSITIVE),
+    "optimizer.learning_rate": Field(2e-5, "peak learning rate of AdamW", "paper", POSITIVE),
     "optimizer.schedule": Field(
-        "plateau", "of the learning rate, after the warm-up", "paper",
+        "plateau",
+        "schedule of the learning rate after the warm-up",
+        "paper",
         one_of("constant", "cosine", "plateau"),
     ),
-    "optimizer.warmup_steps": Field(0, "linear rise of the learning rate", rule=at_least(0)),
+    "optimizer.warmup_steps": Field(
+        0, "steps of linear rise of the learning rate", rule=at_least(0)
+    ),
     "optimizer.decay_steps": Field(
         0,
-        "step at which cosine reaches zero; 0 means the num_steps that the run begins with, and"
-        " stays that when it is prolonged",
+        "step at which the cosine reaches zero; 0 means the num_steps at the start of the run, also"
+        " if the run is prolonged later",
         rule=at_least(0),
     ),
     "optimizer.plateau_factor": Field(
-        0.1, "cut of the learning rate on a plateau (PyTorch's default)", "inferred",
+        0.1,
+        "factor of the learning rate on a plateau (PyTorch's default)",
+        "inferred",
         Rule(lambda value: 0 < value < 1, "in (0, 1)"),
     ),
     "optimizer.plateau_patience": Field(
-        10, "averages without a new best loss before the cut (PyTorch's default)", "inferred",
+        10,
+        "windows without a new best loss before the rate is reduced (PyTorch's default)",
+        "inferred",
         at_least(0),
     ),
     "optimizer.plateau_window": Field(
-        1000, "steps whose mean loss is one such average", rule=at_least(1)
+        1000, "steps over which the loss is averaged to detect a plateau", rule=at_least(1)
     ),
     "optimizer.clip": Field(0.1, "largest norm of the whole gradient", "paper", POSITIVE),
     "optimizer.accumulation": Field(2, "batches averaged in one update", "paper", at_least(1)),
@@ -183,41 +207,50 @@ FIELDS: Mapping[str, Field] = {
     "optimizer.b2": Field(0.999, "Adam's second moment", "inferred", FRACTION),
     "evaluation.verdict_box": Field(
         3.0,
-        "side in metres of the box whose maps decide what is a grid cell, a module and a torus;"
-        " several of the coarsest periods must fit in. Maps of 2, 3 and 4 m are made besides",
-        rule=Rule(lambda side: 1 <= side <= 10, "from 1 to 10"), changes_numbers=False,
+        "side in metres of the box in which grid cells, modules and tori are determined; it must"
+        " hold several of the coarsest periods. Maps of 2, 3 and 4 m are always made",
+        rule=Rule(lambda side: 1 <= side <= 10, "from 1 to 10"),
+        changes_numbers=False,
     ),
     "evaluation.recorded_path": Field(
         "sargolini",
-        "rat path that drives the network in the report: sargolini (comes with the package"
-        " ratinabox), a .npz or .npy file of positions [samples, 2] in metres, or nothing",
+        "recorded path along which the report runs the network: sargolini (a rat's, from the"
+        " package ratinabox), a .npz or .npy file of positions [samples, 2] in metres, or"
+        " nothing",
         changes_numbers=False,
     ),
     "evaluation.recorded_path_every": Field(
         15,
-        "keep one sample in this many; drift grows with steps, and at 15 the rat's fastest step"
-        " (0.146 m) is still one that was trained",
-        rule=at_least(1), changes_numbers=False,
+        "keep one sample of the recorded path in this many; at 15 the rat's longest step (0.146"
+        " m) is within the paper's training range",
+        rule=at_least(1),
+        changes_numbers=False,
     ),
     "evaluation.torus_rolls": Field(
         -1,
-        "rolls in the null of each module's torus test in the report, a fifth of a second each; 0"
-        " makes no null, and so gives no verdict; -1: 20, the largest module first, until by an"
-        " estimate they take a minute",
-        rule=at_least(-1), changes_numbers=False,
+        "size of the null model of each module's torus test. 0 disables the null model, so no"
+        " verdict is given. -1 uses 20 rolls per module, largest module first, within an"
+        " estimated minute",
+        rule=at_least(-1),
+        changes_numbers=False,
     ),
     "evaluation.animations": Field(
-        True, "moving pictures in the report: lattices forming, the network walking, its tori; a"
-        " few seconds", changes_numbers=False,
+        True,
+        "add moving pictures to the report: lattices forming, the network walking, its tori;"
+        " takes some seconds",
+        changes_numbers=False,
     ),
     "evaluation.figures": Field(
-        "png", "format of the report's figures: png; pdf or svg also write each as such a file",
-        rule=one_of("png", "pdf", "svg"), changes_numbers=False,
+        "png",
+        "format of the report's figures: png; pdf or svg also write each as such a file",
+        rule=one_of("png", "pdf", "svg"),
+        changes_numbers=False,
     ),
     "evaluation.snapshot_every": Field(
         0,
-        "steps between two quick looks at each network's maps while it trains, a second or two"
-        " each: film strip, TensorBoard images, progress; 0: never",
-        rule=at_least(0), changes_numbers=False,
+        "steps between snapshots of each network's maps during training (film strip, TensorBoard"
+        " images, progress), a second or two each; 0 takes none",
+        rule=at_least(0),
+        changes_numbers=False,
     ),
-}  # fmt: skip
+}
