@@ -36,6 +36,7 @@ from sicjax.report.folder import LIST, refuse_others, replacing
 from sicjax.report.index import write_index
 from sicjax.report.network import write_report
 from sicjax.report.results import Mapped
+from sicjax.report.run_reports import score_networks
 from sicjax.report.sheets import display_order, examples, in_turn, module_groups
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.tables import listed
@@ -654,3 +655,14 @@ def test_figures_may_be_drawn_as_vectors_too(run, kind):
     _, again = make_chapters({"training": lambda: training(run, found, (), ())}, figures=kind)
     if kind == "pdf":  # an SVG has random names in it
         assert again == files
+
+
+def test_networks_are_scored_without_a_report(run, tmp_path):
+    table = score_networks([run, replace(run, network=1, failure="lost")], tmp_path, progress=False)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [(row["network"], row["modules"], row["failure"]) for row in rows] == [
+        ("2", "1", ""), ("1", "1", "lost"),
+    ]  # fmt: skip
+    assert rows[0]["grid_cells"] == str(MODULE)
+    assert float(rows[0]["periods_m"]) == pytest.approx(0.5, rel=0.03)
+    assert [entry.name for entry in (tmp_path / "report").iterdir()] == ["scores.csv"]
