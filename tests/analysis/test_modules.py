@@ -105,3 +105,37 @@ def test_bad_input_is_named():
     broken.lattice = broken.lattice[:2]
     with pytest.raises(ValueError, match="lattice has shape"):
         find_modules(broken)
+
+
+def test_the_fewest_units_of_a_module_can_be_asked_for():
+    rng = np.random.default_rng(2)
+    periods = np.repeat([0.5, 0.85], [6, 12]) * np.exp(0.02 * rng.standard_normal(18))
+    cells = units(periods, np.full(18, 20.0))
+    assert [len(members) for members in find_modules(cells).members] == [12]
+    modules = find_modules(cells, min_units=6)
+    assert [len(members) for members in modules.members] == [6, 12]
+    assert modules.min_units == 6
+
+
+@pytest.mark.parametrize("least", [2, 0, 4.5])
+def test_a_module_of_fewer_than_three_units_is_refused(least):
+    with pytest.raises(ValueError, match="min_units"):
+        find_modules(units(np.full(12, 0.5), np.zeros(12)), min_units=least)
+
+
+def test_groups_too_small_for_a_module_are_named():
+    periods = np.repeat([0.5, 0.85, 1.4, 2.6], [12, 6, 4, 1])
+    modules = find_modules(units(periods, np.full(23, 20.0)))
+    assert [members.tolist() for members in modules.members] == [list(range(12))]
+    assert [size for size, _ in modules.small_groups] == [6, 4]  # a unit alone is no group
+    np.testing.assert_allclose([period for _, period in modules.small_groups], [0.85, 1.4])
+    assert modules.num_grid_cells == 23
+    for said in ("1 module: 12 at 0.50 m", "11 other grid cells", "6 at 0.85 m, 4 at 1.40 m"):
+        assert said in modules.summary
+
+
+def test_the_summary_without_a_module_counts_the_grid_cells():
+    modules = find_modules(units(np.array([0.5, 0.5, 0.9]), np.zeros(3)))
+    assert modules.small_groups == ((2, pytest.approx(0.5)),)
+    assert modules.summary.startswith("3 grid cells")
+    assert find_modules(units([], [])).summary.startswith("0 grid cells")

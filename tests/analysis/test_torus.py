@@ -57,6 +57,16 @@ def test_the_embedding_names_its_points(torus):
     assert np.isfinite(torus.embedding).all()
 
 
+def test_a_seed_and_its_key_give_the_same_null():
+    maps = module(np.random.default_rng(0), 10)[:, :12, :12]
+    settings = {"num_shuffles": 2, "num_landmarks": 20, "null_landmarks": 20}
+    by_seed = torus_test(maps, seed=3, **settings)
+    by_key = torus_test(maps, key=jax.random.key(3), **settings)
+    np.testing.assert_array_equal(by_seed.null_lifetimes, by_key.null_lifetimes)
+    other = torus_test(maps, seed=4, **settings)
+    assert not np.array_equal(by_seed.null_lifetimes, other.null_lifetimes)
+
+
 def test_place_cells_are_no_torus():
     rng = np.random.default_rng(1)
     maps = np.stack(

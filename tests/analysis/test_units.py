@@ -76,6 +76,17 @@ def test_old_and_new_keys_give_the_same_numbers():
     np.testing.assert_array_equal(results[0].null_threshold, results[1].null_threshold)
 
 
+def test_a_seed_and_its_key_give_the_same_verdicts():
+    lattice = synthetic.hexagonal_basis(0.5, 20)
+    maps = synthetic.lattice_map(lattice, phase=PHASE, box_m=1.5, bins=30)[None]
+    by_seed = analyze_ratemaps(maps, 1.5, num_shuffles=5, seed=3)
+    by_key = analyze_ratemaps(maps, 1.5, num_shuffles=5, key=jax.random.key(3))
+    np.testing.assert_array_equal(by_seed.null_threshold, by_key.null_threshold)
+    assert np.isfinite(by_seed.null_threshold).all()
+    other = analyze_ratemaps(maps, 1.5, num_shuffles=5, seed=4)
+    assert not np.array_equal(by_seed.null_threshold, other.null_threshold)
+
+
 def test_shuffles_keep_fields_and_lose_their_order():
     rng = np.random.default_rng(0)
     ratemap = synthetic.lattice_map(synthetic.hexagonal_basis(0.6, 10), **BOX)
