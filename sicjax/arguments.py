@@ -1,4 +1,4 @@
-"""What users hand to the maths: checked in one line that names the argument, and widened."""
+"""Validate arguments of public functions, and promote arrays to at least float32."""
 
 import functools
 import inspect
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable)
 
 
 class Rule(NamedTuple):
-    """What a scalar must satisfy, and how to say so."""
+    """A condition on a scalar argument, and its description."""
 
     kind: Callable[[Any], Any]  # to a float or an int; raises on other kinds
     holds: Callable[[Any], bool]
@@ -27,7 +27,7 @@ class Rule(NamedTuple):
 
 
 def number(value: Any) -> float:
-    """A float; TypeError of text, which Python would read as one and JAX would not."""
+    """Convert to a float; refuse text, which Python would convert and JAX would not."""
     if isinstance(value, str | bytes):
         raise TypeError(value)
     return float(value)
@@ -49,7 +49,7 @@ def at_least(smallest: int) -> Rule:
 
 
 def check(name: str, value: Any, rule: Rule) -> None:
-    """See that a scalar is right; a traced one passes, since it has no value yet.
+    """Check a scalar; a traced one passes, because it has no value yet.
 
     Raises:
         ValueError: naming the argument, its value and what would be right.
@@ -65,9 +65,10 @@ def check(name: str, value: Any, rule: Rule) -> None:
 
 
 def checked(**rules: Rule) -> Callable[[F], F]:
-    """Check keyword scalars before a jitted function is called: inside it, none has a value.
+    """Check keyword scalars before a jitted function is called; inside it they have no value.
 
-    And see that the others are arrays, or text where that is meant: JAX speaks of it at length.
+    Also check that the other arguments are arrays, or text where text is meant; JAX's own messages
+    on this are long.
     """
 
     def decorate(jitted: F) -> F:
@@ -98,7 +99,7 @@ def checked(**rules: Rule) -> Callable[[F], F]:
 
 
 def _array(name: str, value: Any) -> Any:
-    """What JAX takes for an array, in this machine's byte order: it reads another one wrongly."""
+    """Convert to an array in this machine's byte order; JAX misreads other byte orders."""
     if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
         return value
     if isinstance(value, list | tuple) and any(
@@ -115,7 +116,7 @@ def _array(name: str, value: Any) -> Any:
 
 
 def check_key(name: str, value: Any) -> None:
-    """See that this is one JAX key: typed, or the older pair of uint32; a traced one passes.
+    """Check that this is one JAX key: typed, or an older pair of uint32; a traced one passes.
 
     Raises:
         TypeError: it isn't.
@@ -129,14 +130,14 @@ def check_key(name: str, value: Any) -> None:
 
 
 def _brief(value: Any) -> str:
-    """A value on one line of bounded length."""
+    """Format a value on one line of bounded length."""
     return " ".join(repr(value).split())[:80]
 
 
 def floating(name: str, array: ArrayLike) -> Array:
-    """An array of floats, in the type to compute in: float32, or float64 if it is that.
+    """Convert to the type to compute in: float32, or float64 for a float64 array.
 
-    Half precision holds neither a sum of thousands of terms nor the differences of near states.
+    Half precision can hold neither a sum of thousands of terms nor differences of near states.
 
     Raises:
         TypeError: the array isn't floating point.
@@ -145,7 +146,7 @@ def floating(name: str, array: ArrayLike) -> Array:
 
 
 def real(name: str, array: ArrayLike) -> Array:
-    """The same of an array that may also hold integers.
+    """Convert as `floating` does, and accept integers, too.
 
     Raises:
         TypeError: the array holds something else.

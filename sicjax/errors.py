@@ -25,7 +25,7 @@ class CheckpointError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, cut to a line."""
+    """Return an error's message, cut to one line."""
     text = str(error) or type(error).__name__
     if "No space left on device" in text:
         return "No space left on device"

@@ -1,4 +1,4 @@
-"""Configs: made of the fields' defaults, checked, flattened, compared, and set from text."""
+"""Configs: defaults from the fields, checks, flattening, comparison, and values from text."""
 
 import copy
 import difflib
@@ -14,7 +14,7 @@ from sicjax.errors import ConfigError
 
 
 def default() -> ConfigDict:
-    """A locked config of all defaults: the published settings, and for the open ones, ours.
+    """Return a locked config of all defaults: published settings, and ours where the paper is open.
 
     Returns:
         An `ml_collections.ConfigDict`. A field that doesn't exist can't be set.
@@ -48,7 +48,7 @@ def flatten(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[st
 
 
 def check_kind(config: Any, name: str = "config") -> None:
-    """See that this is a config at all, and one that can be changed.
+    """Check that this is a config, and one that can be changed.
 
     Raises:
         ConfigError: it isn't; says what it is.
@@ -89,7 +89,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def _check_min_step(values: Mapping[str, Any]) -> None:
-    """See that some steps count in conformal isometry, in every stage of every variant."""
+    """Check that some steps count in conformal isometry, in every stage of every variant."""
     for stage, fields in (values["stages"] or {"": {}}).items():
         for variant, own in (values["variants"] or {"": {}}).items():
             found = {**values, **flatten(fields), **flatten(own)}
@@ -132,7 +132,7 @@ def _check_tables(field: str, tables: dict[Any, Any], allowed: Sequence[str], wh
 
 
 def changed(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """A copy of a config with other values of some fields, by dotted name or in sections."""
+    """Return a copy of a config with other values of some fields, by dotted name or in sections."""
     other = config.copy_and_resolve_references()
     for name, value in flatten(fields).items():
         section, _, leaf = name.rpartition(".")
@@ -141,7 +141,7 @@ def changed(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
 
 
 def stages_begun(config: ConfigDict, step: int) -> list[tuple[str, dict[str, Any]]]:
-    """The stages, name and table, that a run which has reached a step is or has been in."""
+    """Return the stages (name and table) that a run has begun when it has reached a step."""
     begun, first = [], 0
     for name, table in config.stages.items():
         if first >= step:
@@ -185,7 +185,7 @@ def describe() -> str:
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> str | None:
-    """The first field that differs and changes a run's numbers, as "field: old, now new"."""
+    """Return the first difference that changes a run's numbers, as "field was old, now new"."""
     before, after = flatten(old), flatten(new)
     for name, field in FIELDS.items():
         if field.changes_numbers and before[name] != after[name]:
@@ -233,13 +233,13 @@ def _type_name(kind: type) -> str:
 
 
 def _brief(value: Any) -> str:
-    """A value on one line of bounded length."""
+    """Format a value on one line of bounded length."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:60]}..."
 
 
 def unknown_field(name: str) -> str:
-    """One line on a name that is no field's, with the nearest one that is."""
+    """Return one line about an unknown field, with the nearest field name."""
     name = " ".join(name.split())
     leaves = {field.rpartition(".")[2]: field for field in FIELDS}
     near = difflib.get_close_matches(name, FIELDS, 1) or [

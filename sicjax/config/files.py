@@ -1,4 +1,4 @@
-"""Config files: those that come with sicjax and one's own, found, run and written as JSON."""
+"""Config files: built-in ones and the user's: finding, running, writing as JSON."""
 
 import ast
 import contextlib
@@ -61,7 +61,7 @@ def load_config(name: str | Path) -> ConfigDict:
 
 
 def bundled_configs() -> dict[str, Path]:
-    """The config files that come with sicjax: "configs/quick.py" -> where it lies."""
+    """Return the config files that come with sicjax: "configs/quick.py" -> its path."""
     package = Path(__file__).parent.parent
     inside = package / "configs"  # in an installed package; in a clone it lies beside the package
     folder = inside if inside.is_dir() else package.parent / "configs"
@@ -69,7 +69,7 @@ def bundled_configs() -> dict[str, Path]:
 
 
 def find_file(name: str | Path) -> Path:
-    """Return the path of a config file: one's own first, else the bundled one of that name.
+    """Return the path of a config file: the user's first, else the built-in one of that name.
 
     Raises:
         ConfigError: there is neither, or the path can't be looked at.
@@ -96,12 +96,12 @@ def describe_configs() -> str:
 
 
 def to_json(config: ConfigDict) -> str:
-    """The config as the text of config.json."""
+    """Return the config as the text of config.json."""
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
 def from_json(text: str) -> ConfigDict:
-    """The config that `to_json` wrote; fields younger than the text take their defaults."""
+    """Return the config that `to_json` wrote; newer fields take their defaults."""
     config = default()
     for name, value in flatten(json.loads(text)).items():
         if name not in FIELDS:

@@ -89,7 +89,7 @@ def _readable(entry: bytes) -> bool:
 def small_programs() -> Iterator[None]:
     """Run here on the CPU what is held to no device: an accelerator's compiler takes a second each.
 
-    But for what `large_programs` surrounds.
+    Code inside `large_programs` is not affected.
     """
     try:
         device = jax.local_devices(backend="cpu")[0]

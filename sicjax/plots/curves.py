@@ -361,7 +361,7 @@ def tails(
 
 
 def _above(ax: Axes, factor: float) -> float:
-    """The value at `factor` times the height of a panel, whatever its scale."""
+    """Return the value at `factor` times the height of a panel, for any scale."""
     ax.autoscale_view()
     height = ax.transAxes.transform((0, factor))[1]
     return float(ax.transData.inverted().transform((0, height))[1])

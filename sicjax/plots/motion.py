@@ -211,7 +211,7 @@ def on_torus(
 
 
 def _progress(ax: Axes, when: np.ndarray, share: np.ndarray) -> Any:
-    """A strip with a faint curve and the line that follows it."""
+    """Draw a strip with a faint curve and the line that follows it."""
     ax.fill_between(when, 0, share, color=NEUTRAL, alpha=0.3, lw=0)
     (line,) = ax.plot([], [], color=INK, lw=1.4, marker=".", ms=5, markevery=[-1])
     ax.set(xlim=(when[0], when[-1] if len(when) > 1 else when[0] + 1), ylim=(0, 1.1))
@@ -235,7 +235,7 @@ def _activity_key(figure: Figure, cmap: str) -> None:
 def _arena(
     figure: Figure, room: tuple[float, float, float, float], box_m: float
 ) -> tuple[Axes, Any, Any]:
-    """A box seen from above, with a line for the path and a dot for the animal."""
+    """Draw a box from above, with a line for the path and a dot for the animal."""
     ax, half = figure.add_axes(room), box_m / 2
     ax.add_patch(Rectangle((-half, -half), box_m, box_m, fill=False, ec=FAINT, lw=1.2))
     (line,) = ax.plot([], [], color=NEUTRAL, lw=1.1, zorder=1)
@@ -273,7 +273,7 @@ def _cell_of_units(
 
 
 def _six(axes_m: np.ndarray) -> np.ndarray:
-    """The six lattice points around 0 [6, 2], counter-clockwise."""
+    """Return the six lattice points around 0, [6, 2], counter-clockwise."""
     ends = np.concatenate([axes_m, -axes_m])
     return ends[np.argsort(np.arctan2(*ends.T[::-1]))]
 
@@ -313,7 +313,7 @@ def _project(phases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _doughnut(ax: Axes, colour: str) -> None:
-    """A torus seen from above, painted once: hundreds of facets are too slow for every frame."""
+    """Paint a torus from above, once: hundreds of facets are too slow for every frame."""
     figure = figure_of_size(blank_figure(), 3.0, 2.9)
     _facets(figure.add_axes((0.0, 0.0, 1.0, 1.0)), colour)
     ax.imshow(as_picture(figure, dpi=150), extent=_DOUGHNUT, interpolation="bilinear")
@@ -321,7 +321,7 @@ def _doughnut(ax: Axes, colour: str) -> None:
 
 
 def _facets(ax: Axes, colour: str) -> None:
-    """The side of a torus that faces us, shaded, with lines of equal phase every sixth turn."""
+    """Draw the visible side of a torus, shaded, with lines of equal phase every sixth turn."""
     rings, sides = 48, 18
     around, tube = np.meshgrid(np.arange(rings) / rings, np.arange(sides) / sides, indexing="ij")
     start = np.stack([around, tube], axis=-1).reshape(-1, 1, 2)
