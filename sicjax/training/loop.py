@@ -173,7 +173,7 @@ def _load_or_start(
 
 
 def _is_due(step: int, every: int, last: int) -> bool:
-    """Return whether something is due that happens `every` so many steps and after the last."""
+    """Return whether something is due that happens every `every` steps and after the last."""
     return every > 0 and (step % every == 0 or step == last)
 
 

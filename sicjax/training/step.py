@@ -55,7 +55,7 @@ Step = Callable[[TrainState, Settings], tuple[TrainState, Metrics]]
 
 
 def make_init(config: ConfigDict, method: Method = PAPER) -> Callable[[Array], TrainState]:
-    """A function seed -> TrainState."""
+    """Return a function seed -> TrainState, the state before the first step."""
     hypernetwork, optimizer = make_hypernetwork(config, method), make_optimizer(config)
 
     def init(seed: Array) -> TrainState:
@@ -86,14 +86,14 @@ def make_loss(
     split: Split = WHOLE,
     fused: bool = False,
 ) -> Loss:
-    """The loss of one batch, or this device's share of it; the metrics are whole.
+    """Return the loss of one batch, or this device's share of it; metrics are of the whole batch.
 
     Args:
         config: of the run.
-        method: parts of one's own.
+        method: replaced parts of the method.
         branch: as in `pair_losses`.
-        split: over the devices that share the trajectories and pairs of a batch; all of them draw
-            the same one.
+        split: how devices share the trajectories and pairs of a batch. Each device draws the same
+            batch.
         fused: as in `pair_losses`.
     """
     transition = make_transition(config, method)
@@ -130,9 +130,13 @@ def make_loss(
 def make_step(
     config: ConfigDict, loss: Loss | None = None, split: Split = WHOLE, first_step: int = 0
 ) -> Step:
-    """The update of one network, by the given loss or by `make_loss(config)`, split likewise.
+    """Return the update of one network.
 
-    The learning rate's schedule begins at `first_step`, that of the stage.
+    Args:
+        config: of the stage.
+        loss: split as `split` says; None is `make_loss(config)`.
+        split: how devices share a batch.
+        first_step: first step of the stage, where the learning rate's schedule begins.
     """
     loss = loss or make_loss(config)
     optimizer, schedule = make_optimizer(config), make_schedule(config)
@@ -153,13 +157,13 @@ def make_step(
             stacked = lax.scan(add_batch, None, keys)[1]
             gradients, metrics = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), stacked)
         own = sorted(metrics.keys() - {*FAILURES, *LOGGED})
-        # 3. Devices that split the batch have a share of the gradient each; the sum is whole.
+        # 3. Where devices split the batch, each has a share of the gradient; add the shares.
         gradients = split.total(gradients)
         if frozen_start:
             start = jnp.zeros_like(gradients.initial_direction)
             gradients = gradients._replace(initial_direction=start)
-        # 4. The optimiser's direction. The rate is applied outside it, because networks that are
-        # trained side by side may differ in it.
+        # 4. The optimiser gives the direction. The learning rate is applied here, because networks
+        # that train side by side may have different rates.
         updates, optimizer_state = optimizer.update(
             gradients, state.optimizer, state.parameters, value=metrics["loss"]
         )
@@ -185,7 +189,7 @@ def _keep_if_finite(
 ) -> TrainState:
     """Freeze a network at its last finite state; the step counter goes on for all.
 
-    A broken term breaks the gradient, and that the weights: the first of them is named.
+    A non-finite term makes the gradient and then the weights non-finite, so name the first.
     """
     watched = [*TERMS, *own, "gradient", "weights"]
     values = metrics | {"gradient": metrics["gradient_norm"]}
@@ -205,12 +209,11 @@ def _keep_if_finite(
 def make_dispatch(
     config: ConfigDict, layout: Layout, method: Method = PAPER, first_step: int = 0
 ) -> Callable:
-    """n steps of a device's networks: `(states, settings, n) -> (states, metrics of the last)`.
+    """Return n steps of one device: `(states, settings, n) -> (states, metrics of the last step)`.
 
-    Leaves are [K, ...], to be mapped over devices; n, at least 1, is traced, so that one program
-    takes any number of steps. On a CPU the networks of a device take their steps one after
-    another, so that each keeps the caches to itself and its numbers don't depend on its
-    neighbours; elsewhere they run batched.
+    Leaves are [K, ...], to be mapped over devices. n is at least 1 and traced, so one program
+    takes any number of steps. On a CPU the networks of a device take turns: each has the caches
+    to itself, and its numbers don't depend on its neighbours. On other devices they run batched.
     """
     fused = config.fused_pairs and jax.default_backend() == "gpu" and layout.split.count == 1
     loss = make_loss(config, method, branch=_one_by_one(), split=layout.split, fused=fused)
@@ -228,9 +231,9 @@ def make_dispatch(
 
 
 class Dispatch:
-    """`make_dispatch` compiled and mapped: (states, settings, n), leaves [D, K, ...].
+    """`make_dispatch`, compiled and mapped over devices: (states, settings, n), leaves [D, K, ...].
 
-    The states that it is given are donated: their memory holds those that it returns.
+    The input states are donated: the returned states reuse their memory.
     """
 
     def __init__(
@@ -253,14 +256,14 @@ class Dispatch:
     def __call__(
         self, states: TrainState, settings: Settings, num_steps: int
     ) -> tuple[TrainState, Metrics]:
-        """Take so many steps; returns the states and the last step's metrics."""
+        """Take `num_steps` steps; return the states and the metrics of the last step."""
         return self.program(states, settings, self._layout.everywhere(num_steps))
 
 
 def start(
     config: ConfigDict, seeds: np.ndarray, layout: Layout, method: Method = PAPER
 ) -> TrainState:
-    """The states of networks of some seeds [P] before the first step, leaves [D, K, ...]."""
+    """Return the states before the first step of networks with seeds [P], leaves [D, K, ...]."""
     rows = layout.rows(seeds)
     return layout.compile(partial(_map_networks, make_init(config, method)), rows)(rows)
 
@@ -279,12 +282,12 @@ def _one_by_one() -> bool:
 
 
 def _map_networks(function: Callable, *arguments: Any) -> Any:
-    """`function` of each network of a device, leaves [K, ...]."""
+    """Apply `function` to each network of a device, leaves [K, ...]."""
     if _one_by_one():
         return lax.map(lambda of_one: function(*of_one), arguments)
     return jax.vmap(function)(*arguments)
 
 
 def _keys(seed: Array) -> Array:
-    """Two keys of a network: for its start and for its data."""
+    """Return two keys of a network: for its initial weights and for its data."""
     return jax.random.split(jax.random.key(seed))
