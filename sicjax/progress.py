@@ -15,7 +15,9 @@ def track(items: Collection[T], what: str, *, show: bool = True) -> Iterable[T]:
         what: the name of the work, shown before the bar.
         show: False for no bar.
     """
+    if not show:  # tqdm makes a lock between processes even for no bar, which a killed worker leaks
+        return items
     with warnings.catch_warnings():  # a notebook without ipywidgets gets a bar of text, unwarned
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
-    return tqdm(items, desc=what, delay=2, leave=False, disable=not show)
+    return tqdm(items, desc=what, delay=2, leave=False)
