@@ -125,7 +125,7 @@ def test_half_precision_is_summed_in_single(x64, dtype):
     # A slope is rounded once, to its own type, and is as near to zero as float16 goes.
     largest = jnp.abs(exact_gradients).max(axis=(1, 2, 3), keepdims=True)
     error = jnp.abs(gradients.astype(jnp.float64) - exact_gradients)
-    assert (error <= jnp.finfo(dtype).eps * largest + 6e-8).all()
+    assert (error <= float(jnp.finfo(dtype).eps) * largest + 6e-8).all()
 
 
 @pytest.mark.parametrize("dtype", HALF, ids=["bfloat16", "float16"])
@@ -179,7 +179,8 @@ def test_gradient_equals_naive_autodiff(x64, reduction, branch):
         separation = jnp.sum(jnp.exp(-square / (2 * sigma_g**2)), where=far)
         invariance = jnp.sum(square, where=near)
         if reduction == "mean":
-            separation, invariance = separation / far.sum(), invariance / near.sum()
+            separation = separation / far.sum(dtype=float)
+            invariance = invariance / near.sum(dtype=float)
         return weights[0] * separation + weights[1] * invariance
 
     def tiled(g, sigma_g):
@@ -309,6 +310,8 @@ def test_zero_gradient_in_positions_and_sigma_x():
 
 def test_unchanged_by_reordering_trajectories_and_units(x64):
     states, batch, start = make(num_trajectories=9, unit=True, dtype=jnp.float64)
+    double = (leaf.astype(jnp.float64) for leaf in (batch.steps, batch.positions))
+    batch = batch._replace(**dict(zip(("steps", "positions"), double, strict=True)))
     swap, turn = jnp.arange(9)[::-1], jnp.roll(jnp.arange(7), 3)
 
     settings = make_settings(default()).loss
