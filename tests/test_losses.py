@@ -314,7 +314,7 @@ def test_unchanged_by_reordering_trajectories_and_units(x64):
     batch = batch._replace(**dict(zip(("steps", "positions"), double, strict=True)))
     swap, turn = jnp.arange(9)[::-1], jnp.roll(jnp.arange(7), 3)
 
-    settings = make_settings(default()).loss
+    settings = jax.tree.map(jnp.float64, make_settings(default()).loss)
 
     def total(g, b, g0):
         return sic_loss(g, g0, b, settings)[0]
