@@ -5,9 +5,9 @@
 
 Writes ablations.md, ablations.json and ablations.png into the workdir: for each variant the mean
 and the spread over seeds (standard deviation) of what the reports measured, in how many seeds the
-paper's ablations go the paper's way, and rate maps of the most active units, from each module as
-many. What is a grid cell or a module comes from the long-walk map of the 3 m box. Can be stopped
-and started again; if it has finished, only its table and figure are made again.
+paper's ablations have the paper's effect, and rate maps of the most active units, equally many
+from each module. Grid cells and modules are those of the long-walk map of the 3 m box. The run can
+be stopped and started again; a finished one only makes its table and figure again.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""What a training step should cost on accelerators that we don't have: an estimate, on paper.
+"""Estimate the cost of a training step on accelerators that we don't have, on paper.
 
     python -m experiments.benchmark --estimate
 
@@ -11,9 +11,9 @@ trips, which the trace knows. A piece then takes as long as the slowest of its a
 memory traffic, and its kernels, one after another; a step is the sum of its pieces. Products are
 counted from their shapes.
 
-What is XLA's is of programs that it optimised for a CPU, since a compiler for an accelerator needs
-one: where it joins operations in kernels otherwise there, bytes and kernels differ. Nothing here
-was measured on an accelerator.
+XLA's numbers are for programs optimised for a CPU, because a compiler for an accelerator needs the
+accelerator. Where that compiler fuses operations differently, bytes and kernels differ. Nothing
+here was measured on an accelerator.
 """
 
 import math
@@ -40,7 +40,7 @@ RECIPES = ("quick", "full")
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What a device promises, and what is assumed of it."""
+    """The specification of a device, and what is assumed about it."""
 
     name: str
     products: float  # FLOP/s of float32 products at the precision that the step asks for
@@ -183,7 +183,7 @@ def _flat(program: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """What XLA says of a program, each loop's body counted once."""
+    """XLA's cost analysis of a program, with each loop's body counted once."""
 
     flops: float
     bytes: float
@@ -255,9 +255,9 @@ def _page(rows: Sequence[Mapping[str, str]], parts: Sequence[tuple[str, Sequence
 
 **Nothing on this page was measured on an accelerator.** It is written by
 `python -m experiments.benchmark --estimate` from the traced step, XLA's cost analysis of each
-loop's body times its trips (for a CPU, jax {jax.__version__}), and what makers promise; how is
-told at the head of `experiments/accelerators.py`. If you have such a device, please measure:
-docs/accelerators.md says how.
+loop's body times its trips (for a CPU, jax {jax.__version__}), and the makers' specifications.
+The head of `experiments/accelerators.py` describes the method. If you have such a device,
+please measure: docs/accelerators.md says how.
 
 {table}
 

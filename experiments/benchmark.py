@@ -61,7 +61,7 @@ def paper_scale() -> ConfigDict:
 def compile_step(
     config: ConfigDict, devices: int = 1, steps: int = 1
 ) -> tuple[Callable[[], None], float]:
-    """So many steps of a population, as training takes them, and the seconds it took to compile."""
+    """Compile several steps of a population, as training takes them; return also the seconds."""
     layout = make_layout(config.num_networks, config.parallel, devices)
     population = Population(config)
     states, settings = start(config, population.seeds, layout), layout.rows(population.settings())

@@ -1,22 +1,22 @@
-"""One training taken by the fast path and by the straightforward one, side by side.
+"""Train one network by the fast path and by the straightforward one, side by side.
 
     python -m experiments.both_paths [--config=configs/quick.py] [--steps=200] [--double] [--json]
 
 The same network, batches and optimiser; only the loss is computed differently (`make_loss`, and
 `experiments.naive.make_naive_loss`). The two take turns of a few steps each in one process, so that
-whatever else the machine does slows both. Printed, as training goes on:
+other work on the machine slows both. Printed during training:
 
 - gradient: from the fast path's weights, the gradient by either path; the largest difference of an
-  element over the largest element. This is all that the two differ in at a step.
+  element over the largest element. This is the only difference between the two in one step.
 - weights, activity: how far apart the two trained networks are: the largest difference of a weight
   over the largest weight, and of a unit's activity along common walks (a whole state has norm 1).
 - nudged weights, nudged activity: the same for a third network, trained by the fast path from
   weights one unit in the last place away. Training is chaotic from its first steps and amplifies
-  any rounding; the two paths are the same if they part no faster than that.
+  any rounding; the two paths count as equal if they diverge no faster than that.
 - lattice: the share of each network's active units that carry a lattice (as in snapshots).
-- seconds that either path has taken, compiling included, and their ratio.
+- seconds: the time of each path, including compilation, and their ratio.
 
-`--double` does all in double precision.
+`--double` computes everything in double precision.
 """
 
 import json

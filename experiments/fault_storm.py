@@ -4,9 +4,9 @@
         [--report_kills=5] [--damages=400] [--sizes=100] [--paths=200] [--io_scale=1]
         [--folder=DIR] [--only=NAME,...]
 
-Trains a tiny population again and again as a user would, does each harm to it, starts the same
-command again, and compares the end with an uninterrupted run. Prints a table. The harms stand with
-the tests, in tests/storm/: signals.py (signals, disks), io_calls.py (every I/O call: --io_scale
+Trains a tiny population repeatedly as a user would, causes each fault in turn, starts the same
+command again, and compares the result with an uninterrupted run. Prints a table. The faults are in
+tests/storm/: signals.py (signals, disks), io_calls.py (every I/O call: --io_scale
 times as many as it says), damage.py (damaged files), starts.py (sizes, recorded paths, backends)
 and strange_calls.py (strange arguments of public functions); NAMEs are those of the functions
 there and of `FAULTS`, `damages`, `sizes`, `paths`, `backends` and `strange_calls`. Three quarters
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.add_argument(f"--{name}", type=command.whole_number(0), default=number)
     parser.add_argument("--io_scale", type=float, default=1.0, help="times as many I/O calls")
     parser.add_argument("--folder", metavar="DIR", help="where to train; kept")
-    parser.add_argument("--only", metavar="NAME,...", help="do these harms alone")
+    parser.add_argument("--only", metavar="NAME,...", help="run only these faults")
     options = parser.read(arguments)
     command.join_processes(options)
     everything = [*ONCE, *COUNTED, *io_calls.FAULTS, "damages", *STARTS, "strange_calls"]
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.folder or scratch).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        print("| harm | what happened |\n|---|---|", flush=True)
+        print("| fault | what happened |\n|---|---|", flush=True)
         for what, text in table(folder, chosen, vars(options)):
             failed |= text.startswith("FAILED")
             print(f"| {what} | {text} |", flush=True)

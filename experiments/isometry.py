@@ -1,4 +1,4 @@
-"""Has the conformal isometry term an expectation? Its values over many batches, with and without.
+"""Measure whether the conformal isometry term has an expectation, from its values over batches.
 
     python -m experiments.isometry [--network=quick] [--batches=3000] [--folder=experiments/results]
 

@@ -1,4 +1,4 @@
-"""The straightforward training step: what the fast one is measured and tested against.
+"""The straightforward training step, the reference for tests and timings of the fast one.
 
 The hypernetwork at every (b, t), plain autodiff through the scan, distances between all pairs of
 states in chunks of rows. The batch, the other loss terms and the optimiser are the fast step's.

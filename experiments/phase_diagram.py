@@ -1,4 +1,4 @@
-"""Phase diagrams: what kind of code grows, against two settings.
+"""Draw phase diagrams: the kind of code that training gives, against two settings.
 
     python -m experiments.phase_diagram [--config=configs/quick.py] [--workdir=DIR]
         [--x=FIELD:V1,...] [--y=FIELD:V1,...] [--config.FIELD=VALUE ...]

@@ -1,12 +1,12 @@
-"""What sets the periods, and the fields? Networks trained over different ranges, their lattices.
+"""Measure how the training range sets periods and fields, by networks of different ranges.
 
     python -m experiments.scaling [--config=short_steps] [--workdir=runs/scaling]
         [--only="NAME;NAME;..."] [--config.FIELD=VALUE ...]
 
 Trains one network for each row of `NETWORKS` by the recipe of the config, in one stage of 10,000
 steps, with the number of steps of a trajectory, the largest velocity, the number of units, the
-length of the training, a radius or a weight of the loss changed, and B*T held. Looks at each in a
-box of 3.5 times its range, the radius that 90 % of the training positions stay within. Writes
+length of the training, a radius or a weight of the loss changed, and B*T constant. Each is examined
+in a box of 3.5 times its range, the radius that 90 % of the training positions stay within. Writes
 scaling.md, scaling.json and scaling.png into the workdir: the periods of the modules against the
 range, with the lines through the origin that fit best; lengths against sigma_g; and how many units
 lie on which sublattice of the coarsest module's lattice. Can be stopped and started
@@ -37,7 +37,12 @@ STATES = 1920  # B*T of every network
 NUM_STEPS = 10_000
 BOX_PER_RANGE = 3.5
 MOST = 1 / 3  # of the active units, that a coarsest module must hold to be taken for one
-INDICES = (1, 2, 3, 4)  # sublattices that are told apart: cells of the coarsest lattice per field
+INDICES = (
+    1,
+    2,
+    3,
+    4,
+)  # sublattices that are distinguished: cells of the coarsest lattice per field
 NEAR = 0.12  # relative error of an index
 SHUFFLES = 100
 DRAWS = 4000  # trajectories that the range is measured on

@@ -1,4 +1,4 @@
-"""The arena of a recording: its place, size and shape, and whether the path fills it.
+"""Finds the arena of a recording: its centre, size and shape, and whether the path fills it.
 
 Letters: S samples of the tracker. Lengths in metres.
 """
@@ -11,7 +11,7 @@ from sicjax.analysis.ratemaps import bin_index
 from sicjax.analysis.tracking import LARGEST_M
 
 ARENAS = ("square", "rectangle", "circle")
-SQUARE = 1.1  # sides that differ by less are of a square
+SQUARE = 1.1  # an arena is a square if its sides differ by a smaller factor
 NARROW_M = 0.2  # a narrower arena is a track
 FILL, FILL_BINS = 1 / 4, 40  # share of the arena's bins that the path must reach, bins per side
 
@@ -19,7 +19,7 @@ FILL, FILL_BINS = 1 / 4, 40  # share of the arena's bins that the path must reac
 def find_arena(
     places: np.ndarray, arena: str | None, box_m: ArrayLike | None, centre_m: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, str, list[str]]:
-    """Return the arena's centre [2], sides [2] and shape, and in words what was assumed."""
+    """Return the arena's centre [2], sides [2] and shape, and sentences on what was assumed."""
     low, high = places.min(axis=0), places.max(axis=0)
     middle, assumed = (low + high) / 2, []
     if arena == "circle":
@@ -32,7 +32,7 @@ def find_arena(
                 " dimensions (along a track: linear_ratemaps)"
             )
         shape = arena or ("square" if sides.max() <= SQUARE * sides.min() else "rectangle")
-        if shape == "circle":  # its path need not have touched all four of its sides
+        if shape == "circle":  # the path may not have reached all four sides
             sides = np.full(2, 2 * np.hypot(*(places - middle).T).max())
         elif shape == "square":
             sides = np.full(2, sides.max())

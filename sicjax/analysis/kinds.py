@@ -1,13 +1,13 @@
-"""What a unit can be, and the thresholds that say so: the one place for both.
+"""Kinds of units and the thresholds that define them; both are defined only here.
 
 Letters: N units; y, x bins of a map.
 
-The same definitions are used in two ways. *Against nulls*, the verdict: `kinds_by_shape` says what
-needs no lattice, `kinds_against_null` adds the lattices that shuffled fields don't have; both give
-one of KINDS, and `units.analyze_ratemaps` is what measures for them. *At a glance*, for quick looks
-while a network trains and for counts beside the verdict: `lattices_at_a_glance` compares scores
-with fixed numbers and gives one of GLANCES, never a kind. Smooth noise passes a glance now and
-then, so nothing is claimed on it.
+The definitions are used in two ways. *Against nulls* gives the verdict, one of KINDS.
+`kinds_by_shape` decides what needs no lattice; `kinds_against_null` adds the lattices that shuffled
+fields don't have. `units.analyze_ratemaps` measures the scores for both. *At a glance* is for
+snapshots during training and for counts beside the verdict. `lattices_at_a_glance` compares scores
+with fixed numbers and gives one of GLANCES, never a kind. Smooth noise sometimes passes a glance,
+so no claim rests on it.
 """
 
 import numpy as np
@@ -19,31 +19,31 @@ GLANCES = ("hexagonal", "square", "")  # "" for no lattice
 
 MIN_OVERLAP = 20  # visited bins that a correlation needs (Sargolini et al. 2006)
 
-# Whether a unit fires, and whether that can say anything about place.
+# Whether a unit is active, and whether its activity can depend on position.
 SILENT_PEAK = 1e-3  # highest rate up to which a unit is silent (states have norm 1)
 ACTIVE_LEVEL, ACTIVE_SHARE = 0.2, 0.03  # an active one exceeds 20 % of its peak in 3 % of the bins
-CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit carries no place
+CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit is constant
 
-# Against nulls. Shares are of the variance that place explains (`spatial_share`).
+# Against nulls. Shares are of the variance that position explains (`spatial_share`).
 PERCENTILE = 99  # of the null, which a score or a fit must exceed
-MIN_FIELDS = 5  # fewer fields decide nothing: three random ones pass for a hexagon
+MIN_FIELDS = 5  # with fewer there is no decision: three random fields fit a hexagon
 SQUARENESS = 0.5  # from a hexagonal lattice (0) to a square one (1), where the name changes
 LATTICE_SHARE = 1 / 3  # which a lattice's waves must explain
 SINGLE_SHARE = 0.6  # which a band's one wave, or a place cell's one field, must explain
-NEXT_SHARE = 1 / 4  # of what the one explains, which the next of its sort explains at most
-PLACE_AREA = 1 / 3  # of the box, which a place field stays under at half its height
+NEXT_SHARE = 1 / 4  # of what the one explains, which the next wave or field explains at most
+PLACE_AREA = 1 / 3  # of the box; a place field is smaller at half its height
 
 # At a glance.
 GLANCE_FIELDS, GLANCE_HEXAGONAL, GLANCE_SQUARE = 3, 0.5, 0.7  # fewest fields, lowest scores
 
 
 def silent_units(ratemaps: np.ndarray) -> np.ndarray:
-    """Which units [N] of maps [N, y, x] (NaN where unvisited) never exceed SILENT_PEAK."""
+    """Return which units [N] of maps [N, y, x] (NaN where unvisited) stay below SILENT_PEAK."""
     return _peaks(np.abs(ratemaps)) <= SILENT_PEAK
 
 
 def constant_units(ratemaps: np.ndarray) -> np.ndarray:
-    """Which units [N] fire alike everywhere: standard deviation under 5 % of the mean.
+    """Return which units [N] are constant: standard deviation under 5 % of the mean.
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited.
@@ -57,7 +57,7 @@ def constant_units(ratemaps: np.ndarray) -> np.ndarray:
 
 
 def active_units(ratemaps: np.ndarray) -> np.ndarray:
-    """Which units [N] fire: peak above 1e-3, over 3 % of the visited bins above 20 % of it.
+    """Return which units [N] are active: peak above 1e-3, over 3 % of the bins above 20 % of it.
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited.
@@ -68,21 +68,22 @@ def active_units(ratemaps: np.ndarray) -> np.ndarray:
 
 
 def spatial_share(ratemap: np.ndarray) -> float:
-    """Return a map's correlation with itself one bin away: the share of its variance that is place.
+    """Return a map's correlation with itself one bin away: the share that position explains.
 
-    Noise that differs from bin to bin is not in it; it bounds what any lattice can explain. It is
-    the mean of the autocorrelogram at lags of one bin; NaN where one of the two is not defined.
+    Noise that differs from bin to bin is not part of it, so it bounds what any lattice can explain.
+    It is the mean of the autocorrelogram at lags of one bin along x and along y; NaN where either
+    is not defined.
     """
     neighbours = ((ratemap[:, :-1], ratemap[:, 1:]), (ratemap[:-1], ratemap[1:]))
     return float(np.mean([_correlation(*pair) for pair in neighbours]))
 
 
 def is_single(share: float, next_share: float, spatial: float) -> bool:
-    """Say whether one wave (a band) or one field (a place cell) is what a map holds.
+    """Return whether a map holds just one wave (a band) or one field (a place cell).
 
     Args:
-        share: of the map's variance, explained by the one.
-        next_share: the same, by the next of its sort in what is left.
+        share: of the map's variance, explained by that wave or field.
+        next_share: the share of the next wave or field, fitted to the remainder.
         spatial: the map's `spatial_share`.
     """
     return next_share <= NEXT_SHARE * share and share >= SINGLE_SHARE * spatial
@@ -91,13 +92,13 @@ def is_single(share: float, next_share: float, spatial: float) -> bool:
 def kinds_by_shape(
     ratemaps: np.ndarray, place: np.ndarray, band: np.ndarray, num_fields: np.ndarray
 ) -> np.ndarray:
-    """Return the kind [N] of every unit that isn't left to a lattice's null; those are "other".
+    """Return the kinds [N] that need no null; units whose lattice must pass one are "other".
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited.
-        place: [N] bool, one compact field is what the map holds, and noise would not have it.
-        band: [N] bool, one wave is what the map holds.
-        num_fields: [N], the crests of a band.
+        place: [N] bool, the map holds one compact field, which fits better than any in noise.
+        band: [N] bool, the map holds one wave.
+        num_fields: [N], for a band its number of crests.
     """
     unseen = ~np.isfinite(ratemaps).any(axis=(1, 2))
     silent, constant = silent_units(ratemaps), constant_units(ratemaps)
@@ -109,13 +110,13 @@ def kinds_by_shape(
 def kinds_against_null(
     kind: np.ndarray, above: np.ndarray, share: np.ndarray, squareness: np.ndarray
 ) -> np.ndarray:
-    """Return kinds [N] with the "other" units that carry a lattice told as "grid" or "square".
+    """Return kinds [N]; "other" units whose lattice passes its null become "grid" or "square".
 
     Args:
-        kind: [N], of `kinds_by_shape`.
+        kind: [N], from `kinds_by_shape`.
         above: [N, 3] bool, whether grid, corrected and square score are above their nulls.
-        share: [N], of the variance that place explains, explained by the lattice's waves.
-        squareness: [N], 0 of a hexagonal lattice, 1 of a square one.
+        share: [N], of the variance that position explains, explained by the lattice's waves.
+        squareness: [N], 0 for a hexagonal lattice, 1 for a square one.
     """
     regular = (kind == "other") & above[:, 1] & (share >= LATTICE_SHARE)
     grid = regular & above[:, 0] & (squareness < SQUARENESS)
@@ -124,10 +125,10 @@ def kinds_against_null(
 
 
 def lattices_at_a_glance(scores: Scores, active: np.ndarray) -> np.ndarray:
-    """Which lattice each unit seems to carry, [N]: one of GLANCES. No null is asked.
+    """Return one of GLANCES for each unit [N], by fixed thresholds and without a null.
 
-    An active unit with at least 3 fields is hexagonal when its 60-degree score is above 0.5, else
-    square when its 90-degree score is above 0.7.
+    An active unit with at least 3 fields is hexagonal when its grid score is above 0.5, else
+    square when its square score is above 0.7.
     """
     able = active & (scores.num_fields >= GLANCE_FIELDS)
     hexagonal = able & (scores.grid_score > GLANCE_HEXAGONAL)
@@ -136,12 +137,12 @@ def lattices_at_a_glance(scores: Scores, active: np.ndarray) -> np.ndarray:
 
 
 def _peaks(ratemaps: np.ndarray) -> np.ndarray:
-    """Return the highest rates [N]; 0 of a map that was never visited."""
+    """Return the highest rates [N]; 0 for a map without visited bins."""
     return np.where(np.isfinite(ratemaps), ratemaps, 0.0).max(axis=(1, 2), initial=0.0)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Pearson r over the bins that are visited in both maps; NaN of few or of constants."""
+    """Return Pearson r over bins visited in both maps; NaN for few bins or constant maps."""
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < MIN_OVERLAP:
         return np.nan

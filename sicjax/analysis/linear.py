@@ -40,7 +40,7 @@ class LinearRatemaps:
     information_threshold: np.ndarray  # [N, 2] 99th percentile of the cell's own time shifts
     is_informative: np.ndarray  # [N, 2] bool, information above the threshold, 50 spikes or more
     num_spikes: np.ndarray  # [N, 2] int, while the animal ran in this direction
-    names: tuple[Any, ...]  # N, as they were given; their numbers otherwise
+    names: tuple[Any, ...]  # N, from the input; numbers from 0 if it has none
     length_m: float  # of the track
     duration_s: np.ndarray  # [2] of running in each direction
 
@@ -77,11 +77,11 @@ def linear_ratemaps(
     """Make rate maps along a track, one for each direction, and test their spatial information.
 
     In the null, the spikes are shifted in time against the path by at least `min_shift_s`, the end
-    wrapped to the beginning, as in `score_recording`. The null is too strict where all laps take
-    the same time, as a shift by whole laps then changes nothing.
+    wrapped to the beginning, as in `score_recording`. The null is too strict if all laps take
+    the same time, because a shift by whole laps then changes nothing.
 
     Args:
-        times: [S] seconds, rising; None takes the times that positions bring along.
+        times: [S] seconds, rising; None uses the times that come with the positions.
         positions: [S] along the track, or [S, 2] on a straight one (projected onto its long axis,
             in the direction in which x rises); NaN where lost. For a bent track or a ring, give
             positions along it; a jump from end to end is then left out as lost.
@@ -94,15 +94,15 @@ def linear_ratemaps(
         max_gap_s: longer gaps of the tracker are left out, shorter ones bridged by a line.
         num_shuffles: time shifts per cell; a 99th percentile needs at least 100.
         min_shift_s: least shift, seconds of usable time.
-        seed: of the shifts, a whole number; the same as `key=jax.random.key(seed)`.
+        seed: a whole number, for the shifts; the same as `key=jax.random.key(seed)`.
         key: a JAX key, instead of a seed.
-        progress: whether a bar is shown when the shifts take more than two seconds.
+        progress: whether to show a bar when the shifts take more than two seconds.
 
     Returns:
         A `LinearRatemaps`, arrays of N cells and two directions.
 
     Raises:
-        TypeError, ValueError: as in `score_recording`; a path [S, 2] that is no straight track.
+        TypeError, ValueError: as in `score_recording`; a path [S, 2] that is not a straight track.
 
     Source: Skaggs et al. 1993 (spatial information); time shifts as in `score_recording`.
 
@@ -230,7 +230,7 @@ def _rates(runs: _Runs, counts: np.ndarray) -> np.ndarray:
 
 
 def _information(maps: np.ndarray, occupancy_s: np.ndarray) -> np.ndarray:
-    """Return the bits per spike [...] of maps [..., bins]; NaN of a map without a spike."""
+    """Return the bits per spike [...] of maps [..., bins]; NaN for a map without spikes."""
     visited = np.isfinite(maps)
     time = np.where(visited, occupancy_s, 0.0)
     time = time / np.maximum(time.sum(axis=-1, keepdims=True), STEP_S)

@@ -21,8 +21,8 @@ from sicjax.analysis.ratemaps import as_numbers
 from sicjax.analysis.tables import Table
 from sicjax.arguments import at_least, check
 
-MIN_UNITS = 10  # of a module, unless another number is asked for
-FEWEST_UNITS = 3  # the least number that may be asked for: two points have no spread
+MIN_UNITS = 10  # default of the fewest units of a module
+FEWEST_UNITS = 3  # smallest allowed value of min_units: two points have no spread
 MAX_MODULES = 6
 # Features are scaled so that 1 is the spread expected within a module: 4 % of period, 4 degrees of
 # orientation, 0.08 of (log) ellipse aspect; so no component is narrower than 1.
@@ -33,7 +33,7 @@ OUTLIER_LEVEL = 1e-4  # a unit this unlikely under its module belongs to none
 # Scaled features of two units of one module rarely differ by more: 3 standard deviations of the
 # difference of two draws in 5 dimensions.
 SAME_GROUP = 3 * np.sqrt(2)
-MOST_GROUPS = 4  # small groups that are named
+MOST_GROUPS = 4  # number of small groups that are listed
 
 
 class Lattices(Protocol):
@@ -63,17 +63,17 @@ class Modules(Table):
     ratios: np.ndarray  # [K - 1] of neighbouring periods
     orientation_deg: np.ndarray  # [K] circular mean mod 60
     lattice: np.ndarray  # [K, 3, 2] mean axes, metres, by angle
-    bic_gain: float  # BIC of one broad cluster minus that of the mixture chosen; NaN: too few units
+    bic_gain: float  # BIC of one cluster minus BIC of the chosen mixture; NaN with too few units
     split_p: np.ndarray  # [K - 1] chance that one even spread looks as split as two neighbours
     min_units: int = MIN_UNITS  # fewest units of a module
     # Groups of other grid cells, too small for a module: (units, median period in metres), the
     # largest first, at most four.
     small_groups: tuple[tuple[int, float], ...] = ()
-    num_grid_cells: int = 0  # that were grouped
+    num_grid_cells: int = 0  # number of grid cells that were grouped
 
     @property
     def summary(self) -> str:
-        """One sentence: the modules, and the largest groups that are too small for one."""
+        """One sentence that lists the modules and the largest smaller groups."""
         left = self.num_grid_cells - sum(len(members) for members in self.members)
         sizes = list(zip(map(len, self.members), self.period_m, strict=True))
         parts = []
@@ -119,22 +119,23 @@ def check_min_units(value: int) -> None:
 def find_modules(analysis: Lattices, *, min_units: int = MIN_UNITS) -> Modules:
     """Group grid cells by period, orientation and shape of their lattices.
 
-    A Gaussian mixture with the number of components of least BIC proposes groups. Groups that one
-    even spread of units could imitate are joined, and groups of fewer than `min_units` dropped.
-    (Stensola et al. 2012 cluster by the same three; the test against one broad cluster is ours.)
+    A Gaussian mixture proposes groups; the number of components is the one with the lowest BIC.
+    Groups that one even spread of units could imitate are joined, and groups of fewer than
+    `min_units` are dropped. (Stensola et al. 2012 cluster by the same three features; the test
+    against one broad cluster is ours.)
 
     Args:
-        analysis: of N units, from `analyze_ratemaps` or `score_recording`; those with `is_grid`
-            are grouped.
+        analysis: N units, from `analyze_ratemaps` or `score_recording`; units with `is_grid` are
+            grouped.
         min_units: fewest units of a module, from 3. With few, chance makes modules more easily:
             look at `split_p`.
 
     Returns:
-        `Modules` by rising period, in metres; none where fewer than `min_units` go together.
-        `small_groups` holds the largest groups that are too small, `summary` says all of it.
+        `Modules` by rising period, in metres; without any if no group has `min_units` units.
+        `small_groups` holds the largest smaller groups; `summary` says both in one sentence.
 
     Raises:
-        TypeError: not an analysis of units, such as maps.
+        TypeError: the input is not an analysis of units (maps, for example).
         ValueError: arrays whose lengths differ, or a `min_units` below 3.
 
     Source: after Stensola et al. 2012.
@@ -177,7 +178,7 @@ def find_modules(analysis: Lattices, *, min_units: int = MIN_UNITS) -> Modules:
 
 
 def _checked(analysis: Lattices) -> Lattices:
-    """Return the fields as arrays of matching shapes; else raise an error that names one."""
+    """Return the fields as arrays of matching shapes; raise an error that names a wrong one."""
     is_grid = np.asarray(analysis.is_grid, dtype=bool)
     lattice = as_numbers("lattice", analysis.lattice)
     spacing_m = as_numbers("spacing_m", analysis.spacing_m)
@@ -186,11 +187,12 @@ def _checked(analysis: Lattices) -> Lattices:
     for name, array, shape in (("lattice", lattice, (3, 2)), ("spacing_m", spacing_m, ())):
         if array.shape != (len(is_grid), *shape):
             raise ValueError(
-                f"{name} has shape {array.shape}; is_grid asks for {(len(is_grid), *shape)}"
+                f"{name} has shape {array.shape}; to match is_grid it must be"
+                f" {(len(is_grid), *shape)}"
             )
     lengths = np.hypot(lattice[..., 0], lattice[..., 1])[is_grid & np.isfinite(spacing_m)]
     if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise ValueError("lattice has axes without a length, of units with is_grid")
+        raise ValueError("lattice: units with is_grid must have axes of finite, positive length")
     return SimpleNamespace(is_grid=is_grid, lattice=lattice, spacing_m=spacing_m)
 
 
@@ -213,7 +215,7 @@ def _features(axes: np.ndarray) -> np.ndarray:
 
 
 def _mixture(features: np.ndarray, min_units: int) -> tuple[np.ndarray, float]:
-    """Return labels [N] of the mixture of least BIC, and its gain of BIC over one component."""
+    """Return labels [N] of the mixture with the lowest BIC, and its BIC gain over one component."""
     most = min(MAX_MODULES, max(1, len(features) // min_units))
     fits = []
     for count in range(1, most + 1):
@@ -249,18 +251,18 @@ def _join_what_one_spread_imitates(
 
 
 def split_test(first: np.ndarray, second: np.ndarray, *, num_draws: int = 2000) -> float:
-    """Return the chance that an even spread, cut in two, looks as far apart as two groups.
+    """Return the probability that one even spread, cut in two, looks as separated as two groups.
 
     The groups are projected on the line that best tells them apart (Fisher's discriminant). Their
     separation is Ashman's D (Ashman et al. 1994), compared with that of evenly spread units cut
-    where D is largest: of all spreads with one top, the even one looks most split.
+    where D is largest: of all distributions with one peak, the even one looks most split.
 
     Args:
         first, second: [n, D], scaled features (a spread of 1 is measurement noise).
-        num_draws: size of the null.
+        num_draws: number of draws in the null.
 
     Returns:
-        the chance, at least 1 / (num_draws + 1).
+        the probability, at least 1 / (num_draws + 1).
     """
     gap = first.mean(axis=0) - second.mean(axis=0)
     within = np.eye(first.shape[1])
@@ -285,7 +287,7 @@ def _ashman(gap: ArrayLike, first: ArrayLike, second: ArrayLike) -> np.ndarray:
 def _best_cut(sorted_draws: np.ndarray) -> np.ndarray:
     """Return the largest D [draws] over the cuts of sorted values [draws, n].
 
-    Cuts leave 5 values on either side, or half of them where there are fewer than 10.
+    Each cut leaves at least 5 values on either side, or half of them if there are fewer than 10.
     """
     n = sorted_draws.shape[1]
     least = min(5, n // 2)
@@ -324,7 +326,7 @@ def _small_groups(analysis: Lattices, units: np.ndarray) -> tuple[tuple[int, flo
 
 
 def _describe(analysis: Lattices, labels: np.ndarray, bic_gain: float) -> Modules:
-    """Number the modules by rising period and describe them."""
+    """Return the modules, numbered by rising period, with their statistics."""
     names = [name for name in np.unique(labels) if name >= 0]
     names.sort(key=lambda name: np.median(analysis.spacing_m[labels == name]))
     members = tuple(np.nonzero(labels == name)[0] for name in names)
@@ -349,7 +351,7 @@ def _describe(analysis: Lattices, labels: np.ndarray, bic_gain: float) -> Module
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of a median from order statistics: no shape is assumed."""
+    """Return the 95 % interval of a median from order statistics, for any distribution."""
     ordered = np.sort(values)
     below = int(stats.binom.ppf(0.025, len(values), 0.5))
     return float(ordered[max(below - 1, 0)]), float(
@@ -358,7 +360,7 @@ def median_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def mean_axes(axes: np.ndarray) -> np.ndarray:
-    """Return the mean axes [3, 2] of units [N, 3, 2]; each axis joins the nearest of unit 0.
+    """Return the mean axes [3, 2] of units [N, 3, 2], each matched to the nearest axis of unit 0.
 
     (By angle alone, an axis near 0 degrees would be averaged with one near 180.)
     """

@@ -183,7 +183,7 @@ def explained_by_maps(
     states: ArrayLike, positions: ArrayLike, edges_steps: ArrayLike, ratemaps: ArrayLike,
     box_m: float,
 ) -> np.ndarray:  # fmt: skip
-    """Return the share of each unit's variance that its map at the true place explains, by span.
+    """Return the share of each unit's variance that its map at the true position explains, by span.
 
     1 - mean (activity - map)^2 / variance is 1 while the code agrees with its map, and 0 or less
     when the map predicts no better than the unit's mean. A periodic code is not penalised.

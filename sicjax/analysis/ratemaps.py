@@ -1,4 +1,4 @@
-"""Rate maps: building them from positions and activity, checking and smoothing them.
+"""Functions that build, check and smooth rate maps.
 
 Letters: N units; S samples; y, x bins of a map. `ratemaps[n, iy, ix]`: axis 0 is y, axis 1 is x,
 both increasing; the box is centred on 0; NaN means unvisited.
@@ -15,7 +15,7 @@ from sicjax.arguments import at_least, check
 
 
 class RateMaps(NamedTuple):
-    """Mean activity per position bin, with what is needed to judge it.
+    """Mean activity per position bin, with occupancy and variance.
 
     Axis 0 of a map is y, axis 1 is x, both increasing; bin i is centred on
     (i + 1/2) * box_m / bins - box_m / 2. NaN marks unvisited bins.
@@ -24,7 +24,9 @@ class RateMaps(NamedTuple):
     ratemaps: np.ndarray  # [N, bins, bins]
     occupancy: np.ndarray  # [bins, bins] samples per bin
     box_m: float  # side of the box, metres
-    variance_explained: np.ndarray  # [N] share of a unit's variance between bins; NaN: it has none
+    variance_explained: (
+        np.ndarray
+    )  # [N] share of a unit's variance between bins; NaN without variance
     within_bin_variance: np.ndarray  # [N, bins, bins] variance of one bin's samples
 
 
@@ -77,7 +79,7 @@ def check_ratemaps(ratemaps: ArrayLike) -> np.ndarray:
 
 
 def bin_index(positions: ArrayLike, box_m: float, bins: int) -> np.ndarray:
-    """[..., 2] metres from the box's centre -> [...] index y * bins + x; bins^2 outside the box."""
+    """Return the bin y * bins + x [...] of positions [..., 2] in metres; bins^2 outside the box."""
     places = np.asarray(positions, dtype=np.float64)
     cell = np.floor((places + box_m / 2) * (bins / box_m)).astype(np.int64)
     inside = ((cell >= 0) & (cell < bins)).all(axis=-1)
@@ -87,18 +89,18 @@ def bin_index(positions: ArrayLike, box_m: float, bins: int) -> np.ndarray:
 def bin_activity(
     positions: ArrayLike, activity: ArrayLike, *, box_m: float, bins: int, min_visits: int = 1
 ) -> RateMaps:
-    """Mean and variance of every unit's activity in every bin of a square box.
+    """Return mean and variance of every unit's activity in every bin of a square box.
 
     Args:
-        positions: [..., 2], metres (x, y); samples outside the box are dropped, with a warning
-            where that is most of them (centimetres, or an origin in a corner).
+        positions: [..., 2], metres (x, y); samples outside the box are dropped, with a warning if
+            most of them are (centimetres, or an origin in a corner).
         activity: [..., N], the same leading axes.
         box_m: side of the box, centred on 0, metres.
         bins: bins per side.
         min_visits: a bin with fewer samples counts as unvisited.
 
     Raises:
-        TypeError: positions or an activity that are no numbers.
+        TypeError: positions or activity that are not numbers.
         ValueError: leading axes that differ, a non-finite position or activity, `min_visits` or
             `bins` that isn't an integer from 1.
 
@@ -126,7 +128,7 @@ def bin_activity(
 
 
 def _warn_of_most_outside(places: np.ndarray, box_m: float) -> None:
-    """Warn of positions [S, 2] that can't be metres from the box's centre: most would be lost."""
+    """Warn if most positions [S, 2] lie outside the box: they can't be metres from its centre."""
     outside = np.mean((np.abs(places) > box_m / 2).any(axis=1)) if len(places) else 0.0
     if outside > 0.5:
         low, high = places.min(axis=0), places.max(axis=0)
@@ -139,7 +141,7 @@ def _warn_of_most_outside(places: np.ndarray, box_m: float) -> None:
 
 
 class ActivitySums:
-    """Visits and sums of N units' activity and of its square per bin, over samples in parts."""
+    """Running sums per bin: visits, and the activity of N units and its square."""
 
     def __init__(self, num_units: int, *, box_m: float, bins: int) -> None:
         check("bins", bins, at_least(1))
@@ -162,7 +164,7 @@ class ActivitySums:
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} holds {np.sum(~np.isfinite(values))} non-finite values")
         if self._centre is None and len(rates):
-            # Squares of what is left lose no digits to the mean.
+            # Without their mean, the squares keep their digits.
             self._centre = rates.mean(axis=0, dtype=np.float64).astype(rates.dtype)
         index = bin_index(places, self._box_m, self._bins)
         inside = np.flatnonzero(index < self._bins**2)
@@ -186,7 +188,7 @@ class ActivitySums:
         number = max(self._visits[visited].sum(), 1)
         total = np.maximum(squares.sum(axis=0) - sums.sum(axis=0) ** 2 / number, 0)
         centre = 0 if self._centre is None else self._centre.astype(np.float64)
-        # Rounding leaves a constant unit a variance: below 1e-12 of its square it is none.
+        # Rounding gives a constant unit a variance; below 1e-12 of the squared mean it is 0.
         varies = total / number > 1e-12 * (centre + sums.sum(axis=0) / number) ** 2
         shape = (-1, self._bins, self._bins)
         means = np.where(visited[:, None], sums / n + centre, np.nan)
@@ -211,7 +213,7 @@ def smooth_ratemaps(
     Args:
         ratemaps: [..., y, x], NaN where unvisited.
         sigma_bins: standard deviation of the Gaussian, bins.
-        occupancy: [y, x] samples per bin; every visited bin weighs the same when not given.
+        occupancy: [y, x] samples per bin; None weighs all visited bins equally.
     """
     maps = np.asarray(ratemaps, dtype=np.float64)
     visited = np.isfinite(maps)
@@ -227,11 +229,11 @@ def smooth_ratemaps(
 
 
 def spatial_information(ratemaps: np.ndarray, *, occupancy: ArrayLike | None = None) -> np.ndarray:
-    """Return the bits about place per unit of activity (Skaggs et al. 1993).
+    """Return the bits about position per unit of activity (Skaggs et al. 1993).
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited; negative rates count as 0.
-        occupancy: [y, x] time or samples per bin; visits are taken as even when not given.
+        occupancy: [y, x] time or samples per bin; None weighs all visited bins equally.
 
     Returns:
         [N]; NaN for a map without activity.

@@ -1,4 +1,4 @@
-"""Recorded cells: from a path and spike times to rate maps, verdicts and modules.
+"""Rate maps, verdicts and modules of recorded cells, from a path and spike times.
 
 Letters: N cells; K steps of 20 ms that count; M spike trains of one cell; y, x bins of a map.
 Lengths in metres, times in seconds, angles in degrees counter-clockwise from +x.
@@ -35,9 +35,9 @@ from sicjax.analysis.units import UnitAnalysis, above_null, lattice_fits
 from sicjax.analysis.waves import fit_band
 from sicjax.progress import track
 
-MIN_SPIKES = 50  # with fewer, no verdict
-# Three or four fields at random places pass for a hexagon now and then. With so few fields, the
-# lattice's waves must explain twice the share that they must with MIN_FIELDS and more.
+MIN_SPIKES = 50  # a cell with fewer gets no verdict
+# Three or four fields at random places sometimes look like a hexagon. With fewer than MIN_FIELDS
+# fields, the lattice's waves must therefore explain twice the usual share.
 FEW_FIELDS_SHARE = 2 / 3
 BINS = (10, 400)  # per side of a map: at least 10 for a lattice, at most 400 for any arena
 
@@ -51,7 +51,7 @@ class RecordingAnalysis(UnitAnalysis):
 
     spatial_information: np.ndarray  # [N] bits per spike
     null_threshold: np.ndarray  # [N] 99th percentile of `grid_score` of the cell's own time shifts
-    names: tuple[Any, ...]  # N, as they were given; their numbers otherwise
+    names: tuple[Any, ...]  # N, from the input; numbers from 0 if it has none
     num_spikes: np.ndarray  # [N] int, while the animal was tracked, in the arena and moving
     mean_rate_hz: np.ndarray  # [N]
     peak_rate_hz: np.ndarray  # [N] highest bin of the map
@@ -66,7 +66,7 @@ class RecordingAnalysis(UnitAnalysis):
     duration_s: float  # while the animal was tracked, in the arena and moving
     modules: Modules  # of the grid cells
     null: np.ndarray  # [N, S] grid scores of the cell's own time shifts; NaN without a null
-    parameters: dict[str, Any]  # of the scoring, by the names of the arguments
+    parameters: dict[str, Any]  # arguments of the scoring, by name
 
     def _title(self) -> str:
         return f"{super()._title()}; {self.modules.summary}"
@@ -107,11 +107,11 @@ def score_recording(
     bias falls with the number of spikes.)
 
     In the null, the spikes are shifted against the path by at least `min_shift_s`, the end wrapped
-    to the beginning. What remains is what any such train of spikes gives on this path. This null
-    also decides where the arena holds too few fields for that of `analyze_ratemaps`.
+    to the beginning. This keeps everything about the spike train and the path but their relation.
+    The null also decides in arenas with too few fields for the null of `analyze_ratemaps`.
 
     Args:
-        times: [S] seconds, rising; None takes the times that positions bring along.
+        times: [S] seconds, rising; None uses the times that come with the positions.
         positions: [S, 2] x and y, NaN where the tracker lost the animal; or a pynapple `TsdFrame`,
             or a `SpatialSeries` of an NWB file.
         spike_times: of N cells, in seconds, rising: a list of arrays, a dict of them, a pynapple
@@ -121,8 +121,8 @@ def score_recording(
         time: the column of the table that holds the times, seconds.
         units: of the positions: "m", "cm", "mm", or a number, the metres per unit. When not given,
             the conversion that an NWB file states; else the unit in which the path is as long as
-            `box_m`; else metres or centimetres of an arena of at most 1.5 m. Larger ones are asked
-            for: they may be decimetres or pixels.
+            `box_m`; else metres or centimetres of an arena of at most 1.5 m. For larger
+            arenas this argument is required: they may be decimetres or pixels.
         arena: "square", "rectangle" or "circle"; square or rectangle by the path when not given.
         box_m: side, sides (x, y) or diameter, metres; the extent of the path when not given.
         centre_m: (x, y) of the arena, metres; the middle of the path when not given.
@@ -139,9 +139,9 @@ def score_recording(
         num_shuffles: time shifts per cell; a 99th percentile needs at least 100.
         min_shift_s: least shift, seconds of usable time.
         min_units: fewest grid cells of a module, from 3.
-        seed: of the shifts, a whole number; the same as `key=jax.random.key(seed)`.
+        seed: a whole number, for the shifts; the same as `key=jax.random.key(seed)`.
         key: a JAX key, instead of a seed.
-        progress: whether a bar is shown when the shifts take more than two seconds.
+        progress: whether to show a bar when the shifts take more than two seconds.
 
     Returns:
         A `RecordingAnalysis`, arrays of length N. A cell without a spike is "silent", one with
@@ -150,7 +150,7 @@ def score_recording(
         "undetermined" there.
 
     Raises:
-        TypeError: times, positions or spikes in a form that is not listed above.
+        TypeError: times, positions or spikes in a form not listed above.
         ValueError: any other bad input, in one line that names the argument. Warnings of one line
             say what was assumed (units, the arena's place) or left out (lost samples, spikes
             outside the session, samples outside the arena).
@@ -281,7 +281,7 @@ def _shift_null(
 def draw_shifts(
     num_steps: int, num_shuffles: int, min_shift_s: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw time shifts [S, 1] in steps; ValueError where the session is too short for them."""
+    """Draw time shifts [S, 1] in steps; ValueError if the session is too short."""
     least = round(min_shift_s / STEP_S)
     if 2 * least >= num_steps:
         raise ValueError(
@@ -384,13 +384,13 @@ def _kinds(
 def above_information(
     information: np.ndarray, candidates: np.ndarray, null: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compare the information [N] of cells with their own and the pooled null [C, S].
+    """Compare the information [N] of cells with their own and with the pooled null [C, S].
 
     The null's mean and spread fall with the number of spikes, so it is pooled in units of each
     cell's own spread above its own mean.
 
     Returns:
-        whose information is above both [N] bool; their own thresholds [N].
+        which cells are above both [N] bool; their own thresholds [N].
     """
     informative = np.zeros(len(information), dtype=bool)
     threshold = np.full(len(information), np.nan)
@@ -404,7 +404,7 @@ def above_information(
 
 
 def _band_crests(ratemap: np.ndarray, box_m: float) -> int:
-    """Return the number of crests of a map that is a band, and 0 for any other."""
+    """Return the number of crests of a band, or 0 for any other map."""
     bins = len(ratemap)
     band = fit_band(ratemap, bin_positions(box_m, bins), box_m / bins)
     single = is_single(band.share, band.next_share, spatial_share(ratemap))

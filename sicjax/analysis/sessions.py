@@ -19,7 +19,7 @@ from sicjax.analysis.tracking import check_units, read_path
 
 STEP_S = 0.02  # the path is read every 20 ms, by straight lines between the tracker's samples
 SPEED_WINDOW_S = 0.2  # deviation of the Gaussian that keeps the tracker's jitter out of the speed
-SHORTEST_S = 60.0  # of usable time, below which nothing is scored
+SHORTEST_S = 60.0  # least usable time of a session
 LONGEST_S = 3e6  # a month: beyond it, times must be milliseconds or less
 # Spikes that all fall into a smaller share of the session are probably on another clock.
 CROWDED, CROWDED_SPIKES = 0.1, 50
@@ -31,7 +31,7 @@ class Session:
 
     positions: np.ndarray  # [K, 2] (x, y) from the arena's centre
     spikes: tuple[np.ndarray, ...]  # N arrays of ints: the step in which each spike fell
-    names: tuple[Any, ...]  # N, as they were given; their numbers otherwise
+    names: tuple[Any, ...]  # N, from the input; numbers from 0 if it has none
     sides_m: tuple[float, float]  # of the arena, along x and y; the diameter of a circle twice
     centre_m: tuple[float, float]  # of the arena, in the coordinates of the recording
     arena: str  # one of ARENAS
@@ -55,7 +55,7 @@ def read_session(
 ) -> Session:
     """Check a recording and bring path and spikes onto one clock.
 
-    Warnings of one line each say what was assumed or left out.
+    One-line warnings say what was assumed or left out.
 
     Args: as in `score_recording`.
 
@@ -161,7 +161,7 @@ def spike_steps(
     first, last = len(grid), 0
     for train in trains:
         step = np.rint((train - grid[0]) / STEP_S)
-        during = (step >= -1) & (step <= len(grid))  # the outermost samples reach a step further
+        during = (step >= -1) & (step <= len(grid))  # the outermost samples extend by one step
         outside, total = outside + np.sum(~during), total + len(train)
         step = np.clip(step[during], 0, len(grid) - 1).astype(np.int64)
         if step.size:

@@ -1,4 +1,4 @@
-"""The nulls: a map's own fields put down at random, and noise that has a map's own spectrum.
+"""Nulls of a map: its own fields at random places, and noise with its own spectrum.
 
 Letters: N units; S shuffles; K fields; y, x bins of a map.
 """
@@ -12,18 +12,18 @@ from sicjax.analysis.firing_fields import find_fields
 from sicjax.analysis.grid_score import score_chunks
 from sicjax.progress import track
 
-CANDIDATES = 12  # places tried for each field, the first free one is taken
+CANDIDATES = 12  # places tried for each field; the first free one is used
 
 
 def generator(key: Any = None, seed: Any = 0) -> np.random.Generator:
-    """Return a NumPy generator that a JAX key or a seed determines.
+    """Return the NumPy generator of a JAX key or of a seed.
 
     Args:
-        key: typed, or the older pair of uint32; None takes the seed.
+        key: typed, or the older pair of uint32; None uses the seed.
         seed: a whole number from 0; `jax.random.key(seed)` gives the same generator.
 
     Raises:
-        ValueError: the key is no JAX key, or the seed no whole number.
+        ValueError: the key is not a JAX key, or the seed is not a whole number from 0.
     """
     if key is None:
         whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
@@ -46,20 +46,20 @@ def generator(key: Any = None, seed: Any = 0) -> np.random.Generator:
 
 
 def field_shuffles(ratemap: np.ndarray, num_shuffles: int, rng: np.random.Generator) -> np.ndarray:
-    """Shuffle a map by moving each of its fields, whole, to a random place (Barry & Burgess 2017).
+    """Shuffle a map by moving each field as a whole to a random place (Barry & Burgess 2017).
 
-    A field is the part of its basin above the middle of its peak and the map's floor (5th
-    percentile). Fields are put down in random order with their peaks in the box and, where one of a
-    few tries finds such a place, without overlap; the rest of the map is filled with the rates that
-    no field holds, in random order. Fields keep their shape and number; their arrangement is lost.
+    A field is the part of its basin that is higher than half-way between the map's floor (5th
+    percentile) and the field's peak. Peaks are placed in the box at random, without overlap if one
+    of a few tries succeeds. The other bins get random rates from outside all fields. Fields keep
+    their shape and number but lose their arrangement.
 
     Args:
         ratemap: [y, x], NaN where unvisited.
         num_shuffles: S.
-        rng: the source of chance.
+        rng: the random generator.
 
     Returns:
-        [S, y, x] float32, with the holes of the map.
+        [S, y, x] float32, NaN where the map is unvisited.
     """
     patches, outside = _cut_fields(ratemap)
     rows, columns = ratemap.shape
@@ -77,7 +77,7 @@ def field_shuffles(ratemap: np.ndarray, num_shuffles: int, rng: np.random.Genera
 
 
 def _cut_fields(ratemap: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-    """Return each field's offsets [B, 2] (y, x) and rates [B]; then the rates of no field."""
+    """Return each field's offsets [B, 2] (y, x) and rates [B]; then the rates outside fields."""
     fields = find_fields(ratemap)
     floor = np.nanpercentile(ratemap, 5)
     free = np.isfinite(ratemap)
@@ -124,12 +124,12 @@ def shuffled_scores(
     Args:
         ratemaps: [N, y, x], each with at least one field.
         num_shuffles: S.
-        rng: the source of chance.
-        progress: whether a bar is shown.
+        rng: the random generator.
+        progress: whether to show a bar.
 
     Returns:
-        [N, S, 3]: grid score, corrected grid score, square score; a shuffle without any lattice to
-        score counts as the lowest score, -2.
+        [N, S, 3]: grid score, corrected grid score, square score. A shuffle without a lattice gets
+        the lowest score, -2.
     """
     scores = np.empty((len(ratemaps), num_shuffles, 3))
     for n, ratemap in enumerate(track(ratemaps, "field shuffles", show=progress)):
@@ -138,7 +138,7 @@ def shuffled_scores(
 
 
 def random_signs(num_shuffles: int, bins: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the signs [S, bins, bins] float32, 1 or -1, that `spectral_noise` takes."""
+    """Draw the signs [S, bins, bins] float32, 1 or -1, for `spectral_noise`."""
     return np.where(rng.integers(0, 2, (num_shuffles, bins, bins), dtype=np.int8), 1, -1).astype(
         np.float32
     )
@@ -147,13 +147,13 @@ def random_signs(num_shuffles: int, bins: int, rng: np.random.Generator) -> np.n
 def spectral_noise(deviations: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """Draw noise with the power spectrum of one map: its cosine series with random signs.
 
-    The phases of a Fourier series can be drawn as well (Theiler et al. 1992), but that takes a map
-    to go on beyond a wall at the opposite one: the step of a map that rises from wall to wall would
-    become noise of all lengths. A cosine series goes on in a mirror.
+    Random phases of a Fourier series (Theiler et al. 1992) would treat opposite walls as adjacent:
+    the jump of a map that rises from wall to wall would become noise of all wavelengths. A cosine
+    series mirrors the map at its walls instead.
 
     Args:
-        deviations: [y, x] float32, from the mean; 0 where unvisited.
-        signs: [S, y, x], of `random_signs`.
+        deviations: [y, x] float32, deviations from the mean; 0 where unvisited.
+        signs: [S, y, x], from `random_signs`.
 
     Returns:
         [S, y, x] float32.

@@ -10,7 +10,7 @@ import numpy as np
 
 from sicjax.analysis.inputs import flat, kind_of, numbers
 
-FASTEST_HZ = 500  # within any second; no neuron fires faster
+FASTEST_HZ = 500  # most spikes in any second; no neuron fires faster
 FORMS = (
     "a list of arrays (one a cell), a dict of them, a pynapple TsGroup, a pandas Series of arrays,"
     " or a table with unit= and time= naming two of its columns"
@@ -81,12 +81,12 @@ def _from_table(
         found, owner = np.unique(owners, return_inverse=True)
     except TypeError:
         raise TypeError(f"spike_times: column {unit} mixes texts and numbers") from None
-    # The rows of a table may be in any order: the columns say what they are.
+    # The rows of a table may be in any order, so they are sorted here.
     return tuple(found.tolist()), [np.sort(seconds[owner == n]) for n in range(len(found))]
 
 
 def _from_cells(spike_times: Any) -> tuple[tuple[Any, ...], Sequence[Any]]:
-    """Return the names of N cells and what was given for each."""
+    """Return the names of N cells and the input of each."""
     if (columns := _columns(spike_times)) is not None:
         raise TypeError(
             f"spike_times is a table with the columns {_listed(columns)}; name the two that hold a"
@@ -120,8 +120,8 @@ def _from_cells(spike_times: Any) -> tuple[tuple[Any, ...], Sequence[Any]]:
 
 
 def _columns(table: Any) -> list[Any] | None:
-    """Return the names of a table's columns, or None for what is no table."""
-    if hasattr(table, "time_support"):  # of pynapple: its columns are no names of a spike's data
+    """Return the names of a table's columns, or None if it is not a table."""
+    if hasattr(table, "time_support"):  # pynapple: its columns don't describe spikes
         return None
     for columns in (
         getattr(getattr(table, "dtype", None), "names", None),  # a structured array

@@ -2,9 +2,10 @@
 
 Letters: N units; P points (visited bins); L landmarks; S shuffles; y, x bins of a map. After
 Gardner et al. 2022 (Nature 602), for rate maps: one point per bin, no noise to clean away in time.
-What is looked at scales with the module: fields that are small against their period put most of the
-variance beyond the six principal components of that paper, where a perfect lattice then shows no
-torus, and bins that are small against it make the sheet of states too rough for the landmarks.
+Smoothing and number of components follow the module's period. If fields are small compared with the
+period, most of the variance lies beyond the six principal components of that paper, and a perfect
+lattice then shows no torus. If bins are small compared with it, the sheet of states is too rough
+for the landmarks.
 """
 
 from dataclasses import dataclass
@@ -25,12 +26,12 @@ from sicjax.analysis.waves import fit_waves_together, wave_vectors
 from sicjax.arguments import SHARE, at_least, check
 from sicjax.progress import track
 
-MIN_UNITS = 10  # of a module
+MIN_UNITS = 10  # fewest units of a module
 MIN_LANDMARKS = 7  # the fewest vertices of a triangulated torus
 MIN_COMPONENTS = 6  # of the PCA: three waves, a cosine and a sine each, as in Gardner et al.
-VARIANCE = 0.9  # that the components kept hold at least
-MIN_SMOOTHING = 1.5  # bins: takes away what differs from bin to bin
-SMOOTHING = 0.07  # of the period: small against any field
+VARIANCE = 0.9  # least share of the variance in the components kept
+MIN_SMOOTHING = 1.5  # bins: removes noise that differs from bin to bin
+SMOOTHING = 0.07  # of the period: small compared with any field
 NULL_LANDMARKS, EMBEDDED = 150, 800
 TORUS = (1, 2, 1)
 
@@ -40,15 +41,17 @@ class TorusTest:
     """The shape of one module's activity."""
 
     diagrams: tuple[np.ndarray, np.ndarray, np.ndarray]  # H0, H1, H2: [bars, 2] birth and death
-    # Lengths of the bars on as many landmarks as the null has, longest first, H0 to H2.
+    # Lengths of the bars, longest first, H0 to H2, with the null's number of landmarks.
     lifetimes: tuple[np.ndarray, np.ndarray, np.ndarray]
-    null_lifetimes: np.ndarray  # [S, 3], the longest finite bar of every roll
-    betti: tuple[int, int, int] | None  # bars longer than any of the null; None without a null
-    is_torus: bool | None  # whether they are (1, 2, 1)
+    null_lifetimes: np.ndarray  # [S, 3], longest finite bar of each roll
+    betti: (
+        tuple[int, int, int] | None
+    )  # number of bars longer than any of the null; None without one
+    is_torus: bool | None  # whether `betti` is (1, 2, 1)
     bins: np.ndarray  # [P, 2] (iy, ix) of the points
     circular_coordinates: np.ndarray  # [P, 2] in [0, 1), of the two longest bars of H1, or NaN
     embedding: np.ndarray  # [E, 3] spectral embedding of the principal components kept
-    embedding_points: np.ndarray  # [E] which of the P points those are
+    embedding_points: np.ndarray  # [E] indices of the embedded points
     waves: np.ndarray  # [3, 2] the module's wave vectors (x, y), cycles per bin
     rings: np.ndarray  # [3, P, 2] cosine and sine of each wave, read from the activity
     ring_phases: np.ndarray  # [3, P] k.x mod 1 of each point
@@ -64,23 +67,24 @@ def torus_test(
 ) -> TorusTest:  # fmt: skip
     """Test whether the population activity of one grid module is a torus.
 
-    Every visited bin is a point; maps are smoothed by 7 % of the module's period (by 1.5 bins at
-    least) and z-scored; as many principal components are kept as hold 90 % of the variance (six at
-    least); distances are cosine distances between landmarks chosen greedily (150 for the null and
-    what is compared with it). In the null each unit's map is rolled by its own random shift.
+    Every visited bin is a point. Maps are smoothed by 7 % of the module's period (at least 1.5
+    bins) and z-scored. The principal components that hold 90 % of the variance are kept (at least
+    six). Distances are cosine distances between landmarks, which are chosen greedily (150 for the
+    null and the diagrams compared with it). In the null, each unit's map is rolled by its own
+    random shift.
 
     Args:
         ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
-        num_shuffles: rolls of the null; with 20, the strongest statement is "one in 21". 0 for no
-            null, and then no verdict.
-        seed: of the rolls, a whole number; the same as `key=jax.random.key(seed)`.
+        num_shuffles: rolls of the null; with 20, the strongest statement is "one in 21". 0 disables
+            the null, so there is no verdict.
+        seed: a whole number, for the rolls; the same as `key=jax.random.key(seed)`.
         key: a JAX key, instead of a seed.
-        num_landmarks: of the diagrams, at least 7; H2 takes about 0.1 to 0.5, 0.5 to 2 and
-            1 to 10 s for 150, 250 and 400.
+        num_landmarks: landmarks of the diagrams, at least 7; H2 takes about 0.1 to 0.5,
+            0.5 to 2 and 1 to 10 s for 150, 250 and 400.
         variance: least share of the variance in the components kept. To test all modules together
             for one torus, keep all (1): the finer lattices are in the smaller components.
-        null_landmarks: of the null and of the diagrams compared with it, at least 7. When modules
-            are tested together, 150 can be too few: 250 tell small loops from none.
+        null_landmarks: landmarks of the null and of the diagrams compared with it, at least 7. For
+            modules tested together, 150 can be too few to find small loops; 250 find them.
         progress: whether a bar is shown when the rolls take more than two seconds.
 
     Returns:
@@ -88,10 +92,10 @@ def torus_test(
 
     Raises:
         ValueError: maps that are not [N, bins, bins], fewer than 10 units that vary, fewer than
-            100 bins that all units visited, or a number of rolls or landmarks that can't be.
+            100 bins visited for all units, or an impossible number of rolls or landmarks.
 
-    Source: Gardner et al. 2022; de Silva et al. 2011 (circular coordinates); that smoothing and
-        number of components follow the module is ours.
+    Source: Gardner et al. 2022; de Silva et al. 2011 (circular coordinates). Smoothing and
+        number of components by the module's period are ours.
 
     Example:
         >>> import numpy as np, sicjax
@@ -151,7 +155,7 @@ def torus_test(
 
 
 def _common_axes(maps: np.ndarray) -> np.ndarray:
-    """Axes [3, 2] in bins of the mean autocorrelogram of maps; NaN if it has no lattice."""
+    """Return axes [3, 2] in bins of the maps' mean autocorrelogram; NaN without a lattice."""
     correlograms = autocorrelogram(maps)
     seen = np.isfinite(correlograms)
     mean = np.where(seen, correlograms, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
@@ -159,7 +163,7 @@ def _common_axes(maps: np.ndarray) -> np.ndarray:
 
 
 def _smoothing(axes: np.ndarray) -> float:
-    """Bins to smooth a module by whose axes [3, 2] these are; the least if it has none."""
+    """Return the smoothing in bins for a module with these axes [3, 2]; the least if NaN."""
     period = float(np.linalg.norm(axes, axis=-1).mean())
     return max(MIN_SMOOTHING, SMOOTHING * period) if np.isfinite(period) else MIN_SMOOTHING
 
@@ -167,9 +171,9 @@ def _smoothing(axes: np.ndarray) -> float:
 def _directions(
     activity: np.ndarray, variance: float = VARIANCE, num_components: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """PCA directions [P, D] of z-scored activity [P, N], and each component's share of variance.
+    """Return PCA directions [P, D] of z-scored activity [P, N], and all variance shares.
 
-    D is what is asked for, or else as many as hold so much of the variance.
+    D is `num_components`, or else the fewest components that hold `variance` (at least six).
     """
     scored = (activity - activity.mean(axis=0)) / activity.std(axis=0)
     left, values, _ = np.linalg.svd(scored, full_matrices=False)
@@ -205,12 +209,12 @@ def _distances(points: np.ndarray) -> np.ndarray:
 
 
 def _diagrams(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Persistence diagrams H0 to H2 over Z/47 of unit vectors [L, D]."""
+    """Return persistence diagrams H0 to H2 over Z/47 of unit vectors [L, D]."""
     return persistence_diagrams(_distances(points))
 
 
 def _lifetimes(diagram: np.ndarray) -> np.ndarray:
-    """Lengths of the bars, longest first; a bar that never ends is inf."""
+    """Return the lengths of the bars, longest first; a bar that never ends is inf."""
     return np.sort(diagram[:, 1] - diagram[:, 0])[::-1]
 
 
@@ -218,10 +222,10 @@ def _roll_null(
     maps: np.ndarray, bins: np.ndarray, num_shuffles: int, num_components: int,
     num_landmarks: int, rng: np.random.Generator, progress: bool,
 ) -> np.ndarray:  # fmt: skip
-    """Longest finite bars [S, 3] when each map is rolled by its own shift.
+    """Return the longest finite bars [S, 3] when each map is rolled by its own shift.
 
-    As many components are kept as of the maps themselves. Holes take the value of their nearest
-    visited bin first: rolled holes would leave no common bins.
+    The number of components is that of the maps themselves. Holes are first filled from their
+    nearest visited bin: rolled holes would leave no common bins.
     """
     whole = np.stack([_fill(m) for m in maps])
     longest = np.zeros((num_shuffles, 3))
@@ -239,7 +243,7 @@ def _roll_null(
 
 
 def _fill(ratemap: np.ndarray) -> np.ndarray:
-    """Return the map with every hole at the rate of its nearest visited bin."""
+    """Return the map with every hole filled from its nearest visited bin."""
     nearest = ndimage.distance_transform_edt(
         ~np.isfinite(ratemap), return_distances=False, return_indices=True
     )
@@ -255,7 +259,7 @@ def _betti(
 
 
 def circular_coordinates(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Angles along the two longest bars of H1 (de Silva et al. 2011).
+    """Return angles along the two longest bars of H1 (de Silva et al. 2011).
 
     A cocycle over Z/47 is lifted to the integers and smoothed by least squares to a map onto the
     circle on the landmarks; the other points take the mean direction of their nearest landmarks.
@@ -277,7 +281,7 @@ def circular_coordinates(points: np.ndarray, landmarks: np.ndarray) -> np.ndarra
     weight = 1.0 / (np.take_along_axis(gap, near, axis=1) + 1e-6)
     angles = []
     for bar in np.argsort(bars[:, 0] - bars[:, 1])[:2]:
-        # Late in the bar's life many edges constrain the map, and the cocycle is still no boundary.
+        # Late in the bar's life many edges constrain the map, and the cocycle is not a boundary.
         scale = bars[bar, 0] + 0.9 * (bars[bar, 1] - bars[bar, 0])
         circle = np.exp(2j * np.pi * _smooth_cocycle(result["cocycles"][1][bar], distance, scale))
         angles.append(np.mod(np.angle((weight * circle[near]).sum(axis=1)) / (2 * np.pi), 1.0))

@@ -1,4 +1,4 @@
-"""The animal's path as a tracker wrote it: read, converted to metres, freed of lost samples.
+"""Reads a tracker's path, converts it to metres and removes lost samples.
 
 Letters: S samples of the tracker. Times in seconds; positions in the tracker's unit until
 `in_metres`, then in metres.
@@ -20,10 +20,10 @@ LARGEST_M = 10.0  # no arena is larger
 # Positions that would be an arena larger than this, in metres or in centimetres, are not guessed:
 # they may as well be decimetres or pixels.
 CERTAIN_M = 1.5
-STRAYS = 1e-3  # share of samples that may lie far from all others: errors of the tracker
-MARK_SHARE = 0.01  # share of the samples that a tracker's mark for "lost" has at least
-JUMP = 4  # times the 90th percentile of steps, for a jump
-JUMP_S = 0.05  # the animal may always go as far as max_speed allows in this time: LEDs flicker
+STRAYS = 1e-3  # largest share of samples far from all others that count as tracker errors
+MARK_SHARE = 0.01  # least share of the samples at a tracker's mark for "lost"
+JUMP = 4  # a jump is longer than this many times the 90th percentile of steps
+JUMP_S = 0.05  # the distance at max_speed in this time is always allowed: LEDs flicker
 SPEED_S = 0.1  # distance over this time gives a speed that the tracker's jitter does not raise
 
 
@@ -60,7 +60,7 @@ def read_path(
 
     Args:
         times, positions, units, box_m, max_speed: as in `score_recording`.
-        one_axis: whether positions [S] along a track are right, too; their y is 0.
+        one_axis: whether positions may also be [S] along a track; their y is 0.
 
     Raises:
         TypeError, ValueError: as in `score_recording`.
@@ -89,7 +89,7 @@ def read_path(
 
 
 def _clock(times: Any, positions: Any) -> np.ndarray:
-    """Return the times [S] of the samples: as given, or else those that positions bring along."""
+    """Return the times [S] of the samples, from `times` or else from `positions`."""
     if times is not None:
         return flat(numbers("times", getattr(times, "t", times)))
     if hasattr(positions, "t"):  # pynapple
@@ -105,7 +105,7 @@ def _clock(times: Any, positions: Any) -> np.ndarray:
 
 
 def _recorded(positions: Any, one_axis: bool) -> Recorded:
-    """Return positions as stored; of a file's data set also the conversion that it states."""
+    """Return positions as stored, with the conversion if a file states one."""
     stored = getattr(positions, "values", positions)  # of a TsdFrame or a DataFrame
     # pynapple keeps the data set of an NWB file, whose attributes are those of the SpatialSeries.
     stated = getattr(stored, "attrs", {})
@@ -123,7 +123,7 @@ def _recorded(positions: Any, one_axis: bool) -> Recorded:
     if "conversion" not in stated:
         return Recorded(places, None, 0.0)
     metres = NWB_UNITS.get(str(stated.get("unit") or "m").lower().rstrip("s"))
-    if metres is None:  # pixels, or a word that says nothing
+    if metres is None:  # pixels, or an unknown unit
         return Recorded(places, None, 0.0)
     offset = stated.get("offset") or 0.0
     return Recorded(places, float(stated["conversion"]) * metres, float(offset) * metres)
@@ -172,7 +172,7 @@ def _without_marks(places: np.ndarray) -> np.ndarray:
 
 
 def _without_strays(places: np.ndarray) -> np.ndarray:
-    """Set to NaN the few samples that lie far beyond all others: errors of the tracker."""
+    """Set to NaN the few samples far beyond all others, which are tracker errors."""
     low, high = np.nanpercentile(places, [100 * STRAYS, 100 - 100 * STRAYS], axis=0)
     reach = 0.2 * (high - low).max()
     stray = ((places < low - reach) | (places > high + reach)).any(axis=1)
@@ -191,17 +191,17 @@ def in_metres(
     box_m: ArrayLike | None = None,
     certain_m: float = CERTAIN_M,
 ) -> tuple[np.ndarray, list[str]]:
-    """Return positions in metres, and in words what was assumed about their unit.
+    """Return positions in metres, and sentences that say what was assumed about their unit.
 
     Args:
         places: [S, 2] in their unit.
-        units: "m", "cm", "mm", or metres per unit. When it is None, the arena's size decides, or
-            else positions are metres or centimetres of an arena up to `certain_m`.
+        units: "m", "cm", "mm", or metres per unit. If None, the arena's size decides; without
+            it, positions are metres or centimetres in an arena of at most `certain_m`.
         box_m: size of the arena, if known.
         certain_m: largest arena that is assumed, metres.
 
     Raises:
-        ValueError: units are None, and several would do.
+        ValueError: units are None, and more than one unit is plausible.
     """
     if units is not None:
         return places * (METRES[units] if isinstance(units, str) else float(units)), []
@@ -226,7 +226,7 @@ def in_metres(
 
 
 def _check_stated(places: np.ndarray, recorded: Recorded) -> None:
-    """Raise a ValueError where no arena is as large as a file's conversion makes it."""
+    """Raise a ValueError if a file's conversion makes the path larger than any arena."""
     span = np.nanmax(places, axis=0) - np.nanmin(places, axis=0)
     if span.max() > LARGEST_M:
         raise ValueError(
@@ -236,7 +236,7 @@ def _check_stated(places: np.ndarray, recorded: Recorded) -> None:
 
 
 def _check_speed(clock: np.ndarray, places: np.ndarray, max_speed: float) -> None:
-    """Raise a ValueError where the median speed is above any animal's."""
+    """Raise a ValueError if the median speed is above `max_speed`."""
     seen = np.isfinite(places).all(axis=1)
     clock, places = clock[seen], places[seen]
     if len(clock) < 2:
@@ -252,7 +252,7 @@ def _check_speed(clock: np.ndarray, places: np.ndarray, max_speed: float) -> Non
 
 
 def _without_jumps(clock: np.ndarray, places: np.ndarray, max_speed: float) -> np.ndarray:
-    """Set to NaN the samples that an animal can't have reached from the last one that counts."""
+    """Set to NaN the samples that the animal can't have reached from the last good sample."""
     tracked = np.flatnonzero(np.isfinite(places).all(axis=1))
     path, when = places[tracked, 0] + 1j * places[tracked, 1], clock[tracked]
     far = np.abs(np.diff(path)) > max_speed * np.maximum(np.diff(when), JUMP_S)
@@ -260,7 +260,7 @@ def _without_jumps(clock: np.ndarray, places: np.ndarray, max_speed: float) -> n
     after = 0
     for last in np.flatnonzero(far).tolist():
         if last < after:
-            continue  # the return from a jump that is dealt with
+            continue  # the return from a jump handled before
         after = last + 1
         # The longer the time since the last good sample, the farther the animal may be.
         while after < len(path) and abs(path[after] - path[last]) > max_speed * max(

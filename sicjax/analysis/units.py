@@ -35,9 +35,9 @@ from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
 class UnitAnalysis(Table):
     """One entry per unit; NaN where a number is not defined (the kind says why)."""
 
-    grid_score: np.ndarray  # [N] 60-degree score on a ring of the measured period
-    grid_score_corrected: np.ndarray  # [N] the same after undoing the lattice's ellipse
-    square_score: np.ndarray  # [N] 90-degree score
+    grid_score: np.ndarray  # [N] on a ring of the measured period
+    grid_score_corrected: np.ndarray  # [N] grid score after correcting for the lattice's ellipse
+    square_score: np.ndarray  # [N] as the grid score, for square lattices
     num_fields: np.ndarray  # [N] int, fields with their peaks in the box; the crests of a band
     spacing_m: np.ndarray  # [N] mean length of the three axes (neighbouring fields)
     orientation_deg: np.ndarray  # [N] circular mean of the axes mod 60, in [0, 60)
@@ -65,13 +65,13 @@ def analyze_ratemaps(
     key: Any = None,
     progress: bool = True,
 ) -> UnitAnalysis:
-    """Score every unit, fit its lattice, and say what kind of unit it is.
+    """Score every unit, fit its lattice, and decide its kind.
 
     A unit is a grid cell when four conditions hold. It has at least 5 fields. Its grid score and
     its ellipse-corrected grid score are above the 99th percentile of their field-shuffle nulls
     (Barry & Burgess 2017), the unit's own and the one pooled over all maps. The waves of its
     lattice explain at least a third of the variance that position explains. The lattice is nearer
-    to a hexagon than to a square. Square units are found in the same way by the square score. A
+    to a hexagon than to a square. Square units are found in the same way, by the square score. A
     place cell has one field, which fits better than any field in noise with the map's spectrum.
 
     Args:
@@ -79,8 +79,8 @@ def analyze_ratemaps(
         box_m: side of the square box, metres.
         num_shuffles: shuffles per unit; a 99th percentile needs at least 100. To search through
             many networks, 10 are enough and take a quarter of the time: the pooled null then
-            decides (in five networks of quick.py, 11 verdicts on grid cells of 320 differed from
-            those of 100 shuffles, which found 130 grid cells).
+            decides. (In five networks of quick.py, 11 of 320 units were judged differently than
+            with 100 shuffles, which found 130 grid cells.)
         min_units: fewest grid cells of a module, from 3.
         seed: of the shuffles, a whole number; the same as `key=jax.random.key(seed)`.
         key: a JAX key, instead of a seed.
@@ -92,7 +92,7 @@ def analyze_ratemaps(
 
     Raises:
         ValueError: maps that are not [N, bins, bins], a box that is not one positive length, fewer
-            than one shuffle, or a seed or key that is none.
+            than one shuffle, or an invalid seed or key.
 
     Source: Sargolini et al. 2006 (grid score), Barry & Burgess 2017 (null), Skaggs et al. 1993
         (spatial information); the rest is ours.
@@ -148,7 +148,7 @@ def _by_shape(
     rng: np.random.Generator,
     progress: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return kinds [N] ("other" where a lattice's null decides) and numbers of fields or crests."""
+    """Return kinds [N] ("other" where a null must decide) and numbers of fields or crests."""
     varies = np.isfinite(maps).any(axis=(1, 2)) & ~silent_units(maps) & ~constant_units(maps)
     place, band, counts = np.zeros_like(varies), np.zeros_like(varies), num_fields.copy()
     place[varies] = place_units(maps[varies], rng, progress=progress)
@@ -167,7 +167,7 @@ def lattice_fits(maps: np.ndarray, axes: np.ndarray, box_m: float) -> tuple[np.n
     waves, basis = wave_vectors(axes), lattice.shortest_pair(axes)
     for n in np.nonzero(np.isfinite(axes).all(axis=(1, 2)))[0]:
         amplitudes, fitted = fit_waves(maps[n], waves[n], positions)
-        field = np.angle(amplitudes[:2]) / (2 * np.pi) @ basis[n]  # where k1.x and k2.x are highest
+        field = np.angle(amplitudes[:2]) / (2 * np.pi) @ basis[n]  # where both waves peak
         phase[n] = np.mod(field @ np.linalg.inv(axes[n, :2]), 1.0)
         share[n] = np.nanvar(fitted) / np.nanvar(maps[n]) / max(spatial_share(maps[n]), 0.01)
     return np.where(phase == 1.0, 0.0, phase), share  # mod of a tiny negative number rounds to 1
@@ -179,7 +179,7 @@ def above_null(
     """Compare grid, corrected and square scores with their own and the pooled null.
 
     Returns:
-        above [N, 3] bool; the own threshold of the grid score [N], NaN where no null was made.
+        above [N, 3] bool; each unit's own threshold of the grid score [N], NaN without a null.
     """
     table = np.stack([scores.grid_score, scores.grid_score_corrected, scores.square_score], axis=-1)
     threshold = np.full(table.shape, np.nan)
