@@ -1,7 +1,8 @@
-"""The command `sicjax`: train, report, export and list.
+"""The command `sicjax`: train, report, score, export and list.
 
 sicjax [train] --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
 sicjax report WORKDIR [--network=K]
+sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--arena=ARENA]
 sicjax export WORKDIR --to=npz|torch [--network=K] [--file=FILE]
 sicjax list
 
@@ -9,13 +10,16 @@ Each has its own help: sicjax export --help. Exit codes: 0 done, 2 bad input; of
 75 and 130.
 """
 
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from sicjax import main
 from sicjax.command import Parser, join_processes, run, whole_number
-from sicjax.errors import ConfigError
+from sicjax.errors import ConfigError, one_line
+from sicjax.paths import path
 from sicjax.version import __version__
 
 
@@ -40,6 +44,77 @@ def report(arguments: Sequence[str]) -> None:
     except (FileNotFoundError, IndexError) as error:
         raise ConfigError(str(error)) from None
     write_reports(runs, workdir)
+
+
+def score(arguments: Sequence[str]) -> None:
+    """Score the cells of a recorded session, and write a page and CSV files about them.
+
+    sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--arena=ARENA] [--num-shuffles=N]
+        [--seed=S] [--times-name=NAME] [--position-name=NAME|X,Y] [--spikes-name=NAME|UNIT,TIME]
+
+    SESSION is a file. Times are seconds, all on one clock. These names are looked for in it:
+
+      .npz, .mat  times       [samples]
+                  positions   [samples, 2]; or x and y, each [samples]
+                  spikes      a dict, a list or cell array of arrays, a struct, or one cell's times;
+                              or spikes_NAME, an array for each cell NAME;
+                              or unit and time, one value a spike
+      .nwb        position or SpatialSeries, and units; needs pip install -e '.[recordings]'
+
+    Other names are set by flags; session.t is the field t of a struct. MATLAB 7.3 files need h5py.
+    FOLDER must be new, empty, or hold an earlier report, which is replaced.
+    """
+    parser = Parser(score.__doc__)
+    parser.add_argument("session", metavar="SESSION", type=Path, help=".npz, .mat or .nwb")
+    parser.add_argument("--out", metavar="FOLDER", help="(SESSION without its ending, + _sicjax)")
+    parser.add_argument(
+        "--units", metavar="UNIT", type=_number_or_text,
+        help="of positions: m, cm, mm, or metres per unit (the file's, or by the path)",
+    )  # fmt: skip
+    parser.add_argument("--arena", choices=("square", "rectangle", "circle"), help="(by the path)")
+    parser.add_argument(
+        "--num-shuffles", metavar="N", type=whole_number(1), default=100,
+        help="time shifts per cell (100)",
+    )  # fmt: skip
+    parser.add_argument("--seed", metavar="S", type=whole_number(0), default=0, help="(0)")
+    parser.add_argument("--times-name", metavar="NAME", help="times of the samples")
+    parser.add_argument("--position-name", metavar="NAME", help="positions: NAME, or X,Y")
+    parser.add_argument("--spikes-name", metavar="NAME", help="spikes: NAME, or UNIT,TIME")
+    options = parser.read(arguments)
+    from sicjax.analysis.files import read_recording
+    from sicjax.analysis.recordings import score_recording
+    from sicjax.report.folder import refuse_others
+    from sicjax.report.recording import report_recording, summary
+
+    file = path("SESSION", options.session)
+    default = file.with_name(f"{file.stem}_sicjax")
+    folder = path("--out", default if options.out is None else options.out)
+    recording = read_recording(
+        file, times_name=options.times_name, position_name=options.position_name,
+        spikes_name=options.spikes_name,
+    )  # fmt: skip
+    try:
+        refuse_others(folder)  # before the scoring, which takes minutes
+        with warnings.catch_warnings(record=True) as assumed:
+            warnings.simplefilter("always")
+            cells = score_recording(
+                **recording, units=options.units, arena=options.arena,
+                num_shuffles=options.num_shuffles, seed=options.seed,
+            )  # fmt: skip
+        for warning in assumed:
+            print(f"sicjax: {file.name}: {one_line(warning.message)}", file=sys.stderr)
+        page = report_recording(cells, folder, name=file.stem)
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"{options.session}: {one_line(error)}") from None
+    print(f"{summary(cells)}\n{page}")
+
+
+def _number_or_text(text: str) -> float | str:
+    """Return metres per unit, or the name of a unit, which `score_recording` checks."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -106,7 +181,7 @@ def list_all(arguments: Sequence[str]) -> None:
     from sicjax.config.files import describe_configs
 
     folder = Path(__file__).parent / "pretrained"
-    names = sorted(path.parent.name for path in folder.glob("*/weights.npz"))
+    names = sorted(file.parent.name for file in folder.glob("*/weights.npz"))
     print(f"Configs, for --config:\n{describe_configs()}\n")
     print("Pretrained networks, for sicjax.load_pretrained:\n  " + "\n  ".join(names))
 
@@ -116,7 +191,7 @@ def train(arguments: Sequence[str]) -> None:
     main.train(arguments)
 
 
-SUBCOMMANDS = {"train": train, "report": report, "export": export, "list": list_all}
+SUBCOMMANDS = {"train": train, "report": report, "score": score, "export": export, "list": list_all}
 
 
 def sicjax(arguments: Sequence[str]) -> None:

@@ -29,7 +29,8 @@ import pytest
 import sicjax
 from experiments import run_notebooks
 from sicjax import config as C
-from sicjax.command import PROCESS_FLAGS
+from sicjax.__main__ import sicjax as installed
+from sicjax.command import PROCESS_FLAGS, guarded
 from sicjax.config.fields import FIELDS
 from sicjax.main import parse
 from sicjax.report import judge
@@ -170,6 +171,28 @@ def test_code_of_a_page_runs(path, clone, capsys, monkeypatch, wandb):
         assert names["maps"].ratemaps.shape == (64, 50, 50)
         assert names["mine"].step == 20
         assert len(names["cells"].kind) == 1
+
+
+@pytest.mark.usefixtures("as_jax_is")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # sicjax says where the arena's centre is
+def test_a_file_becomes_a_page_as_written(clone):
+    """All of from_file.md from top to bottom, its commands in this process."""
+    pytest.importorskip("ratinabox", reason="comes with the test extra: pip install 'sicjax[test]'")
+    page, names = (ROOT / "docs" / "from_file.md").read_text(), {}
+    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        if language == "python":
+            exec(code, names)
+            continue
+        words = shlex.split(code)
+        assert words[:4] == ["$", "python", "-m", "sicjax"]
+        assert guarded(installed, words[4:]) == 0
+    for name in ("session", "rat7"):
+        rows = (clone / f"{name}_sicjax" / "cells.csv").read_text().splitlines()
+        assert [row.split(",")[1:3] for row in rows[1:]] == [
+            ["T1C1", "grid"], ["T1C2", "grid"], ["T2C1", "other"]
+        ]  # fmt: skip
+    assert (clone / "agent_sicjax" / "report.html").is_file()
+    assert (clone / "maps.pdf").is_file()
 
 
 def test_examples_are_as_short_as_promised():

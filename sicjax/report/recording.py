@@ -27,6 +27,8 @@ SHOWN = (
     "grid_score_corrected", "null_threshold", "spacing_m", "orientation_deg", "num_fields",
     "spatial_information", "information_threshold", "stability",
 )  # fmt: skip
+IN_BRIEF = ("name", "kind", "module", "num_spikes", "peak_rate_hz", "grid_score", "spacing_m")
+ROWS_IN_BRIEF = 20
 
 
 def report_recording(
@@ -107,6 +109,19 @@ def methods(cells: RecordingAnalysis) -> str:
         " period, orientation and ellipse (after Stensola et al. 2012) and have at least"
         f" {use['min_units']} cells."
     )
+
+
+def summary(cells: RecordingAnalysis) -> str:
+    """Return what the page opens with, and a table of the first cells, for a terminal."""
+    headings, rows = _table(cells, IN_BRIEF)
+    lines = [headings, *rows[:ROWS_IN_BRIEF]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    more = [f"{len(rows) - ROWS_IN_BRIEF} more in cells.csv"] * (len(rows) > ROWS_IN_BRIEF)
+    return "\n".join([_facts(cells), _headline(cells), *table, *more])
 
 
 def _facts(cells: RecordingAnalysis) -> str:
