@@ -102,7 +102,7 @@ def score(arguments: Sequence[str]) -> None:
                 num_shuffles=options.num_shuffles, seed=options.seed,
             )  # fmt: skip
         for warning in assumed:
-            print(f"sicjax: {file.name}: {one_line(warning.message)}", file=sys.stderr)
+            print(f"sicjax: {file.name}: {warning.message}", file=sys.stderr)
         page = report_recording(cells, folder, name=file.stem)
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{options.session}: {one_line(error)}") from None
