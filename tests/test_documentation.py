@@ -170,7 +170,8 @@ def test_code_of_a_page_runs(path, clone, capsys, monkeypatch, wandb):
     if path == README:
         assert names["maps"].ratemaps.shape == (64, 50, 50)
         assert names["mine"].step == 20
-        assert len(names["cells"].kind) == 1
+        assert names["cells"].kind.tolist() == ["grid"]
+        assert 1.2 < names["cells"].grid_score[0] < 1.4
 
 
 @pytest.mark.usefixtures("as_jax_is")
