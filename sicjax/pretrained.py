@@ -62,14 +62,14 @@ def load_pretrained(name: str) -> Run:
 
 
 def starting_parameters(population: Population) -> Parameters:
-    """The parameters that a population starts from by its config's `start_from`, leaves [P].
+    """Return the parameters that the config's `start_from` names, leaves [P].
 
     Args:
-        population: one source serves all its networks, or each has its own of the same index.
+        population: all its networks start from one source, or each from the one of its index.
 
     Raises:
-        ConfigError: there is no such run or network, another number of them, one that went
-            non-finite, or one whose velocities or layers are not those of this config.
+        ConfigError: no such run or network, a number of networks that doesn't fit, a network that
+            went non-finite, or one with other velocities or layers than this config.
     """
     config, name = population.config, population.config.start_from
     try:

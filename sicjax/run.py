@@ -87,14 +87,14 @@ class Run:
     step: int = 0  # updates done
     failure: str | None = None  # what went non-finite, if anything did
     variant: str = "default"  # name of the settings it was trained with
-    method: Method = PAPER  # parts of one's own
+    method: Method = PAPER  # replaced parts
 
     def __post_init__(self) -> None:
         fork.jax_runs = True
 
     @classmethod
     def from_state(cls, population: Population, state: TrainState, network: int) -> "Run":
-        """The network of a population that a training state holds."""
+        """Return one network of a population from its training state."""
         step, method = int(state.step), population.method
         return cls(
             population.config_of(network, step), state.parameters, network, step,
@@ -102,7 +102,7 @@ class Run:
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        """What it is, in two lines, and what went wrong in a third."""
+        """Describe the run in two lines, and a failure in a third."""
         model, own = self.config.model, sorted(self.method.describe())
         width = f"H {model.hidden_width}" if "transition" not in own else "a transition of its own"
         lines = [
@@ -113,7 +113,7 @@ class Run:
         return "\n".join([*lines, *([f"  {self.failure}"] if self.failure else [])])
 
     def _repr_html_(self) -> str:
-        """The same for notebooks, above the maps of some units that are active."""
+        """Show the same text in notebooks, above the maps of the most active units."""
         text = f"<pre>{html.escape(repr(self))}</pre>"
         if self.failure:
             return text
@@ -272,7 +272,7 @@ class Run:
 
         Raises:
             FileExistsError: the file exists and `overwrite` is false.
-            ValueError: another ending, a transition of one's own, or a network that went
+            ValueError: another ending, a transition of your own, or a network that went
                 non-finite.
             OSError: the file can't be written.
         """
@@ -363,7 +363,7 @@ def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run
 
 
 def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Path, Population]:
-    """The folder of a run, and the networks that it says it holds."""
+    """Return the folder of a run and the population in its config.json."""
     folder = as_path("workdir", workdir)
     check_is(method)
     if not (folder / "config.json").is_file():
@@ -374,7 +374,7 @@ def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Pa
 
 
 def _last_step(folder: Path) -> int:
-    """The step of a run's latest intact checkpoint; damaged ones are named."""
+    """Return the step of a run's latest intact checkpoint; print the damaged ones."""
     step, damaged = latest_intact(folder / "checkpoints")
     for bad, problem in damaged.items():
         print(f"the checkpoint of step {bad} is damaged: {problem}", file=sys.stderr)
@@ -387,7 +387,7 @@ def _last_step(folder: Path) -> int:
 def _rollout_factorised(
     network: Hypernetwork, parameters: Parameters, factors: Factors, start: Array, velocities: Array
 ) -> tuple[Array, Array]:
-    """The last states [W, N] and all [W, T, N] along velocities [W, T, 2], without forming W."""
+    """Return last states [W, N] and all states [W, T, N] along velocities [W, T, 2], without W."""
 
     def hidden(velocity: Array) -> Array:
         return jnp.asarray(network.apply(parameters.hypernetwork, velocity, hidden_only=True))
@@ -397,7 +397,7 @@ def _rollout_factorised(
 
 
 def num_bins(box_m: float) -> int:
-    """Bins along a side of a box."""
+    """Return the number of bins along a side of a box."""
     return round(box_m / BIN_M)
 
 

@@ -42,25 +42,26 @@ _TURN = threading.RLock()
 def train(
     config: ConfigDict, workdir: str | os.PathLike | None = None, *, method: Method = PAPER
 ) -> Run:
-    """Train a population of networks, or take an interrupted training up again.
+    """Train a population of networks, or resume an interrupted training.
 
     Args:
         config: from `sicjax.load_config` or `sicjax.default_config`.
         workdir: folder of the run: config.json, checkpoints/, metrics.jsonl, TensorBoard events
-            and report/. A folder that holds a run of the same config is resumed from its last
-            checkpoint; one that is finished only gets its report anew. None keeps all in memory.
-        method: parts of your own: transition, velocities, terms of the loss.
+            and report/. If the folder holds a run of the same config, the run resumes from its
+            last checkpoint. If that run has finished, only its report is written again. None
+            keeps everything in memory.
+        method: your own transition, velocities or terms of the loss.
 
     Returns:
-        The first network, as a `Run`; `load_run(workdir, network=k)` gives the others. Calls from
+        The first network, as a `Run`; `load_run(workdir, network=k)` loads the others. Calls from
         several threads of a process take turns.
 
     Raises:
         ConfigError: a wrong value, another experiment's workdir, num_steps below the step
             reached, a workdir that can't be written, or a recorded path that can't be used.
-        NonFiniteError: no network is left that is finite.
-        RunInterruptedError: SIGTERM or Ctrl-C came; everything up to this dispatch is saved or,
-            without a workdir, the error's `run`.
+        NonFiniteError: every network went non-finite.
+        RunInterruptedError: SIGTERM or Ctrl-C came. Everything up to the last dispatch is saved;
+            without a workdir it is the error's `run`.
 
     Source: ours; the method is that of Schaeffer et al. 2023, section 3.
 
@@ -132,9 +133,9 @@ def _parameters_to_start_from(population: Population, step: int) -> Parameters |
 
 
 def _looker(population: Population, folder: Path | None, step: int) -> Look | None:
-    """Return what takes snapshots of the maps while the networks train; None if none are asked for.
+    """Return a function that takes snapshots of the maps during training; None if not needed.
 
-    Snapshots that an interrupted run has taken after the step to start from are removed.
+    Removes snapshots that an interrupted run took after the step to start from.
     """
     kept = folder is not None and (folder / "snapshots").exists()
     if not (population.config.evaluation.snapshot_every or kept):
@@ -178,18 +179,18 @@ def _turn() -> Iterator[None]:
 
 
 def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.ExitStack) -> None:
-    """Take the folder for this run alone until `held` ends, if it is free or this experiment's."""
+    """Lock the folder until `held` ends; refuse it if it belongs to another run or experiment."""
     with processes.on_first() as first:
         if first:
             workdir_module.check(folder, config)
             held.enter_context(workdir_module.locked(folder))
-            workdir_module.check(folder, config)  # nobody came between
+            workdir_module.check(folder, config)  # another run may have signed it in between
             if (folder / "config.json").exists():
                 check_recorded(folder, workdir_module.recorded_method(folder), method)
 
 
 def _step_to_start_from(folder: Path | None) -> int:
-    """The step of the last good checkpoint, 0 without one, as process 0 finds it."""
+    """Return the step of the last intact checkpoint that process 0 finds; 0 if there is none."""
     step = 0
     if folder is not None:
         with processes.on_first() as first:
@@ -199,18 +200,18 @@ def _step_to_start_from(folder: Path | None) -> int:
                     workdir_module.check_as_written(folder, step)
                     before = about(folder / "checkpoints", step).get("versions", {})
                     if note := changed(before):
-                        say(f"resuming with other code: {note}; numbers may round differently")
+                        say(f"resuming with other code: {note}; rounding may differ")
                 end_removals(folder / "checkpoints")
     return processes.from_first(step)
 
 
 def _latest_intact(folder: Path) -> int:
-    """The step to go on from, 0 without checkpoints; damaged ones are moved away."""
+    """Return the step to resume from, 0 without checkpoints; move damaged checkpoints away."""
     step, damaged = latest_intact(folder)
     if damaged and step is None:
         problems = "; ".join(f"step {bad}: {problem}" for bad, problem in damaged.items())
         raise ConfigError(
-            f"{folder}: no checkpoint is intact ({problems}); move the folder away to start anew"
+            f"{folder}: no checkpoint is intact ({problems}); move the folder away to start again"
         )
     for bad, problem in damaged.items():
         say(f"the checkpoint of step {bad} is damaged: {problem}; moved to "

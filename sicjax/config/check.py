@@ -17,7 +17,7 @@ def default() -> ConfigDict:
     """Return a locked config of all defaults: published settings, and ours where the paper is open.
 
     Returns:
-        An `ml_collections.ConfigDict`. A field that doesn't exist can't be set.
+        An `ml_collections.ConfigDict` to which no field can be added.
 
     Source: each field names its own; `python -m sicjax.main --help` lists them.
 
@@ -36,7 +36,7 @@ def default() -> ConfigDict:
 
 
 def flatten(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names to plain values, in the config's order; `variants` is one value."""
+    """Map dotted names to plain values, in the config's order; `variants` is one value."""
     values: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -56,7 +56,7 @@ def check_kind(config: Any, name: str = "config") -> None:
     if isinstance(config, FrozenConfigDict) or not isinstance(config, ConfigDict):
         raise ConfigError(
             f"{name}: a {type(config).__name__}, which is no config; must be an"
-            " ml_collections.ConfigDict, as sicjax.load_config and sicjax.default_config give it"
+            " ml_collections.ConfigDict, as sicjax.load_config and sicjax.default_config return it"
         )
 
 
@@ -64,7 +64,7 @@ def validate(config: ConfigDict) -> None:
     """Check every field's presence, type and range.
 
     Raises:
-        ConfigError: naming the field, the value and what would be right.
+        ConfigError: a field is wrong; the message names it, its value and what would be right.
     """
     values = flatten(config)
     for name in values:
@@ -121,7 +121,7 @@ def _check_tables(field: str, tables: dict[Any, Any], allowed: Sequence[str], wh
             raise ConfigError(f"{shown}={_brief(table)}: must be a table of fields and values")
         for name, value in flatten(table).items():
             if field == "stages" and name == "num_steps":
-                continue  # how long it is, rather than a change
+                continue  # the length of the stage, not a field that changes
             if name not in FIELDS:
                 raise ConfigError(f"{shown}: {unknown_field(name)}")
             if name not in allowed:
@@ -155,8 +155,8 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
     """Set a dotted field from its text on the command line.
 
     Raises:
-        ConfigError: no such field (the nearest one is named), one that the config lacks, or text
-            of another type.
+        ConfigError: no such field (the message names the nearest one), a field that this config
+            lacks, or text of another type.
     """
     if name not in FIELDS:
         raise ConfigError(unknown_field(name))
@@ -174,7 +174,7 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
 
 
 def describe() -> str:
-    """Every field on a line: its name, default, meaning, what is right, and source."""
+    """Describe every field in a line: name, default, meaning, range and source."""
     lines = []
     for name, field in FIELDS.items():
         right = f"; {field.rule.says}" if field.rule.says else ""
@@ -201,7 +201,7 @@ def _parse_bool(text: str) -> bool:
 
 
 def _parse_int(text: str) -> int:
-    """Digits, or a whole number written like 1e4."""
+    """Read digits, or a whole number written like 1e4."""
     try:
         return int(text)
     except ValueError:

@@ -15,18 +15,18 @@ from sicjax.errors import ConfigError
 
 
 def load_config(name: str | Path) -> ConfigDict:
-    """Load a config that comes with sicjax, by name, or one of your own, by path.
+    """Load a bundled config by name, or your own by path.
 
     Args:
-        name: "quick", "full" and so on, or the path of a file that defines `get_config()`. A file
-            where the path says comes first.
+        name: "quick", "full" and so on, or the path of a file that defines `get_config()`. If
+            both exist, the file is loaded.
 
     Returns:
-        A locked `ml_collections.ConfigDict`, to be changed field by field and given to
-        `sicjax.train`.
+        A locked `ml_collections.ConfigDict` for `sicjax.train`. Its fields can be changed; no field
+        can be added.
 
     Raises:
-        ConfigError: the file can't be found, read or run, or gives no config.
+        ConfigError: the file can't be found, read or run, or returns no config.
 
     Source: ours; each file's docstring says what to expect of it.
 
@@ -46,7 +46,7 @@ def load_config(name: str | Path) -> ConfigDict:
         names = runpy.run_path(str(found))
         config = names["get_config"]() if "get_config" in names else None
     except (Exception, SystemExit) as error:  # user code: whatever it raises is bad input
-        # Of a locked config's page-long words on a field that it lacks, the field.
+        # A locked config says a page about a field that it lacks; keep the name of the field.
         unknown = re.match(r"""['"]Key "(.*?)" does not exist""", str(error))
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConfigError(
@@ -87,7 +87,7 @@ def find_file(name: str | Path) -> Path:
 
 
 def describe_configs() -> str:
-    """Every bundled config on a line: its path and the first line of its docstring."""
+    """Describe every bundled config in a line: its path and the first line of its docstring."""
     lines = []
     for name, path in bundled_configs().items():
         about = ast.get_docstring(ast.parse(path.read_text())) or ""

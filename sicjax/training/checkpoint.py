@@ -267,7 +267,7 @@ def _open(place: Path, like: Tree, *, any_width: bool) -> dict[str, tensorstore.
             if "NOT_FOUND" not in str(error):
                 raise
     if not arrays:
-        raise ValueError("none of its arrays is there")
+        raise ValueError("all of its arrays are missing")
     for name, found in arrays.items():
         # A chunk is read whole: one that is larger than its array could fill the memory.
         chunk = np.asarray(found.chunk_layout.read_chunk.shape)

@@ -1,4 +1,4 @@
-"""What a run will cost, said before its first step; and how many networks would fit."""
+"""The cost of a run, printed before its first step, and checks that it fits the devices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from sicjax.training.step import Dispatch, make_init
 
 
 def describe_cost(population: Population, layout: Layout, step: int, need: int) -> list[str]:
-    """What is left to do: networks, devices, steps, batches, memory and disk; a line a stage.
+    """Describe the work left: networks, devices, steps, batches, memory, disk; a line per stage.
 
     Args:
-        population: what is trained.
-        layout: where.
-        step: the first.
-        need: bytes that a device needs.
+        population: the networks.
+        layout: their devices.
+        step: step to start from.
+        need: bytes that each device needs.
     """
     config, devices = population.config, layout.devices
     state = _bytes(population.shapes)
@@ -54,14 +54,15 @@ def _steps(stage: Stage, step: int) -> str:
 
 
 def _idle(stage: Stage) -> str:
-    """What is to be said of steps at which the learning rate is zero; nothing if there are none."""
+    """Return a line on steps with a learning rate of zero; an empty text if there are none."""
     options = stage.config.optimizer
     silent = stage.first + (options.decay_steps or stage.end - stage.first)
     if options.schedule != "cosine" or silent >= stage.end:
         return ""
     return (
-        f"the learning rate is zero from step {silent} on (optimizer.decay_steps, as the run began"
-        " with it): later steps change nothing; to train on, begin one with --config.start_from=DIR"
+        f"the learning rate is zero from step {silent} on (optimizer.decay_steps, fixed when the"
+        " run began), so later steps change nothing; to train on, start a run with"
+        " --config.start_from=DIR"
     )
 
 
@@ -69,7 +70,7 @@ SIZES = (
     "model.num_units", "model.hidden_width", "model.num_layers", "data.num_trajectories",
     "data.trajectory_length",
 )  # fmt: skip
-ADDRESSABLE = 2**44  # bytes that no device has; the limit where it doesn't tell its own
+ADDRESSABLE = 2**44  # bytes; more than any device has, used if a device doesn't report its memory
 
 
 def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
@@ -78,7 +79,7 @@ def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
     This is a lower bound; `check_memory` knows what the compiled program needs.
 
     Raises:
-        ConfigError: naming the field that is too large.
+        ConfigError: a field is too large; the message names it.
     """
     values = flatten(config)
     number = config.num_networks * max(len(config.variants), 1)
@@ -95,7 +96,7 @@ def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
         own = {name: own[name] for name in SIZES}
         need = sum(_least_bytes(config, method, own))
         if need > limit:
-            # The field to blame is the one whose default would save most.
+            # Name the field whose default would save most.
             smaller = {name: {**own, name: min(own[name], FIELDS[name].default)} for name in SIZES}
             name = min(SIZES, key=lambda name: sum(_least_bytes(config, method, smaller[name])))
             where = f"stages[{stage!r}]: " if stage else ""
@@ -126,10 +127,10 @@ def _bytes(shapes: Any) -> int:
 
 
 def check_memory(population: Population, layout: Layout, need: int) -> None:
-    """See that the devices have the bytes that each needs.
+    """Check that each device has the memory that it needs.
 
     Raises:
-        ConfigError: they have less; says how many networks would fit.
+        ConfigError: it has less; the message says how many networks would fit.
     """
     limit = memory.device_limit(layout)
     if limit is None or need <= limit:
@@ -154,7 +155,7 @@ def check_memory(population: Population, layout: Layout, need: int) -> None:
 
 
 def _size(number: float) -> str:
-    """Bytes as "4.3 kB", "12.8 MB", "1.2 GB"."""
+    """Write bytes as "4.3 kB", "12.8 MB", "1.2 GB"."""
     unit = "kB"
     number /= 1e3
     for larger in ("MB", "GB", "TB"):

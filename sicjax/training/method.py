@@ -1,6 +1,6 @@
-"""The method, and the parts of it to replace: what is drawn, what gives W, what the loss adds.
+"""The method and its replaceable parts: the velocities, the transition W(v), extra loss terms.
 
-Factories from a config and a `Method` to functions of arrays.
+The factories here turn a config and a `Method` into functions of arrays.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ from sicjax.network.model import Hypernetwork
 from sicjax.network.trajectories import Batch, permuted_batch, sample_batch
 from sicjax.training.fingerprint import Fingerprint, fingerprint
 
-# What can go non-finite, apart from a method's own terms, which follow. Checkpoints hold the index.
+# What can go non-finite; a method's own terms follow these. Checkpoints store the index.
 FAILURES = (*TERMS, "gradient", "weights")
-# Metrics beside the terms and their weighted values.
+# Metrics other than the terms and their weighted values.
 LOGGED = (
     "loss", "num_far", "num_near", "neural_speed", "dead_states", "dead_units", "learning_rate",
     "gradient_norm", "step", "network", "timing",
@@ -31,7 +31,7 @@ LOGGED = (
 
 
 class Settings(NamedTuple):
-    """Traced scalars: networks trained side by side may differ in them."""
+    """Traced scalars that may differ between networks trained side by side."""
 
     loss: LossSettings
     permute: Array  # bool
@@ -39,40 +39,40 @@ class Settings(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """What is trained."""
+    """The trained parameters."""
 
     hypernetwork: Any  # Flax parameters
     initial_direction: Array  # [N]; g_0 = norm_relu(initial_direction)
 
 
 class TransitionNetwork(Protocol):
-    """What gives W(v): a Flax module, or anything with the same two functions."""
+    """Computes W(v): a Flax module, or any object with the same two functions."""
 
     def init(self, key: Array, velocity: Array, /) -> Any:
-        """Parameters, from a key and a velocity [2]."""
+        """Return parameters from a key and a velocity [2]."""
 
     def apply(self, parameters: Any, velocities: Array, /) -> Any:
-        """Velocities [..., 2] metres per step -> matrices [..., N, N]."""
+        """Return matrices [..., N, N] for velocities [..., 2] in metres per step."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
-    """Parts of the method to replace by your own; those not given are the paper's.
+    """Your own parts of the method; a part left out is the paper's.
 
     Args:
-        transition: gives W(v) instead of the MLP: a Flax module (or any object with `init` and
-            `apply`) from velocities [..., 2] metres per step to matrices [..., N, N], N being
+        transition: replaces the MLP: a Flax module (or any object with `init` and `apply`) that
+            maps velocities [..., 2] in metres per step to matrices [..., N, N]. N is
             `config.model.num_units`.
-        velocities: from a key to T velocities [T, 2] metres per step, T being
+        velocities: maps a key to T velocities [T, 2] in metres per step. T is
             `config.data.trajectory_length`; each batch holds B permutations of them. Set
             `config.data.max_velocity` to the largest component: evaluation walks stay below it.
-        terms: further terms of the loss, weight included, by name: functions of the states
-            [B, T, N], the initial state [N] and the `Batch`, each giving a scalar. They are
+        terms: more terms of the loss, by name: functions of the states [B, T, N], the initial
+            state [N] and the `Batch` that return a scalar. Each includes its weight. They are
             added to the loss and logged under their names.
 
     Raises:
-        ConfigError: a part that can't be one; by `train`, one that gives another shape, or a name
-            that is taken.
+        ConfigError: a part has the wrong type. `train` also raises it for a part that returns the
+            wrong shape and for a name that is taken.
 
     Source: ours; what it replaces is in Schaeffer et al. 2023, section 3.
 
@@ -118,11 +118,11 @@ class Method:
                 )
 
     def describe(self) -> dict[str, str]:
-        """Which parts are replaced, and by what: names, without the code behind them."""
+        """Return the replaced parts and the names of their replacements."""
         return {name: _name(part) for name, part in self._parts().items()}
 
     def fingerprints(self) -> dict[str, Fingerprint]:
-        """Return the digests of each replaced part, by which an edit of it is noticed."""
+        """Return the digests of each replaced part; an edit changes them."""
         return {name: fingerprint(part) for name, part in self._parts().items()}
 
     def _parts(self) -> dict[str, Any]:
@@ -132,33 +132,33 @@ class Method:
 
 
 def _name(part: Any) -> str:
-    """What a part is called, without the addresses that differ between processes."""
+    """Return the name of a part, without memory addresses, which differ between processes."""
     name = getattr(part, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(part))
     return " ".join(name.split())
 
 
 PAPER = Method()
 CONSTANTS, SOURCE = "constants_of", "source_of"  # tables of digests in method.json
-TABLES = (CONSTANTS, SOURCE, "source")  # the last is that of versions up to 0.3
+TABLES = (CONSTANTS, SOURCE, "source")  # versions up to 0.3 wrote the last
 
 
 def check_is(method: Any) -> None:
-    """See that this is a `Method`.
+    """Check that the argument is a `Method`.
 
     Raises:
-        ConfigError: it isn't.
+        ConfigError: it is something else.
     """
     if not isinstance(method, Method):
         raise ConfigError(f"method: a {type(method).__name__}: must be a sicjax.Method")
 
 
 def failures(method: Method = PAPER) -> tuple[str, ...]:
-    """What can go non-finite in a network trained by this method."""
+    """Return the names of all that can go non-finite in a network trained by this method."""
     return (*FAILURES, *sorted(method.terms))
 
 
 def record(method: Method) -> dict[str, Any]:
-    """Return what method.json records of a method of one's own; nothing of the paper's."""
+    """Return what method.json records of a method; empty for the paper's method."""
     names, digests = method.describe(), method.fingerprints()
     if not names:
         return {}
@@ -170,17 +170,17 @@ def record(method: Method) -> dict[str, Any]:
 
 
 def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
-    """Check that a run goes on with the method it began with.
+    """Check that a run continues with the method it began with.
 
-    Names and constants decide. Source that has changed is only named: it may be a comment.
+    Names and constants must be equal. Changed source only prints a line: it may be a comment.
 
     Args:
-        folder: the workdir, to name it.
-        recorded: what `record` gave then.
-        method: the method given now.
+        folder: the workdir, for messages.
+        recorded: what `record` returned when the run began.
+        method: the method now.
 
     Raises:
-        ConfigError: a part has another name or, where they were recorded, other constants.
+        ConfigError: a part has another name or other constants.
     """
     now = record(method)
     for part in [name for name in {**recorded, **now} if name not in TABLES]:
@@ -188,32 +188,32 @@ def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) ->
         if _differ(CONSTANTS, part, recorded, now):
             raise ConfigError(
                 f"workdir={folder} belongs to another experiment: a constant of method.{part} has"
-                " changed since; give this one a --workdir of its own"
+                " changed since; use another --workdir for this one"
             )
         if _differ(SOURCE, part, recorded, now):
             print(
                 f"workdir={folder}: the source of method.{part} has changed since this run began;"
-                " it goes on with the source as it is now",
+                " the run continues with the present source",
                 file=sys.stderr,
             )
 
 
 def check_to_load(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
-    """Check that a trained network is loaded with its transition; say what else has changed.
+    """Check that a trained network is loaded with its transition; print what else has changed.
 
     Args:
-        folder: the workdir, to name it.
-        recorded: what `record` gave when it was trained.
-        method: the method given now.
+        folder: the workdir, for messages.
+        recorded: what `record` returned when the network was trained.
+        method: the method now.
 
     Raises:
-        ConfigError: another transition than it was trained with.
+        ConfigError: the network was trained with another transition.
     """
     now = record(method)
     _check_name(folder, "transition", recorded, now)
     for part in sorted({*recorded} - {*TABLES}):
         if part not in now:
-            note = "isn't given: maps and rollouts do without it, training on doesn't"
+            note = "isn't given: maps and rollouts don't need it, further training does"
         elif any(_differ(table, part, recorded, now) for table in (CONSTANTS, SOURCE)):
             note = "has been edited since (its source, or a constant in it)"
         else:
@@ -222,7 +222,7 @@ def check_to_load(folder: Path, recorded: Mapping[str, Any], method: Method) -> 
 
 
 def _differ(table: str, part: str, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return whether a part's digest has changed; False where one wasn't recorded."""
+    """Return whether a part's digest has changed; False if it wasn't recorded."""
     before, after = recorded.get(table, {}), now.get(table, {})
     return part in before and part in after and before[part] != after[part]
 
@@ -238,10 +238,11 @@ def _check_name(
 
 
 def check_method(config: ConfigDict, method: Method) -> None:
-    """See that the parts fit the config.
+    """Check that the parts fit the config.
 
     Raises:
-        ConfigError: naming the part, the shape that it gives and the one that would be right.
+        ConfigError: a part returns the wrong shape, a name is taken, or the transition isn't
+            hashable.
     """
     data, units = config.data, config.model.num_units
     key, length = jax.random.key(0), data.trajectory_length
@@ -251,8 +252,8 @@ def check_method(config: ConfigDict, method: Method) -> None:
     if method.transition is not None:
         if not isinstance(method.transition, Hashable):
             raise ConfigError(
-                "method.transition: must be hashable, as programs are compiled for it; a dataclass"
-                " is with frozen=True"
+                "method.transition: must be hashable, because programs are compiled for it; for a"
+                " dataclass, set frozen=True"
             )
         weights = jax.eval_shape(method.transition.init, key, jnp.zeros(2))
         right = (length, units, units)
@@ -272,7 +273,7 @@ def _check_shape(name: str, right: tuple, function: Callable, *arguments: Any) -
 
 
 def make_hypernetwork(config: ConfigDict, method: Method = PAPER) -> TransitionNetwork:
-    """The network that gives W: the method's own, or the hypernetwork that a config describes."""
+    """Return the network that computes W: the method's own, or the config's hypernetwork."""
     if method.transition is not None:
         return method.transition
     model = config.model
@@ -290,7 +291,7 @@ def make_hypernetwork(config: ConfigDict, method: Method = PAPER) -> TransitionN
 def make_transition(
     config: ConfigDict, method: Method = PAPER
 ) -> Callable[[Parameters, Array], Array]:
-    """W: (parameters, velocities [..., 2] metres per step) -> matrices [..., N, N]."""
+    """Return W: (parameters, velocities [..., 2] in metres per step) -> matrices [..., N, N]."""
     hypernetwork = make_hypernetwork(config, method)
 
     def transition(parameters: Parameters, velocities: Array) -> Array:
@@ -300,7 +301,7 @@ def make_transition(
 
 
 def make_settings(config: ConfigDict) -> Settings:
-    """The settings of one network."""
+    """Return the settings of one network."""
     loss = config.loss
     names = LossSettings._fields
     return Settings(
@@ -311,7 +312,7 @@ def make_settings(config: ConfigDict) -> Settings:
 
 
 def draw_batch(config: ConfigDict, key: Array, settings: Settings, method: Method = PAPER) -> Batch:
-    """The batch that a key stands for."""
+    """Draw the batch of a key."""
     if method.velocities is not None:
         velocity_key, order_key = jax.random.split(key)
         return permuted_batch(

@@ -1,4 +1,4 @@
-"""The optimiser: clip, AdamW, and the learning rate against steps."""
+"""The optimiser: clipped AdamW, and the schedule of its learning rate."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
 
 
 def make_schedule(config: ConfigDict) -> optax.Schedule:
-    """Step of a stage -> fraction of the peak learning rate (cuts on a plateau come on top)."""
+    """Map the step of a stage to a fraction of the peak learning rate, before cuts on a plateau."""
     options = config.optimizer
     if options.schedule == "cosine":
         after = optax.cosine_decay_schedule(
@@ -44,5 +44,5 @@ def make_schedule(config: ConfigDict) -> optax.Schedule:
 
 
 def plateau_scale(optimizer_state: Any) -> Array:
-    """What the cuts on a plateau have left of the learning rate, 1 without them."""
+    """Return the factor that cuts on a plateau have left of the learning rate; 1 without cuts."""
     return getattr(optimizer_state[-1], "scale", jnp.float32(1))

@@ -1,4 +1,4 @@
-"""Who is in a population: its networks, their seeds, settings and shapes, worked out once.
+"""A population: the variant, seed, settings and array shapes of each network.
 
 Letters: P networks.
 """
@@ -26,9 +26,9 @@ class Member(NamedTuple):
 
 
 def members(config: ConfigDict) -> list[Member]:
-    """The networks of a population by their index: variant by variant, seed by seed.
+    """Return the networks of a population in the order of their index: by variant, then by seed.
 
-    A config without variants has one, called "default".
+    A config without variants has one variant, "default".
     """
     return [
         Member(variant, config.seed + k)
@@ -38,10 +38,10 @@ def members(config: ConfigDict) -> list[Member]:
 
 
 def of_variant(config: ConfigDict, variant: str) -> ConfigDict:
-    """The config that trains one variant alone.
+    """Return the config that trains one variant alone.
 
     Raises:
-        KeyError: there is no such variant.
+        KeyError: the config has no such variant.
     """
     if not config.variants and variant == "default":
         return config.copy_and_resolve_references()
@@ -51,16 +51,16 @@ def of_variant(config: ConfigDict, variant: str) -> ConfigDict:
 
 
 class Stage(NamedTuple):
-    """A part of a training in which no field changes."""
+    """A part of the training with constant settings."""
 
-    name: str  # "" of a training without stages
-    first: int  # step that it begins with
-    end: int  # step that it ends before
-    config: ConfigDict  # of the population, without stages
+    name: str  # "" if the config has no stages
+    first: int  # its first step
+    end: int  # the step after its last
+    config: ConfigDict  # of the whole population, for this stage
 
 
 def stages(config: ConfigDict) -> list[Stage]:
-    """The stages of a training up to num_steps, in order; the last one lasts until then."""
+    """Return the stages up to `num_steps`, in order; the last one is extended to `num_steps`."""
     if not config.stages:
         return [Stage("", 0, config.num_steps, config)]
     found, first = [], 0
@@ -79,7 +79,7 @@ def stages(config: ConfigDict) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Population:
-    """The networks that a config and a method describe."""
+    """The networks that a config and a method define."""
 
     config: ConfigDict
     method: Method = PAPER
@@ -103,7 +103,7 @@ class Population:
         return stages(self.config)
 
     def settings(self, stage: Stage | None = None) -> Settings:
-        """The settings of every network in a stage, by default the first; leaves [P]."""
+        """Return the settings of every network in a stage (default: the first), leaves [P]."""
         config = (stage or self.stages[0]).config
         apart = {
             variant: make_settings(of_variant(config, variant))
@@ -113,7 +113,7 @@ class Population:
         return jax.tree.map(lambda *leaves: np.stack(leaves), *networks)
 
     def config_of(self, network: int, step: int) -> ConfigDict:
-        """The config that a network alone is trained with on its way to a step."""
+        """Return the config of one network in the stage that leads to `step`."""
         reached = [stage for stage in self.stages if stage.first < step] or self.stages[:1]
         return of_variant(reached[-1].config, self.members[network].variant)
 
