@@ -293,7 +293,7 @@ def test_rows_of_another_structure_are_explained(folder, change, message):
 
 def test_rows_that_cannot_be_read_are_one_line(folder):
     shutil.rmtree(folder / "2" / "state")
-    with pytest.raises(CheckpointError, match="none of its arrays is there"):
+    with pytest.raises(CheckpointError, match="all of its arrays are missing"):
         restore_rows(folder, 2, shapes(population()), 0)
     for path in (folder / "4" / "state").rglob("*"):
         if path.is_file():
