@@ -29,7 +29,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, jaxprs_in_params
 from ml_collections import ConfigDict
 
 from sicjax.config.files import load_config
-from sicjax.network import model
+from sicjax.network import rollout
 from sicjax.training.method import make_settings
 from sicjax.training.step import make_init, make_loss, make_step
 
@@ -104,7 +104,7 @@ def trace_step(config: ConfigDict, networks: int) -> ClosedJaxpr:
     step = jax.vmap(make_step(config, make_loss(config, branch=False)))
     states, settings = step_arguments(config, networks)
     # On a CPU, where this is traced, larger matrices would be multiplied one after another.
-    with mock.patch.object(model, "IN_TURN", math.inf):
+    with mock.patch.object(rollout, "IN_TURN", math.inf):
         return jax.make_jaxpr(step)(states, settings)
 
 

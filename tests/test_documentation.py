@@ -283,7 +283,7 @@ def test_slow_commands_name_what_exists(command, clone):
 def test_there_are_commands_of_both_kinds():
     assert len(QUICK) >= 2
     assert len(SLOW) >= 8
-    assert sum("gcloud" in c or "srun" in c for c in commands(CLUSTER, "bash")) == 2
+    assert sum("gcloud" in c or "srun" in c for c in commands(CLUSTER, "bash")) == 3
     assert sum("/mnt/shared/pod" in c or "$HOME/runs/pod" in c for c in SLOW) == 2
 
 
