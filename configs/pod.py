@@ -6,7 +6,8 @@
 The recipe of `quick.py` with four capacity weights, each trained from `num_networks` seeds: network
 k of a variant is what `quick.py` gives with that weight and seed `config.seed + k`. On a TPU pod,
 under SLURM or on several machines see docs/pods.md. `experiments.sweep` adds a table and a figure
-over all networks; --config.report=false skips the evaluation, a minute or two for each network.
+over all networks. A report takes about half a minute for each network; --config.report=scores only
+counts their modules, and --config.report=false does neither.
 """
 
 from sicjax.config.files import load_config

@@ -9,9 +9,11 @@
 
 --x and --y span a grid of settings, each trained from every seed: a phase diagram. Without them the
 config's own variants are trained. Writes sweep.csv, one row per network (its settings, its last
-metrics, the numbers of its summary.json), and sweep.png, the column --show (by default `loss`)
-against the settings, into the workdir. It can be stopped and started again at any time; a finished
-sweep only makes its table and figure again.
+metrics, the numbers of its summary.json or scores.csv), and sweep.png, the column --show against
+the settings, into the workdir. By default the figure shows the number of modules, or the loss if
+no network was scored (--config.report=false). With --config.report=scores the modules are counted
+without reports. A sweep can be stopped and started again at any time; a finished one only makes
+its table and figure again.
 
 Other experiments use `grid`, `run` and `collect`.
 """
@@ -36,6 +38,7 @@ from sicjax import config as config_module
 from sicjax.config.fields import VARIED
 from sicjax.devices import processes
 from sicjax.errors import ConfigError
+from sicjax.report.run_reports import SCORES
 from sicjax.runs import train
 from sicjax.training.metrics import read_metrics
 from sicjax.training.population import members, of_variant
@@ -119,17 +122,20 @@ def is_finished(config: ConfigDict, workdir: Path) -> bool:
     if config_module.difference(found, asked) or found.num_steps != config.num_steps:
         return False
     rows = collect(workdir)
-    wanted = "report_step" if config.report else "step"
-    return all(row.get(wanted) == config.num_steps for row in rows)
+    wanted = ["report_step"] if config.report else ["step"]
+    if config.report == "scores":
+        wanted.append("scores_step")  # a whole report has the scores, too
+    return all(config.num_steps in [row.get(name) for name in wanted] for row in rows)
 
 
 def collect(workdir: Path) -> list[Row]:
     """One row per network of a run: who it is, its settings, last metrics and summary.
 
     Keys: network, variant, seed; the fields that differ between the variants; step and the metrics
-    of the last logged step; and from summary.json, if there is a report: report_step, failure,
+    of the last logged step. From summary.json, if there is a report: report_step, failure,
     num_modules, periods_m, period_ratio (of neighbouring modules; their median, None below two),
-    and every scalar by its dotted name.
+    and every scalar by its dotted name. From scores.csv, if it is newer: scores_step, failure,
+    num_modules, periods_m, grid_cells.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -144,7 +150,7 @@ def collect(workdir: Path) -> list[Row]:
         for member in members(config)
     }
     last = {row["network"]: row for row in read_metrics(workdir / "metrics.jsonl")}
-    rows = []
+    rows, scores = [], _scores(workdir)
     for network, (variant, seed) in enumerate(members(config)):
         row: Row = {"network": network, "variant": variant, "seed": seed}
         row |= {name: values[variant][name] for name in varied}
@@ -152,8 +158,27 @@ def collect(workdir: Path) -> list[Row]:
         path = workdir / "report" / f"network_{network:03d}" / "summary.json"
         if path.exists():
             row |= _from_summary(json.loads(path.read_text()))
+        found = scores.get(network)
+        if found and found["scores_step"] > row.get("report_step", -1):
+            row |= found
         rows.append(row)
     return rows
+
+
+def _scores(workdir: Path) -> dict[int, Row]:
+    """Return each network's row of report/scores.csv; empty without the file."""
+    path = workdir / "report" / SCORES
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            int(row["network"]): {
+                "scores_step": int(row["step"]), "failure": row["failure"] or None,
+                "num_modules": int(row["modules"]), "periods_m": row["periods_m"],
+                "grid_cells": int(row["grid_cells"]),
+            }
+            for row in csv.DictReader(file)
+        }  # fmt: skip
 
 
 def _from_summary(summary: Mapping[str, Any]) -> Row:
@@ -248,7 +273,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = command.Parser(__doc__, config="", trains=True)
     for flag in ("x", "y"):
         parser.add_argument(f"--{flag}", metavar="FIELD:V1,V2,...", help="an axis of the grid")
-    parser.add_argument("--show", metavar="COLUMN", default="loss", help="what the figure shows")
+    parser.add_argument(
+        "--show", metavar="COLUMN", help="what the figure shows; default: num_modules"
+    )
     options = parser.read(arguments)
     command.join_processes(options)
     config, workdir = command.read_run(options)
@@ -258,11 +285,12 @@ def main(arguments: Sequence[str]) -> None:
     if axes:
         config.variants = grid(axes)
     rows = run(config, workdir)
-    if not any(options.show in row for row in rows):
+    show = options.show or ("num_modules" if any("num_modules" in row for row in rows) else "loss")
+    if not any(show in row for row in rows):
         columns = ", ".join(dict.fromkeys(name for row in rows for name in row))
-        raise ConfigError(f"--show={options.show}: no such column; there are {columns}")
+        raise ConfigError(f"--show={show}: no such column; there are {columns}")
     write_table(rows, workdir / "sweep.csv")
-    draw(rows, options.show, axes).savefig(workdir / "sweep.png", dpi=150)
+    draw(rows, show, axes).savefig(workdir / "sweep.png", dpi=150)
     print(f"table: {workdir / 'sweep.csv'}\nfigure: {workdir / 'sweep.png'}", flush=True)
 
 

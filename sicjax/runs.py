@@ -20,7 +20,7 @@ from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
 from sicjax.training.agreement import check_same
 from sicjax.training.checkpoint_files import about, end_removals, latest_intact, set_aside
-from sicjax.training.costs import check_sizes
+from sicjax.training.costs import check_sizes, describe_reports
 from sicjax.training.loop import Look, fit, say
 from sicjax.training.method import (
     PAPER,
@@ -86,7 +86,9 @@ def train(
     if reported:
         from sicjax.report import run_reports  # loads what scores and draws maps
 
-        run_reports.recorded_walk(config)  # an unusable path must fail now, not after the training
+        if config.report != "scores":
+            # An unusable path must fail now, not after the training.
+            run_reports.recorded_walk(config)
     with _turn(), Signals() as signals, contextlib.ExitStack() as held:
         if folder is not None:
             _claim(folder, config, method, held)
@@ -100,6 +102,8 @@ def train(
         if config.parallel == "auto":  # recorded, so that a restart elsewhere keeps it
             config.parallel = "batch" if layout.batch else "networks"
         first_step = _step_to_start_from(folder)
+        if reported and first_step < config.num_steps and (line := describe_reports(population)):
+            say(line)
         fitted = fit(
             population, layout, signals, first_step=first_step, folder=folder,
             parameters=_parameters_to_start_from(population, first_step),
@@ -116,7 +120,10 @@ def train(
             processes.leave_processes()
             if processes.is_first():
                 with signals.at_once(config.num_steps):
-                    run_reports.report_left(folder, runs)
+                    if config.report == "scores":
+                        run_reports.score_networks(runs, folder)
+                    else:
+                        run_reports.report_left(folder, runs)
         elif folder is not None:
             say(f"trained, without a report: {folder}")
     return runs[0]

@@ -109,7 +109,7 @@ def test_difference_names_the_first_field_that_changes_numbers():
         ("model.num_units", "12.5", "must be an integer"),
         ("model.num_units", "many", "must be an integer"),
         ("loss.sigma_x", "wide", "must be a number"),
-        ("report", "perhaps", "must be true or false"),
+        ("report", "perhaps", "must be true or false or scores"),
         ("zzz", "1", "no such field"),
     ],
 )
@@ -246,3 +246,16 @@ def test_weights_and_scales_of_the_loss_may_vary():
     assert fields <= {*C.VARIED}
     assert fields <= {*C.STAGED}
     assert {f"loss.{name}" for name in TERMS} <= fields
+
+
+def test_report_takes_a_word_besides_true_and_false():
+    config = C.default()
+    for text, value in [("scores", "scores"), ("false", False), ("1", True)]:
+        C.set_field(config, "report", text)
+        C.validate(config)
+        assert from_json(to_json(config)).report is value or value == "scores" == config.report
+    config.report = "scores"
+    assert from_json(to_json(config)).report == config.copy_and_resolve_references().report
+    config.report = "score"
+    with pytest.raises(ConfigError, match=r"^report=.score.: must be true or false or scores"):
+        C.validate(config)

@@ -724,3 +724,24 @@ def test_an_interruption_is_not_swallowed_by_code_that_survives_errors(capsys):
 
     assert guarded(command, []) == 75
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_networks_are_counted_instead_of_reported(tiny_config, tmp_path, monkeypatch, capsys):
+    """Also after a finished training. Reports are announced with their cost, scores aren't."""
+    scored, reported = [], []
+    monkeypatch.setattr(
+        run_reports, "score_networks", lambda runs, folder: scored.append(len(runs))
+    )
+    monkeypatch.setattr(run_reports, "report_left", lambda _, runs: reported.append(len(runs)))
+    tiny_config.num_networks, tiny_config.num_steps, tiny_config.report = 2, 2, "scores"
+    train(tiny_config, tmp_path)
+    assert "--config.report=scores" not in capsys.readouterr().out
+    train(tiny_config, tmp_path)
+    assert (scored, reported) == ([2, 2], [])
+    tiny_config.num_steps, tiny_config.report = 4, True
+    tiny_config.evaluation.recorded_path = ""
+    train(tiny_config, tmp_path)
+    assert (scored, reported) == ([2, 2], [2])
+    out = capsys.readouterr().out
+    assert "2 networks get a report" in out
+    assert "--config.report=scores" in out

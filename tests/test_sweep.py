@@ -100,6 +100,24 @@ def test_rows_carry_what_the_report_found(swept, tmp_path):
     assert "report_step" not in none
 
 
+def test_a_sweep_counts_modules_without_reports(swept, tmp_path, monkeypatch):
+    path, workdir = swept
+    for name in ("config.json", "metrics.jsonl"):
+        (tmp_path / name).write_bytes((workdir / name).read_bytes())
+    (tmp_path / "report").mkdir()
+    lines = [f"{network},a,5,4,8,7,{network % 3},0.5," for network in range(8)]
+    head = "network,variant,seed,step,active_units,grid_cells,modules,periods_m,failure"
+    (tmp_path / "report" / "scores.csv").write_text("\n".join([head, *lines]))
+    shown = []
+    drawn = sweep.draw
+    monkeypatch.setattr(sweep, "draw", lambda *given: shown.append(given[1]) or drawn(*given))
+    monkeypatch.setattr(sweep, "train", None)  # all is done
+    arguments = [f"--config={path}", f"--workdir={tmp_path}", *GRID, "--config.report=scores"]
+    assert guarded(sweep.main, arguments) == 0
+    assert shown == ["num_modules"]
+    assert [row["num_modules"] for row in sweep.collect(tmp_path)] == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
 def test_a_sweep_that_is_refused_says_why(tmp_path, capsys):
     path = tmp_path / "bad.py"
     path.write_text(TINY.replace("c.num_networks", "c.keep_checkpoints = -1; c.num_networks"))

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import ConfigDict, FieldReference, FrozenConfigDict
 
-from sicjax.config.fields import FIELDS, STAGED, VARIED
+from sicjax.config.fields import FIELDS, STAGED, VARIED, Field
 from sicjax.errors import ConfigError
 
 
@@ -31,7 +31,10 @@ def default() -> ConfigDict:
         section, _, leaf = name.rpartition(".")
         if section and section not in config:
             config[section] = ConfigDict()
-        (config[section] if section else config)[leaf] = copy.deepcopy(field.default)
+        value = copy.deepcopy(field.default)
+        if field.also:  # a ConfigDict would refuse a word where the default is no text
+            value = FieldReference(value, field_type=object)
+        (config[section] if section else config)[leaf] = value
     return config.lock()
 
 
@@ -105,8 +108,10 @@ def _check(name: str, value: Any, shown: str | None = None) -> None:
     """Check one value's type and range."""
     field, shown = FIELDS[name], shown or name
     wanted = type(field.default)
+    if isinstance(value, str) and value in field.also:
+        return
     if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
-        raise ConfigError(f"{shown}={_brief(value)}: must be {_type_name(wanted)}")
+        raise ConfigError(f"{shown}={_brief(value)}: must be {_type_name(field)}")
     if not field.rule.holds(value):
         raise ConfigError(f"{shown}={_brief(value)}: must be {field.rule.says}")
 
@@ -160,12 +165,12 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
     """
     if name not in FIELDS:
         raise ConfigError(unknown_field(name))
-    wanted = type(FIELDS[name].default)
+    field = FIELDS[name]
     try:
-        value = _PARSERS[wanted](text)
+        value = text if text in field.also else _PARSERS[type(field.default)](text)
     except ValueError:
         shown = " ".join(text.split())
-        raise ConfigError(f"{name}={shown}: must be {_type_name(wanted)}") from None
+        raise ConfigError(f"{name}={shown}: must be {_type_name(field)}") from None
     section, _, leaf = name.rpartition(".")
     try:
         (config[section] if section else config)[leaf] = value
@@ -228,8 +233,8 @@ _TYPE_NAMES: Mapping[type, str] = {
 }  # fmt: skip
 
 
-def _type_name(kind: type) -> str:
-    return _TYPE_NAMES[kind]
+def _type_name(field: Field) -> str:
+    return " or ".join([_TYPE_NAMES[type(field.default)], *field.also])
 
 
 def _brief(value: Any) -> str:

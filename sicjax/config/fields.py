@@ -49,6 +49,7 @@ class Field:
     source: str = "ours"
     rule: Rule = ANY
     changes_numbers: bool = True  # False: a run may be continued with another value
+    also: tuple[str, ...] = ()  # words allowed besides values of the default's type
 
 
 LOSS: Mapping[str, Field] = {
@@ -127,7 +128,13 @@ FIELDS: Mapping[str, Field] = {
         rule=at_least(0),
         changes_numbers=False,
     ),
-    "report": Field(True, "evaluate and write report/ at the end", changes_numbers=False),
+    "report": Field(
+        True,
+        "evaluate and write report/ at the end; scores: only count each network's grid cells and"
+        " modules, in report/scores.csv",
+        changes_numbers=False,
+        also=("scores",),
+    ),
     "compilation_cache": Field(
         True, "keep compiled programs under the user's cache folder", changes_numbers=False
     ),

@@ -110,6 +110,12 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
         write_whole(place / SCORES, as_csv(list(rows[0]), rows).encode())
     except OSError as error:
         raise workdir_module.cannot_write(workdir, error) from None
+    print("network  modules  grid cells  periods (m)  variant")
+    for row in rows:
+        print(
+            f"{row['network']:7}  {row['modules']:7}  {row['grid_cells']:10}"
+            f"  {row['periods_m'] or '-':11}  {row['variant']}"
+        )
     print(f"scores: {place / SCORES}", flush=True)
     return place / SCORES
 

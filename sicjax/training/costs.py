@@ -15,8 +15,11 @@ from sicjax.devices.layout import Layout, make_layout
 from sicjax.errors import ConfigError
 from sicjax.network.pair_losses import most_shares
 from sicjax.training.method import PAPER, Method
+from sicjax.training.metrics import duration
 from sicjax.training.population import Population, Stage
 from sicjax.training.step import Dispatch, make_init
+
+REPORT_S = 30  # 20 to 31 s were measured on two CPU cores and on an H100, see docs/speed.md
 
 
 def describe_cost(population: Population, layout: Layout, step: int, need: int) -> list[str]:
@@ -63,6 +66,18 @@ def _idle(stage: Stage) -> str:
         f"the learning rate is zero from step {silent} on (optimizer.decay_steps, fixed when the"
         " run began), so later steps change nothing; to train on, start a run with"
         " --config.start_from=DIR"
+    )
+
+
+def describe_reports(population: Population) -> str:
+    """Return a line on what the reports after a training cost; empty for one network or none."""
+    number = len(population)
+    if population.config.report is not True or number == 1:
+        return ""
+    return (
+        f"{number} networks get a report after the training, about half a minute each,"
+        f" {duration(number * REPORT_S)} in all; --config.report=scores only counts their modules,"
+        " --config.report=false does neither"
     )
 
 

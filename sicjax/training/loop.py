@@ -65,7 +65,7 @@ def fit(
     step, stop = first_step, 0
     stages = [stage for stage in population.stages if stage.end > first_step]
     if not stages:
-        rest = "only its report is regenerated" if config.report else "raise num_steps to train on"
+        rest = "only report/ is written again" if config.report else "raise num_steps to train on"
         states = _load_or_start(population, layout, folder, first_step, parameters)
         say(f"finished: all {first_step} steps are done; {rest}")
         return Fitted(states, first_step, 0)
