@@ -10,7 +10,10 @@ This file knows pytrees, but not their meaning. To exchange `pmap` for `jit` wit
 change `Layout.compile` and `on_devices` here and the collectives in `split`.
 """
 
+import contextlib
 import dataclasses
+import functools
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax._src import pmap as jax_pmap  # no public name drops one function from pmap's cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sicjax.devices.hardware import all_devices
@@ -26,6 +30,7 @@ from sicjax.devices.split import AXIS, WHOLE, Split
 from sicjax.errors import ConfigError
 
 Tree = Any
+KEPT_FUNCTIONS = 16  # mapped functions whose programs stay compiled: two for each size of a network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,9 +157,20 @@ def make_layout(
     return Layout(num_networks, tuple(found[:devices]), batch and devices > 1)
 
 
+@functools.lru_cache(maxsize=KEPT_FUNCTIONS)
 def on_devices(function: Callable, devices: tuple[jax.Device, ...], *, donate: bool = False) -> Any:
-    """Map a function of leaves [K, ...] to one of leaves [D, K, ...]; the first may be donated."""
-    return jax.pmap(function, AXIS, devices=devices, donate_argnums=(0,) if donate else ())
+    """Map a function of leaves [K, ...] to one of leaves [D, K, ...]; the first may be donated.
+
+    The same function gives the same result, so JAX compiles it once for the same shapes. The
+    programs of the last few functions are kept.
+    """
+    mapped = jax.pmap(function, AXIS, devices=devices, donate_argnums=(0,) if donate else ())
+    # pmap's own cache refers to its keys, so it would hold every program until the process ends:
+    # a network takes some 900 memory maps, and Linux allows a process 65,530.
+    with contextlib.suppress(AttributeError):  # another JAX may keep them elsewhere
+        forget = jax_pmap._cached_shard_map.evict_function
+        weakref.finalize(mapped, forget, function).atexit = False
+    return mapped
 
 
 # Each is compiled once per layout and tree, and names the sharding of its results inside.

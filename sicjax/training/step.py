@@ -6,6 +6,7 @@ lax.fori_loop                                 n steps per dispatch
 pmap                                          the same on every device
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
+from sicjax.config.check import changed
+from sicjax.config.fields import FIELDS, VARIED
 from sicjax.devices.layout import Layout
 from sicjax.devices.split import WHOLE, Split
 from sicjax.network.losses import TERMS, neural_speeds, sic_loss
@@ -48,6 +51,15 @@ class TrainState(NamedTuple):
     failed_step: Array  # int32, step whose update went non-finite; -1 while all is well
     failed_term: Array  # int32, index into failures(method)
 
+
+# Fields that a program doesn't depend on: traced scalars, and what the run does around the steps.
+_OUTSIDE = [
+    name
+    for name, field in FIELDS.items()
+    if name in (*VARIED, "seed", "num_networks", "variants", "start_from")
+    or not (field.changes_numbers or name in ("num_steps", "fused_pairs"))
+]
+_KEPT_FUNCTIONS = 16  # as many as `on_devices` keeps the programs of
 
 Metrics = dict[str, Array]
 Loss = Callable[[Parameters, Array, Settings], tuple[Array, Metrics]]
@@ -249,7 +261,7 @@ class Dispatch:
         states = jax.eval_shape(make_init(config, method), jnp.uint32(0))
         settings = jax.eval_shape(lambda: make_settings(config))
         number = jax.ShapeDtypeStruct(held[:1], jnp.int32)
-        dispatch = make_dispatch(config, layout, method, first_step)
+        dispatch = _same(make_dispatch, config, method, layout=layout, first_step=first_step)
         self._layout = layout
         self.program = layout.compile(dispatch, rows(states), rows(settings), number, donate=True)
 
@@ -265,7 +277,32 @@ def start(
 ) -> TrainState:
     """Return the states before the first step of networks with seeds [P], leaves [D, K, ...]."""
     rows = layout.rows(seeds)
-    return layout.compile(partial(_map_networks, make_init(config, method)), rows)(rows)
+    return layout.compile(_same(_make_start, config, method), rows)(rows)
+
+
+def _make_start(config: ConfigDict, method: Method) -> Callable[[Array], TrainState]:
+    return partial(_map_networks, make_init(config, method))
+
+
+def _same(make: Callable, config: ConfigDict, method: Method, **options: Any) -> Callable:
+    """Return `make(config, method=method, **options)`, the same function for the same program.
+
+    JAX compiles a function once. A method's own parts make a new one every time, because what
+    they read may have changed since.
+    """
+    if method != PAPER:
+        return make(config, method=method, **options)
+    # The schedule reads num_steps only where decay_steps is 0: a run that is prolonged goes on
+    # with the same program.
+    fields = {name: FIELDS[name].default for name in _OUTSIDE}
+    ends = config.optimizer.decay_steps or config.num_steps
+    fields |= {"optimizer.decay_steps": ends, "num_steps": FIELDS["num_steps"].default}
+    return _made(make, FrozenConfigDict(changed(config, fields)), **options)
+
+
+@functools.lru_cache(maxsize=_KEPT_FUNCTIONS)
+def _made(make: Callable, config: FrozenConfigDict, **options: Any) -> Callable:
+    return make(config, method=PAPER, **options)
 
 
 def failure_of(state: TrainState, network: int, method: Method = PAPER) -> str | None:
