@@ -2,20 +2,20 @@
 
     python -m sicjax.main --config=configs/full.py
 
-Cost: 9,500 steps and the report, 31 minutes on two cores of an Intel Xeon that did other work
-besides. On an NVIDIA H100, 16 networks side by side (--config.num_networks=16) in six minutes, and
-a minute or two for each report.
+Cost: 9,500 steps and the report take 31 minutes on two cores of a busy Intel Xeon. On an NVIDIA
+H100, 16 networks side by side (--config.num_networks=16) take six minutes, and each report a
+minute or two.
 
 Result, in the 4 m box: of seeds 1700 to 1715, all that were trained after the recipe was frozen,
 all have two modules (14 to 27 units at 0.86 to 0.88 m, 60 to 72 at 1.49 to 1.52 m), both of them
 tori; median grid score of the grid cells 1.17; position explains 0.90 of their variance after 2,000
-steps, 0.57 after 10,000; states pushed off the torus by 20 % are back after 5 to 7 steps, and of a
-shift along it of 11 cm 0.99 is left after 100 steps at rest. 99 to 105 of 128 units are active
-(experiments/results/claims_full.md). Seed 1707 is `sicjax.load_pretrained("full")`.
+steps, 0.57 after 10,000; states pushed off the torus by 20 % are back after 5 to 7 steps; after 100
+steps at rest a shift of 11 cm along the torus still measures 0.99 of that. 99 to 105 of 128 units
+are active (experiments/results/claims_full.md). Seed 1707 is `sicjax.load_pretrained("full")`.
 
-Differs from `quick.py` in B, N and a slower rate, and in its end: once the lattices stand, walks of
-180 steps stretch them and take away drift, and a larger invariance weight, which would have kept
-the second module from forming before, makes the network hold its place
+Differs from `quick.py` in B, N and a slower rate, and in its end: once the lattices have formed,
+walks of 180 steps stretch them and reduce drift. A larger invariance weight then makes the network
+hold its place; earlier it would have kept the second module from forming
 (experiments/results/search.md). From the published settings (see `paper.py`) it differs as
 `quick.py` does: steps of 10 cm, which leave the shortest out of conformal isometry; a capacity
 weight of 0.2 instead of 0.5; means over pairs instead of sums; AdamW with a warm-up and a cosine;

@@ -2,8 +2,8 @@
 
     python -m sicjax.main --config=configs/modules.py
 
-Cost: 50,000 steps and the report, 30 minutes on two cores of an Intel Xeon that did other work
-besides (seed 1600: three modules, of 15, 18 and 48 units at 1.07, 1.23 and 2.14 m).
+Cost: 50,000 steps and the report take 30 minutes on two cores of a busy Intel Xeon (seed 1600:
+three modules, of 15, 18 and 48 units at 1.07, 1.23 and 2.14 m).
 
 Result, in the 6 m box: of seeds 1500 to 1515, all that were trained after the recipe was frozen,
 12 of 16 have three modules of ten grid cells or more (10 to 15 units at 0.95 to 1.12 m,
@@ -12,11 +12,11 @@ coarsest period, the middle one that over √3. 107 to 111 of 112 units are acti
 0.90 of a grid cell's variance after 2,000 steps, 0.59 after 10,000; the largest module is a torus
 in 15 (experiments/results/claims_modules.md).
 
-Differs from `quick.py` in these: the invariance weighs 0.07 instead of 0.1, which lets units keep
+Differs from `quick.py` in this: the invariance weighs 0.07 instead of 0.1, which lets units keep
 half the coarsest period, as 64 random settings showed (experiments/results/search.md); 112 units,
-for of 64 too few would do so to be a module; capacity, conformal isometry and both scales as the
-best of those 64 had them. The rate is 4e-4 for 30,000 steps; then T 180, B 12, for 8,000 steps,
-walks that reach further stretch all lattices and remove drift. Then, for 12,000 more, the
+because of 64 too few would keep it to form a module; capacity, conformal isometry and both scales
+as the best of those 64 had them. The rate is 4e-4 for 30,000 steps; then T 180, B 12, for 8,000
+steps, walks that reach further stretch all lattices and remove drift. Then, for 12,000 more, the
 invariance weighs 0.2 and capacity less: by now units keep their lattices, and drift goes. Steps are
 as long as the paper's, and those no longer than 1 cm don't count in conformal isometry
 (docs/method.md).
