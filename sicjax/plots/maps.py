@@ -202,7 +202,7 @@ def named_rows(
 
 
 def _maps(name: str, maps: ArrayLike) -> np.ndarray:
-    """Maps [N, y, x] as floats.
+    """Return maps [N, y, x] as floats.
 
     Raises:
         ValueError: one map alone, or anything else.
@@ -237,7 +237,7 @@ def _refuse_ratemaps(maps: np.ndarray) -> None:
 
 
 def _shown(number: int, order: ArrayLike | None, titles: Sequence[str] | None) -> np.ndarray:
-    """Indices of the units shown, [K].
+    """Return the indices of the units shown, [K].
 
     Raises:
         ValueError: an order with indices of no unit, or a wrong number of titles.

@@ -83,7 +83,7 @@ def load(workdir: Path, network: int) -> list[Snapshot]:
 
 
 def _read(path: Path) -> Snapshot | None:
-    """A snapshot; None if its file is damaged, which costs a frame of the strip and no more."""
+    """Read a snapshot; None if its file is damaged, which only costs a frame of the strip."""
     try:
         with path.open("rb") as file, np.load(file) as found:
             maps = found["ratemaps"]
