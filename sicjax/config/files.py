@@ -75,7 +75,7 @@ def find_file(name: str | Path) -> Path:
         ConfigError: there is neither, or the path can't be looked at.
     """
     shown = " ".join(str(name).split())
-    shown = shown if len(shown) <= 200 else f"{shown[:100]}..."
+    shown = shown if len(shown) <= 200 else f"{shown[:60]}..."
     with contextlib.suppress(OSError, RuntimeError, ValueError):  # too long, or ~nobody
         if Path(name).expanduser().is_file():
             return Path(name).expanduser()
