@@ -90,6 +90,9 @@ PANELS = {
     "noise_drift": lambda ax: plots.noise_drift(
         [1, 10, 100], LINES, [0.1, 0.2], [1e-5, np.nan], ax=ax
     ),
+    "null_distributions": lambda ax: plots.null_distributions(
+        [1.0, 0.2, np.nan], np.linspace(-0.5, 0.5, 30).reshape(3, 10), KINDS, ax=ax
+    ),
     "period_histogram": lambda ax: plots.period_histogram([0.5, 0.9, 0.7], KINDS, ax=ax),
     "period_orientation": lambda ax: plots.period_orientation(
         [0.5, 0.9, 0.7], [1, 30, 59], KINDS, ax=ax

@@ -294,7 +294,8 @@ def test_a_signal_while_compiling_says_what_is_awaited(
 
     monkeypatch.setattr(loop, "Dispatch", compiled)
     if where == "one process of several":
-        monkeypatch.setattr(loop.processes, "is_alone", lambda: False)
+        several = SimpleNamespace(**{**vars(loop.processes), "is_alone": lambda: False})
+        monkeypatch.setattr(loop, "processes", several)
     with pytest.raises(RunInterruptedError, match="stopped at step 2"):
         train(tiny_config, tmp_path if where != "without a workdir" else None)
     said = capsys.readouterr().err
