@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pytest
 

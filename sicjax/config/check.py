@@ -141,7 +141,8 @@ def changed(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
     other = config.copy_and_resolve_references()
     for name, value in flatten(fields).items():
         section, _, leaf = name.rpartition(".")
-        (other[section] if section else other)[leaf] = value
+        with other.ignore_type():  # `report` may be a bool or a word
+            (other[section] if section else other)[leaf] = value
     return other
 
 

@@ -37,6 +37,7 @@ def check_same(config: ConfigDict, method: Method, folder: Path | None) -> None:
     Raises:
         ConfigError: in all processes alike; names the first process that differs, and in what.
     """
+    all_devices()  # a missing backend must fail first, in one line
     if processes.is_alone():
         return
     facts = json.loads(json.dumps(_facts(config, method)))
