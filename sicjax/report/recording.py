@@ -53,6 +53,7 @@ def report_recording(
     Source: ours; scores as in `score_recording`.
 
     Example:
+        >>> import sicjax
         >>> cells = sicjax.score_recording(times, positions, spikes)  # doctest: +SKIP
         >>> sicjax.report_recording(cells, "session_12")  # doctest: +SKIP
         PosixPath('session_12/report.html')
