@@ -217,7 +217,7 @@ def test_both_paths_train_one_network(tmp_path, capsys):
     """Double precision, 40 steps of a tiny network: rounding is all that separates them."""
     path = tmp_path / "tiny.py"
     path.write_text(
-        "from sicjax.recipes import load_config\n"
+        "from sicjax.config import load_config\n"
         "def get_config():\n"
         "    c = load_config('quick')\n"
         "    c.data.num_trajectories, c.data.trajectory_length = 4, 10\n"

@@ -95,7 +95,7 @@ def test_a_config_of_ones_own_comes_first(tmp_path, monkeypatch):
 
 
 def test_version_is_said_once():
-    assert f"\n## {sicjax.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## {sicjax.__version__} – " in (ROOT / "CHANGELOG.md").read_text()
     assert f"\nversion: {sicjax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
