@@ -8,20 +8,15 @@ network on D devices; the largest difference of the loss and of its gradient fro
 relative to the loss and to the largest entry of each array of the gradient. Prints a table.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
-
-from sicjax import command
-
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from sicjax import command
 from sicjax import config as config_module
 from sicjax.devices.layout import Layout, make_layout
 from sicjax.training.method import make_settings
@@ -29,6 +24,7 @@ from sicjax.training.population import Population
 from sicjax.training.step import Dispatch, make_init, make_loss, start
 
 TINY = "tiny"  # --config by default
+DEVICES = 1, 2, 4, 8
 
 
 def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray]:
@@ -72,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
         " | unlike two devices' | batch: loss | batch: gradient |\n|---|---|---|---|---|",
         flush=True,
     )
-    for devices in (1, 2, 4, 8):
+    for devices in DEVICES:
         beside = trained(config, devices, num_steps)
         split = loss_and_gradient(config, make_layout(1, "batch", devices))
         apart = [
@@ -99,4 +95,7 @@ def tiny() -> ConfigDict:
 
 
 if __name__ == "__main__":
+    # Only here: whoever imports this module keeps their own devices.
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", DEVICES[-1])
     command.run(main)
