@@ -1,21 +1,28 @@
-"""The paper's ablations: the whole method, and the same with one part changed, from matched seeds.
+"""The paper's ablations: the whole method, and the same with one part removed or changed.
+
+Trains 32 networks: 8 variants, 4 seeds of each. Expect 48 minutes on one CPU core, reports
+included, and a table that says where the paper's claims hold.
 
     python -m experiments.ablations
     python -m experiments.ablations --config.num_networks=8
     python -m sicjax.main --config=configs/ablations.py
 
-The first two add the table and the figure; the third only trains and reports. The whole is
-`quick.py`; beside it are the paper's six ablations, and the whole with the capacity weight that the
-paper prints. Network k of each starts from the same seed. One population, one compiled program.
+The first two commands add the table and the figure; the third only trains and reports. The whole
+method is `quick.py`. The variants are the paper's six ablations, and the whole method with the
+capacity weight that the paper prints. Network k of each variant starts from the same seed. All are
+one population and one compiled program.
 
-Cost: 48 minutes with the reports on one core of an AMD EPYC: 3 steps a second for all 32 networks,
-and 20 s a report.
+Cost: 48 minutes with the reports on one core of an AMD EPYC (3 updates a second of all 32 networks,
+and 20 s a report).
 
-Result, in the 3 m box (experiments/results/ablations.md): the whole has two modules from all four
-seeds; without capacity three have one and one is square; without separation, invariance or
-permutations there is no grid cell; without conformal isometry two have one sheared module and two
-are square; half the sigma_g gives fields at the edges and bands, and not the paper's place-like
-fields; the published capacity weight gives two modules from all four.
+Result, in the 3 m box (experiments/results/ablations.md):
+
+- whole method: two modules from all four seeds;
+- no capacity: one module from three seeds, a square lattice from one;
+- no separation, no invariance or no permutations: no grid cells;
+- no conformal isometry: one sheared module from two seeds, a square lattice from two;
+- half the sigma_g: fields at the edges, and bands, but not the paper's place-like fields;
+- the published capacity weight: two modules from all four seeds.
 """
 
 from sicjax.config.files import load_config

@@ -1,13 +1,16 @@
 """A population on all devices: four settings from many seeds, in one compiled program.
 
+Trains 8 networks of `quick.py`: four capacity weights, 2 seeds of each. Raise
+--config.num_networks until all your devices are busy.
+
     python -m sicjax.main --config=configs/pod.py
     python -m experiments.sweep --config=configs/pod.py --config.num_networks=64
 
-The recipe of `quick.py` with four capacity weights, each trained from `num_networks` seeds: network
-k of a variant is what `quick.py` gives with that weight and seed `config.seed + k`. On a TPU pod,
-under SLURM or on several machines see docs/pods.md. `experiments.sweep` adds a table and a figure
-over all networks. A report takes about half a minute for each network; --config.report=scores only
-counts their modules, and --config.report=false does neither.
+`num_networks` counts the seeds of each capacity weight. Network k of a variant is the network that
+`quick.py` gives with that weight and the seed `config.seed + k`. docs/pods.md explains TPU pods,
+SLURM and several machines. `experiments.sweep` adds a table and a figure of all networks. A report
+takes about half a minute for each network; --config.report=scores only counts their modules, and
+--config.report=false does neither.
 """
 
 from sicjax.config.files import load_config

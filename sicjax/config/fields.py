@@ -1,7 +1,7 @@
 """The schema: every setting of a run with its default, meaning, source and rule.
 
-A source is "paper" (Schaeffer et al. 2023 state it), "inferred" (the paper implies or plots it) or
-"ours" (the paper leaves it open, or it is no part of the method).
+A source is "paper" (Schaeffer et al. 2023 state the value), "inferred" (the paper implies or plots
+it) or "ours" (the paper leaves it open, or the setting is not part of the method).
 """
 
 import dataclasses
@@ -53,27 +53,33 @@ class Field:
 
 
 LOSS: Mapping[str, Field] = {
-    "loss.sigma_x": Field(0.05, "spatial scale of near and far, m", "paper", POSITIVE),
-    "loss.sigma_g": Field(0.4, "neural scale of separation", "paper", POSITIVE),
-    "loss.min_step": Field(
-        0.0, "conformal isometry ignores steps up to this length, m; its expectation is finite only"
-        " above 0, the paper's value", "ours", NOT_NEGATIVE,
+    "loss.sigma_x": Field(
+        0.05, "distance that separates near pairs from far ones, m", "paper", POSITIVE
     ),
-    "loss.separation": Field(1.0, "weight", "paper", FINITE),
-    "loss.invariance": Field(0.1, "weight", "paper", FINITE),
-    "loss.capacity": Field(0.5, "weight", "paper", FINITE),
-    "loss.conformal_isometry": Field(0.1, "weight; the paper gives none", "ours", FINITE),
+    "loss.sigma_g": Field(
+        0.4, "length scale of the separation loss, in state space", "paper", POSITIVE
+    ),
+    "loss.min_step": Field(
+        0.0, "conformal isometry ignores steps up to this length, m; the paper ignores none, but"
+        " the expectation of this loss is finite only above 0", "ours", NOT_NEGATIVE,
+    ),
+    "loss.separation": Field(1.0, "weight of the separation loss", "paper", FINITE),
+    "loss.invariance": Field(0.1, "weight of the invariance loss", "paper", FINITE),
+    "loss.capacity": Field(0.5, "weight of the capacity loss", "paper", FINITE),
+    "loss.conformal_isometry": Field(
+        0.1, "weight of the conformal isometry loss; the paper gives none", "ours", FINITE
+    ),
     "loss.reduction": Field(
-        "mean", "of the pair losses; with sums, capacity would have almost no weight", "inferred",
-        one_of("mean", "sum"),
+        "mean", "how the pair losses are reduced; with sums, capacity would have almost no weight",
+        "inferred", one_of("mean", "sum"),
     ),
 }  # fmt: skip
 _LOSS_SCALARS = tuple(name for name, field in LOSS.items() if isinstance(field.default, float))
 
-# What the networks of one program may differ in: traced scalars, see `method.Settings`.
+# Fields in which the networks of one program may differ: traced scalars, see `method.Settings`.
 VARIED = (*_LOSS_SCALARS, "data.permute", "optimizer.learning_rate")
 
-# What may change from one stage of a training to the next: nothing that a network is made of.
+# Fields that may change from one stage of training to the next. None of them shapes a network.
 STAGED = (
     "data.num_trajectories", "data.trajectory_length", "data.permute", *_LOSS_SCALARS,
     "optimizer.learning_rate", "optimizer.warmup_steps", "optimizer.clip",
@@ -81,57 +87,67 @@ STAGED = (
 )  # fmt: skip
 
 FIELDS: Mapping[str, Field] = {
-    "seed": Field(0, "network k of every variant uses seed + k", rule=within(0, 2**32 - 1)),
+    "seed": Field(
+        0,
+        "seed of the first network; network k of every variant uses seed + k",
+        rule=within(0, 2**32 - 1),
+    ),
     "num_networks": Field(
-        1, "networks (seeds) trained side by side, of every variant", rule=within(1, 2**31)
+        1,
+        "number of networks (seeds) of every variant, trained side by side",
+        rule=within(1, 2**31),
     ),
     "variants": Field(
         {},
-        "named settings, each trained from every seed: a table from names to fields of this"
-        " list and their values (JSON on the command line); fields that may vary: "
-        + ", ".join(VARIED),
+        "named settings, each trained from every seed: a table from a name to fields of this list"
+        " and their values (JSON on the command line). Fields that may vary: " + ", ".join(VARIED),
     ),
     "stages": Field(
         {},
-        "named stages of the training, in order: a table from names to num_steps and to fields"
-        " of this list with other values (JSON on the command line). Warm-up and cosine start"
-        " again in each stage, the run ends at the num_steps above, and a variant's values hold"
-        " in every stage; fields that may change: " + ", ".join(STAGED),
-        changes_numbers=False,  # of stages that have begun it does: see `stages_begun`
+        "named stages of the training, in order: a table from a name to num_steps and to fields of"
+        " this list with new values (JSON on the command line). Warm-up and cosine start again in"
+        " each stage. The run ends at the num_steps below. A variant's values hold in every stage."
+        " Fields that may change: " + ", ".join(STAGED),
+        changes_numbers=False,  # true only of stages that have not begun: see `stages_begun`
     ),
     "start_from": Field(
         "",
-        "source of the parameters at step 0, instead of the seed: the folder of a run, or the"
-        " name of a network that comes with sicjax; it has one network for all, or one for each",
+        "initial parameters, instead of random ones from the seed: the folder of a run, or the name"
+        " of a network that comes with sicjax. It must hold one network, which all start from, or"
+        " one for each",
     ),
     "num_steps": Field(
-        2_000_000, "optimiser updates", "paper", within(1, 2**31 - 1), changes_numbers=False
+        2_000_000,
+        "number of optimiser updates",
+        "paper",
+        within(1, 2**31 - 1),
+        changes_numbers=False,
     ),
     "steps_per_dispatch": Field(
         10,
-        "training steps per call to the device (at most)",
+        "updates per call to the device (at most)",
         rule=at_least(1),
         changes_numbers=False,
     ),
     "log_every": Field(
-        100, "steps between two lines of metrics", rule=at_least(1), changes_numbers=False
+        100, "updates between two lines of metrics", rule=at_least(1), changes_numbers=False
     ),
     "checkpoint_every": Field(
-        1000, "steps between two checkpoints", rule=at_least(1), changes_numbers=False
+        1000, "updates between two checkpoints", rule=at_least(1), changes_numbers=False
     ),
     "keep_checkpoints": Field(
-        2, "latest checkpoints kept on disk", rule=at_least(1), changes_numbers=False
+        2, "number of latest checkpoints kept on disk", rule=at_least(1), changes_numbers=False
     ),
     "keep_checkpoints_every": Field(
         0,
-        "keep a checkpoint permanently every this many steps; 0 keeps only the latest ones",
+        "keep a checkpoint permanently every this many updates; 0 keeps only the latest ones",
         rule=at_least(0),
         changes_numbers=False,
     ),
     "report": Field(
         True,
-        "evaluate and write report/ at the end; scores: only count each network's grid cells and"
-        " modules, in report/scores.csv",
+        "at the end, evaluate the networks and write report/. scores: only count each network's"
+        " grid cells and modules, in report/scores.csv. false: neither",
         changes_numbers=False,
         also=("scores",),
     ),
@@ -147,23 +163,30 @@ FIELDS: Mapping[str, Field] = {
     ),
     "fused_pairs": Field(
         False,
-        "on NVIDIA GPUs, compute the pair losses with one fused kernel; equal to rounding, and not"
-        " timed yet, so it is off by default",
+        "on NVIDIA GPUs, compute the pair losses with one fused kernel, equal to rounding; off by"
+        " default, because it has not been timed yet",
         changes_numbers=False,
     ),
     "data.num_trajectories": Field(
-        130, "B, trajectories in a batch: permutations of the velocities", "paper", at_least(1)
+        130,
+        "B, number of trajectories in a batch, each a permutation of the same velocities",
+        "paper",
+        at_least(1),
     ),
-    "data.trajectory_length": Field(60, "T, steps of a trajectory", "paper", at_least(1)),
-    "data.max_velocity": Field(0.15, "largest velocity component, m per step", "paper", POSITIVE),
+    "data.trajectory_length": Field(60, "T, steps in a trajectory", "paper", at_least(1)),
+    "data.max_velocity": Field(
+        0.15, "largest component of a velocity, m per step", "paper", POSITIVE
+    ),
     "data.permute": Field(
         True, "permute the velocities; False is the ablation without permutations", "paper"
     ),
-    "model.num_units": Field(128, "N, units of the network", "paper", at_least(1)),
+    "model.num_units": Field(128, "N, number of units in the network", "paper", at_least(1)),
     "model.hidden_width": Field(
         256, "H, width of the hypernetwork's hidden layers", rule=at_least(1)
     ),
-    "model.num_layers": Field(3, "linear layers of the hypernetwork", "paper", within(1, 1000)),
+    "model.num_layers": Field(
+        3, "number of linear layers in the hypernetwork", "paper", within(1, 1000)
+    ),
     "model.activation": Field(
         "relu",
         "activation of the hypernetwork, a function of jax.nn",
@@ -173,7 +196,9 @@ FIELDS: Mapping[str, Field] = {
         0.1, "initial range of the last layer's weights, relative to ±1/sqrt(H)", rule=NOT_NEGATIVE
     ),
     "model.identity_start": Field(True, "the last bias starts as the identity matrix"),
-    "model.positive_start": Field(True, "g_0 starts as |normal| rather than normal, normalised"),
+    "model.positive_start": Field(
+        True, "g_0 starts as a normalised |normal| vector instead of a normal one"
+    ),
     "model.train_initial_state": Field(True, "g_0 is trained along with the weights"),
     **LOSS,
     "optimizer.learning_rate": Field(2e-5, "peak learning rate of AdamW", "paper", POSITIVE),
@@ -184,17 +209,17 @@ FIELDS: Mapping[str, Field] = {
         one_of("constant", "cosine", "plateau"),
     ),
     "optimizer.warmup_steps": Field(
-        0, "steps of linear rise of the learning rate", rule=at_least(0)
+        0, "updates over which the learning rate rises linearly from 0", rule=at_least(0)
     ),
     "optimizer.decay_steps": Field(
         0,
-        "step at which the cosine reaches zero; 0 means the num_steps at the start of the run, also"
-        " if the run is prolonged later",
+        "update at which the cosine reaches zero; 0 means the num_steps at the start of the run,"
+        " even if the run is prolonged later",
         rule=at_least(0),
     ),
     "optimizer.plateau_factor": Field(
         0.1,
-        "factor of the learning rate on a plateau (PyTorch's default)",
+        "factor by which a plateau multiplies the learning rate (PyTorch's default)",
         "inferred",
         Rule(lambda value: 0 < value < 1, "in (0, 1)"),
     ),
@@ -205,17 +230,19 @@ FIELDS: Mapping[str, Field] = {
         at_least(0),
     ),
     "optimizer.plateau_window": Field(
-        1000, "steps over which the loss is averaged to detect a plateau", rule=at_least(1)
+        1000, "updates over which the loss is averaged to detect a plateau", rule=at_least(1)
     ),
     "optimizer.clip": Field(0.1, "largest norm of the whole gradient", "paper", POSITIVE),
     "optimizer.accumulation": Field(2, "batches averaged in one update", "paper", at_least(1)),
-    "optimizer.weight_decay": Field(0.01, "AdamW's (PyTorch's default)", "inferred", NOT_NEGATIVE),
-    "optimizer.b1": Field(0.9, "Adam's first moment", "inferred", FRACTION),
-    "optimizer.b2": Field(0.999, "Adam's second moment", "inferred", FRACTION),
+    "optimizer.weight_decay": Field(
+        0.01, "weight decay of AdamW (PyTorch's default)", "inferred", NOT_NEGATIVE
+    ),
+    "optimizer.b1": Field(0.9, "decay rate of Adam's first moment", "inferred", FRACTION),
+    "optimizer.b2": Field(0.999, "decay rate of Adam's second moment", "inferred", FRACTION),
     "evaluation.verdict_box": Field(
         3.0,
-        "side in metres of the box in which grid cells, modules and tori are determined; it must"
-        " hold several of the coarsest periods. Maps of 2, 3 and 4 m are always made",
+        "side in metres of the box in which grid cells, modules and tori are determined. It must"
+        " hold several of the coarsest periods. Maps of 2, 3 and 4 m are always made as well",
         rule=Rule(lambda side: 1 <= side <= 10, "from 1 to 10"),
         changes_numbers=False,
     ),
@@ -223,20 +250,20 @@ FIELDS: Mapping[str, Field] = {
         "sargolini",
         "recorded path along which the report runs the network: sargolini (a rat's, from the"
         " package ratinabox), a .npz or .npy file of positions [samples, 2] in metres, or"
-        " nothing",
+        " empty for none",
         changes_numbers=False,
     ),
     "evaluation.recorded_path_every": Field(
         15,
-        "keep one sample of the recorded path in this many; at 15 the rat's longest step (0.146"
-        " m) is within the paper's training range",
+        "use every n-th sample of the recorded path; at 15 the rat's longest step (0.146 m) is"
+        " within the paper's training range",
         rule=at_least(1),
         changes_numbers=False,
     ),
     "evaluation.torus_rolls": Field(
         -1,
-        "size of the null model of each module's torus test. 0 disables the null model, so no"
-        " verdict is given. -1 uses 20 rolls per module, largest module first, within an"
+        "number of rolls in the null model of each module's torus test. 0 disables the null model,"
+        " so no verdict is given. -1 uses 20 rolls per module, largest module first, within an"
         " estimated minute",
         rule=at_least(-1),
         changes_numbers=False,
@@ -244,19 +271,20 @@ FIELDS: Mapping[str, Field] = {
     "evaluation.animations": Field(
         True,
         "add moving pictures to the report: lattices forming, the network walking, its tori;"
-        " takes some seconds",
+        " they take some seconds",
         changes_numbers=False,
     ),
     "evaluation.figures": Field(
         "png",
-        "format of the report's figures: png; pdf or svg also write each as such a file",
+        "format of the report's figures. pdf and svg write each figure in that format as well as"
+        " png",
         rule=one_of("png", "pdf", "svg"),
         changes_numbers=False,
     ),
     "evaluation.snapshot_every": Field(
         0,
-        "steps between snapshots of each network's maps during training (film strip, TensorBoard"
-        " images, progress), a second or two each; 0 takes none",
+        "updates between snapshots of each network's maps during training (film strip, TensorBoard"
+        " images, progress). A snapshot takes a second or two; 0 takes none",
         rule=at_least(0),
         changes_numbers=False,
     ),
