@@ -1,11 +1,10 @@
-"""Anything a user may hand to the maths: a right number, or a refusal in one line.
+"""Anything a user may hand to the maths: a right number, or a refusal in one line. With -m slow.
 
 Few shapes, since each is compiled for each type; what varies freely is what is in the arrays.
 """
 
 import math
 import re
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,8 @@ from hypothesis import strategies as st
 import sicjax
 from tests import reference
 from tests.storm import strange_calls
+
+pytestmark = pytest.mark.slow  # the fast version: test_wrong_calls, test_losses, test_model
 
 SHAPES = [(2, 3, 4), (1, 1, 1), (3, 1, 2), (0, 3, 2), (2, 0, 2)]
 FLOATS = [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64]
@@ -157,50 +158,6 @@ def test_a_batch_is_right_or_refused(B, T, fastest):
     np.testing.assert_allclose(batch.positions, sums, atol=1e-6 * fastest)  # float32, four steps
 
 
-def documented_shapes(function):
-    """The arrays of a docstring's Args: name -> letters, as {"states": ["B", "T", "N"]}."""
-    lines = re.findall(r"^ +(\w+): \[([\w, ]+)\]", function.__doc__, re.MULTILINE)
-    return {name: letters.split(", ") for name, letters in lines}
-
-
-@pytest.mark.parametrize(
-    ("function", "scalars"),
-    [
-        (sicjax.separation_loss, {"sigma_x": 0.1, "sigma_g": 0.4}),
-        (sicjax.invariance_loss, {"sigma_x": 0.1}),
-        (sicjax.capacity_loss, {}),
-        (sicjax.conformal_isometry_loss, {"max_step": 0.1}),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_the_shapes_of_the_docstring_are_taken_and_no_others(function, scalars):
-    letters, sizes = documented_shapes(function), {"B": 3, "T": 4, "N": 5, "2": 2}
-    shapes = {name: tuple(sizes[letter] for letter in own) for name, own in letters.items()}
-    assert "states" in shapes
-
-    def call(changed):
-        arrays = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (shapes | changed).values()]
-        return jax.eval_shape(lambda *arrays: function(*arrays, **scalars), *arrays)
-
-    assert call({}).shape == ()
-    for name, shape in shapes.items():
-        others = {"2"}.union(*(own for other, own in letters.items() if other != name))
-        wrong = [(*shape, 1), shape[1:]]
-        for axis in range(len(shape)):
-            if letters[name][axis] in others:  # this size is given elsewhere
-                wrong.append((*shape[:axis], shape[axis] + 1, *shape[axis + 1 :]))
-        for changed in wrong:
-            assert "must be [" in refusal(partial(call, {name: changed}))
-
-
-def test_every_public_name_is_called_strangely():
-    called = {name.removeprefix("plots.ratemap_sheet").partition(".")[0] or "plots" for name in
-              strange_calls.sound()}  # fmt: skip
-    # The first two write folders; wrong calls of all four are tested beside their other tests.
-    elsewhere = {"report_activity", "report_recording", "linear_ratemaps", "rollout"}
-    assert called == set(sicjax.__all__) - elsewhere
-
-
 @pytest.mark.parametrize(
     "name", [name for name in strange_calls.sound() if name != "default_config"]
 )
@@ -212,22 +169,3 @@ def test_a_strange_argument_gives_a_result_or_one_line(name):
         if (said := strange_calls.problem(*call))
     }
     assert not wrong
-
-
-@pytest.mark.parametrize("name", ["separation_loss", "invariance_loss", "norm_relu"])
-def test_numbers_in_the_other_byte_order_are_the_same_numbers(name):
-    """JAX reads them as if they were in this machine's."""
-    function, arguments = strange_calls.sound()[name]
-    swapped = {
-        key: value.astype(value.dtype.newbyteorder()) if isinstance(value, np.ndarray) else value
-        for key, value in arguments.items()
-    }
-    np.testing.assert_array_equal(function(**swapped), function(**arguments))
-
-
-def test_a_path_on_the_edge_of_its_arena_is_in_it():
-    """float32 keeps ±0.5 m as they are: to a bin beyond the last one, once."""
-    score, arguments = strange_calls.sound()["score_recording"]
-    rounded = arguments["positions"].astype(np.float32)
-    assert np.abs(rounded).max() == 0.5
-    assert score(**{**arguments, "positions": rounded}).ratemaps.shape == (1, 10, 10)

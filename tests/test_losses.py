@@ -362,3 +362,31 @@ def test_no_square_array_of_states():
     )
     memory = loss.lower(states).compile().memory_analysis()
     assert memory.temp_size_in_bytes < M * M * 4 / 10
+
+
+def test_integer_positions_and_steps_are_numbers_too():
+    states, start = make(num_trajectories=1, trajectory_length=13, num_units=3)[::2]
+    steps = jax.random.randint(jax.random.key(1), (1, 13, 2), -1, 2)
+    places = jnp.cumsum(steps, axis=1)
+    near = partial(sicjax.invariance_loss, states, sigma_x=2.0)
+    assert near(places) == near(places.astype(float)) != 0
+    moving = partial(sicjax.conformal_isometry_loss, states, start, max_step=2.0)
+    assert moving(steps) == moving(steps.astype(float)) != 0
+
+
+def test_checks_leave_the_losses_jitted_functions():
+    """Traced scales have no value to check; what `jax.jit` adds to a function is still there."""
+    states, batch, _ = make(num_trajectories=1, trajectory_length=13, num_units=3)
+    scales = jnp.array([0.05, 0.4])
+
+    def separation(scales):
+        return sicjax.separation_loss(states, batch.positions, sigma_x=scales[0], sigma_g=scales[1])
+
+    # Float32: three roundings of 6e-8 of |g - g'|^2, divided by 2 sigma_g^2 = 0.32.
+    np.testing.assert_allclose(jax.vmap(separation)(scales[None])[0], separation(scales), rtol=1e-5)
+    compiled = sicjax.separation_loss.lower(
+        states, batch.positions, **SCALES, reduction="mean"
+    ).compile()
+    assert compiled(states, batch.positions, **SCALES) == separation(scales)
+    again = jax.jit(sicjax.separation_loss, static_argnames="reduction")
+    assert again(states, batch.positions, **SCALES) == separation(scales)

@@ -3,6 +3,7 @@
 Letters: B trajectories, T steps, N units, W walks.
 """
 
+import re
 from functools import partial
 
 import jax
@@ -62,3 +63,40 @@ def test_shapes_of_a_batch(sizes):
     assert batch.velocities.shape == shape("T 2", sizes)
     assert batch.order.shape == shape("B T", sizes)
     assert batch.steps.shape == batch.positions.shape == shape(POINTS, sizes)
+
+
+def documented_shapes(function):
+    """The arrays of a docstring's Args: name -> letters, as {"states": ["B", "T", "N"]}."""
+    lines = re.findall(r"^ +(\w+): \[([\w, ]+)\]", function.__doc__, re.MULTILINE)
+    return {name: letters.split(", ") for name, letters in lines}
+
+
+@pytest.mark.parametrize(
+    ("function", "scalars"),
+    [
+        (sicjax.separation_loss, {"sigma_x": 0.1, "sigma_g": 0.4}),
+        (sicjax.invariance_loss, {"sigma_x": 0.1}),
+        (sicjax.capacity_loss, {}),
+        (sicjax.conformal_isometry_loss, {"max_step": 0.1}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_shapes_of_the_docstring_are_taken_and_no_others(function, scalars):
+    letters, sizes = documented_shapes(function), {"B": 3, "T": 4, "N": 5, "2": 2}
+    shapes = {name: tuple(sizes[letter] for letter in own) for name, own in letters.items()}
+    assert "states" in shapes
+
+    def call(changed):
+        arrays = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (shapes | changed).values()]
+        return jax.eval_shape(lambda *arrays: function(*arrays, **scalars), *arrays)
+
+    assert call({}).shape == ()
+    for name, shape in shapes.items():
+        others = {"2"}.union(*(own for other, own in letters.items() if other != name))
+        wrong = [(*shape, 1), shape[1:]]
+        for axis in range(len(shape)):
+            if letters[name][axis] in others:  # this size is given elsewhere
+                wrong.append((*shape[:axis], shape[axis] + 1, *shape[axis + 1 :]))
+        for changed in wrong:
+            with pytest.raises((TypeError, ValueError), match=r"must be \["):
+                call({name: changed})

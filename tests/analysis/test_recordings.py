@@ -15,6 +15,7 @@ from sicjax.analysis import synthetic
 from sicjax.analysis.ratemaps import bin_index
 from sicjax.analysis.recordings import MIN_SPIKES, score_recording
 from sicjax.analysis.sessions import read_session
+from tests.storm import strange_calls
 
 PERIODS = (0.3, 0.45, 0.6)
 FEW = {"num_shuffles": 10, "centre_m": (0, 0)}
@@ -370,3 +371,11 @@ def test_what_was_left_out_or_looks_wrong_is_said(arguments, message):
     assert any(re.search(message, str(warning.message)) for warning in said)
     assert not any("\n" in str(warning.message) for warning in said)
     assert all(warning.filename == __file__ for warning in said)
+
+
+def test_a_path_on_the_edge_of_its_arena_is_in_it():
+    """float32 keeps ±0.5 m as they are: to a bin beyond the last one, once."""
+    score, arguments = strange_calls.sound()["score_recording"]
+    rounded = arguments["positions"].astype(np.float32)
+    assert np.abs(rounded).max() == 0.5
+    assert score(**{**arguments, "positions": rounded}).ratemaps.shape == (1, 10, 10)
