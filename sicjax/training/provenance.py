@@ -5,14 +5,20 @@ import platform
 from collections.abc import Mapping
 
 from sicjax.training.fingerprint import package_digest
+from sicjax.version import __version__
 
 SOURCE = "sicjax source"  # many commits share a version
-_PACKAGES = ("sicjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of our source and of the packages a result depends on."""
-    found = {"python": platform.python_version(), SOURCE: package_digest()}
+    found = {
+        "python": platform.python_version(),
+        SOURCE: package_digest(),
+        # Not from the metadata: a clone that is installed with -e and then updated has old ones.
+        "sicjax": __version__,
+    }
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
