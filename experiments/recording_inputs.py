@@ -45,7 +45,9 @@ class Outcome(NamedTuple):
 def simulate() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the path [S, 2] in metres and the spikes of two cells in seconds."""
     rng = np.random.default_rng(0)
-    path = 0.5 * np.sin(0.9 * TIMES[:, None] * [1, 2**0.5] + [0, 1])
+    heading = np.cumsum(rng.normal(0, 0.15, len(TIMES)))  # 0.2 m/s; the walls reflect the walk
+    walk = np.cumsum(0.004 * np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+    path = np.arcsin(np.sin(np.pi * walk)) / np.pi
     turns = np.deg2rad([10, 70, 130])
     waves = 4 * np.pi / 3**0.5 / PERIOD_M * np.stack([np.cos(turns), np.sin(turns)])
     rate = 15 * np.exp(0.9 * (np.cos(path @ waves).sum(axis=-1) - 3))

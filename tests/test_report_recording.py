@@ -5,13 +5,14 @@ import pytest
 
 import sicjax
 from sicjax.report.recording import methods
+from tests.walks import smooth_walk
 
 
 @pytest.fixture(scope="module")
 def cells():
     rng = np.random.default_rng(0)
     times = np.arange(0, 300, 0.02)
-    positions = 0.5 * np.sin(0.9 * times[:, None] * [1, 2**0.5] + [0, 1])
+    positions = smooth_walk(times)
     trains = {"T1<C2": times[rng.random(len(times)) < 0.05], "silent": np.array([])}
     return sicjax.score_recording(times, positions, trains, num_shuffles=3)
 

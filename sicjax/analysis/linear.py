@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from sicjax.analysis.inputs import check_number, check_shuffles, warn
 from sicjax.analysis.kinds import PERCENTILE
-from sicjax.analysis.recordings import MIN_SPIKES, count_bins, draw_shifts
+from sicjax.analysis.recordings import MIN_SPIKES, count_bins
 from sicjax.analysis.sessions import (
     STEP_S,
     check_speeds,
@@ -23,6 +23,7 @@ from sicjax.analysis.sessions import (
 )
 from sicjax.analysis.shuffles import generator
 from sicjax.analysis.spikes import check_trains, read_trains
+from sicjax.analysis.time_shifts import draw_shifts, warn_of_repeats
 from sicjax.analysis.tracking import check_units, read_path
 from sicjax.progress import track
 
@@ -78,7 +79,7 @@ def linear_ratemaps(
 
     In the null, the spikes are shifted in time against the path by at least `min_shift_s`, the end
     wrapped to the beginning, as in `score_recording`. The null is too strict if all laps take
-    the same time, because a shift by whole laps then changes nothing.
+    the same time, because a shift by whole laps then changes nothing; a warning says so.
 
     Args:
         times: [S] seconds, rising; None uses the times that come with the positions.
@@ -140,6 +141,7 @@ def linear_ratemaps(
     rising = np.gradient(ndimage.gaussian_filter1d(path[:, 0], 0.2 / STEP_S)) > 0
     low, high = path[kept, 0].min(), path[kept, 0].max()
     bins = count_bins(high - low, bin_m)
+    warn_of_repeats(path[kept, :1], min_shift_s, "a cell with a place field may be missed")
     runs = _bin_runs(path[kept, 0], rising[kept], bins, smoothing_m, min_occupancy_s)
     steps = spike_steps(trains, names, grid, kept)
     return LinearRatemaps(

@@ -31,6 +31,7 @@ from sicjax.analysis.ratemaps import (
 )
 from sicjax.analysis.sessions import STEP_S, Session, read_session
 from sicjax.analysis.shuffles import generator
+from sicjax.analysis.time_shifts import draw_shifts, warn_of_repeats
 from sicjax.analysis.units import UnitAnalysis, above_null, lattice_fits
 from sicjax.analysis.waves import fit_band
 from sicjax.progress import track
@@ -108,7 +109,9 @@ def score_recording(
 
     In the null, the spikes are shifted against the path by at least `min_shift_s`, the end wrapped
     to the beginning. This keeps everything about the spike train and the path but their relation.
-    The null also decides in arenas with too few fields for the null of `analyze_ratemaps`.
+    The null also decides in arenas with too few fields for the null of `analyze_ratemaps`. On a
+    path that repeats itself, as a simulated Lissajous figure does, some shifts change nothing and
+    the null is too strict; a warning then says so.
 
     Args:
         times: [S] seconds, rising; None uses the times that come with the positions.
@@ -162,8 +165,10 @@ def score_recording(
     Example:
         >>> import numpy as np, sicjax
         >>> rng = np.random.default_rng(0)
-        >>> times = np.arange(0, 600, 0.02)  # 10 minutes at 50 Hz, along a path that fills the box
-        >>> positions = 0.5 * np.sin(0.9 * times[:, None] * [1, 2**0.5] + [0, 1])  # x, y in metres
+        >>> times = np.arange(0, 600, 0.02)  # 10 minutes at 50 Hz, of an animal at 0.2 m/s
+        >>> heading = np.cumsum(rng.normal(0, 0.15, 30_000))
+        >>> walk = np.cumsum(0.004 * np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+        >>> positions = np.arcsin(np.sin(np.pi * walk)) / np.pi  # walls of a box of 1 m reflect it
         >>> rate = 15 * np.exp(-((positions - [0.2, 0.1]) ** 2).sum(axis=1) / (2 * 0.1**2))  # Hz
         >>> spikes = times[rng.random(30_000) < rate * 0.02]
         >>> cells = sicjax.score_recording(times, positions, [spikes])
@@ -182,6 +187,13 @@ def score_recording(
         centre_m=centre_m, min_speed=min_speed, max_speed=max_speed, max_gap_s=max_gap_s,
     )  # fmt: skip
     path = _bin_path(session, bin_m, smoothing_m, min_occupancy_s)
+    if not session.track:
+        warn_of_repeats(
+            session.positions,
+            min_shift_s,
+            'a grid cell may be called "other" (analyze_ratemaps(cells.ratemaps, cells.box_m)'
+            " judges the maps without time shifts)",
+        )
     candidates = np.flatnonzero([len(spikes) >= MIN_SPIKES for spikes in session.spikes])
     null, null_information = _shift_null(
         path, [session.spikes[n] for n in candidates], num_shuffles, min_shift_s, rng, progress
@@ -276,19 +288,6 @@ def _shift_null(
         scores[n] = score_chunks(maps)[1]
         information[n] = spatial_information(maps, occupancy=path.occupancy_s)
     return np.nan_to_num(scores, nan=-2.0), information
-
-
-def draw_shifts(
-    num_steps: int, num_shuffles: int, min_shift_s: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw time shifts [S, 1] in steps; ValueError if the session is too short."""
-    least = round(min_shift_s / STEP_S)
-    if 2 * least >= num_steps:
-        raise ValueError(
-            f"min_shift_s is {min_shift_s:g}; it must be less than half of the"
-            f" {num_steps * STEP_S:.1f} s of usable time"
-        )
-    return rng.integers(least, num_steps - least, (num_shuffles, 1), endpoint=True)
 
 
 def _verdicts(

@@ -32,6 +32,7 @@ class Table:
         """
         arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         names = arrays.pop("names", None)
+        arrays.pop("null", None)  # [N, S]: with three shuffles or fewer it would become columns
         arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
         rows = len(next(array for array in arrays.values() if array.ndim == 1))
         found: dict[str, np.ndarray] = {"unit": np.arange(rows)}

@@ -10,6 +10,7 @@ import pytest
 
 import sicjax
 from sicjax.analysis.tables import Table
+from tests.walks import smooth_walk
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def modules():
 def cells():
     rng = np.random.default_rng(0)
     times = np.arange(0, 300, 0.02)
-    positions = 0.5 * np.sin(0.9 * times[:, None] * [1, 2**0.5] + [0, 1])
+    positions = smooth_walk(times)
     trains = {"a<b": times[rng.random(len(times)) < 0.05], "silent": np.array([])}
     return sicjax.score_recording(times, positions, trains, num_shuffles=2)
 
@@ -54,7 +55,7 @@ def test_cells_are_a_table(cells, tmp_path):
     assert rows[1]["grid_score"] == ""
     assert {row["is_grid"] for row in rows} <= {"0", "1"}
     assert {"phase_1", "phase_2", "module", "mean_rate_hz", "stability"} <= rows[0].keys()
-    assert not {"ratemaps", "lattice", "occupancy_s"} & {*rows[0]}
+    assert not {"ratemaps", "lattice", "occupancy_s", "null_1"} & {*rows[0]}
 
 
 def test_a_file_is_not_overwritten_unless_asked(cells, tmp_path):

@@ -21,6 +21,7 @@ import sicjax
 from sicjax import plots, runs
 from sicjax.config.fields import FIELDS
 from sicjax.errors import CheckpointError
+from tests.walks import smooth_walk
 
 KEY = jax.random.key(0)
 QUICK = Path(sicjax.__file__).parent / "pretrained" / "quick"  # a config.json without checkpoints
@@ -60,7 +61,7 @@ def sound() -> Mapping[str, tuple[Callable[..., Any], dict[str, Any]]]:
     states, places = rng.random((2, 3, 4), np.float32), rng.random((2, 3, 2), np.float32)
     maps = rng.random((12, 12, 12))
     times = np.arange(4000) * 0.02
-    path = 0.5 * np.sin(0.9 * times[:, None] * [1, 2**0.5] + [0, 1])
+    path = smooth_walk(times)
     scales = {"sigma_x": 0.3, "sigma_g": 0.4}
     found = {"is_grid": np.ones(12, bool), "lattice": rng.random((12, 3, 2)),
              "spacing_m": np.full(12, 0.5)}  # fmt: skip
