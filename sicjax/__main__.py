@@ -2,7 +2,7 @@
 
 sicjax [train] --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
 sicjax report WORKDIR [--network=K]
-sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--arena=ARENA]
+sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--FLAG=VALUE ...]
 sicjax export WORKDIR --to=npz|torch [--network=K] [--file=FILE]
 sicjax list
 
@@ -10,11 +10,13 @@ Each has its own help: sicjax export --help. Exit codes: 0 done, 2 bad input; of
 75 and 130.
 """
 
+import argparse
+import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sicjax import main
 from sicjax.command import Parser, join_processes, run, whole_number
@@ -46,11 +48,36 @@ def report(arguments: Sequence[str]) -> None:
     write_reports(runs, workdir)
 
 
+def _lengths(text: str) -> float | tuple[float, ...]:
+    """Return one length, or the lengths of a list such as 1.5,1; `score_recording` checks them."""
+    try:
+        first, *others = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} must be metres, or X,Y in metres") from None
+    return (first, *others) if others else first
+
+
+# Flags of `sicjax score` that are arguments of `score_recording`, which has their defaults.
+SCORING: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
+    ("box-m", "SIDE|X,Y", _lengths, "side, sides or diameter of the arena, metres (by the path)"),
+    ("centre-m", "X,Y", _lengths, "centre of the arena, metres (the middle of the path)"),
+    ("bin-m", "METRES", float, "side of a bin of the maps (0.025)"),
+    ("smoothing-m", "METRES", float, "deviation of the Gaussian that smooths the maps (0.025)"),
+    ("min-occupancy-s", "SECONDS", float, "bins visited for less count as unvisited (0.04)"),
+    ("min-speed", "M/S", float, "slower moments are left out (0.025)"),
+    ("max-speed", "M/S", float, "positions reached faster are left out as lost (2)"),
+    ("max-gap-s", "SECONDS", float, "longer gaps of the tracker are left out (0.5)"),
+    ("num-shuffles", "N", whole_number(1), "time shifts per cell (100)"),
+    ("min-shift-s", "SECONDS", float, "least time shift (20)"),
+    ("min-units", "N", whole_number(1), "fewest grid cells of a module (10)"),
+    ("seed", "S", whole_number(0), "of the time shifts (0)"),
+)
+
+
 def score(arguments: Sequence[str]) -> None:
     """Score the cells of a recorded session, and write a page and CSV files about them.
 
-    sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--arena=ARENA] [--num-shuffles=N]
-        [--seed=S] [--times-name=NAME] [--position-name=NAME|X,Y] [--spikes-name=NAME|UNIT,TIME]
+    sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--FLAG=VALUE ...]
 
     SESSION is a file. Times are seconds, all on one clock. These names are looked for in it:
 
@@ -62,25 +89,28 @@ def score(arguments: Sequence[str]) -> None:
       .nwb        position or SpatialSeries, and units; needs pip install -e '.[recordings]'
 
     Other names are set by flags; session.t is the field t of a struct. MATLAB 7.3 files need h5py.
-    FOLDER must be new, empty, or hold an earlier report, which is replaced.
+    FOLDER must be new, empty, or hold an earlier report, which is replaced. Defaults are in
+    brackets; docs/measuring.md explains every option.
     """
     parser = Parser(score.__doc__)
     parser.add_argument("session", metavar="SESSION", type=Path, help=".npz, .mat or .nwb")
     parser.add_argument("--out", metavar="FOLDER", help="(SESSION without its ending, + _sicjax)")
     parser.add_argument(
         "--units", metavar="UNIT", type=_number_or_text,
-        help="of positions: m, cm, mm, or metres per unit (the file's, or by the path)",
+        help="unit of the positions: m, cm, mm, or metres per unit (by the file or the path)",
     )  # fmt: skip
-    parser.add_argument("--arena", choices=("square", "rectangle", "circle"), help="(by the path)")
-    parser.add_argument(
-        "--num-shuffles", metavar="N", type=whole_number(1), default=100,
-        help="time shifts per cell (100)",
-    )  # fmt: skip
-    parser.add_argument("--seed", metavar="S", type=whole_number(0), default=0, help="(0)")
     parser.add_argument("--times-name", metavar="NAME", help="times of the samples")
     parser.add_argument("--position-name", metavar="NAME", help="positions: NAME, or X,Y")
     parser.add_argument("--spikes-name", metavar="NAME", help="spikes: NAME, or UNIT,TIME")
-    options = parser.read(arguments)
+    parser.add_argument(
+        "--arena", choices=("square", "rectangle", "circle"), help="shape (by the path)"
+    )
+    for name, metavar, read, meaning in SCORING:
+        parser.add_argument(f"--{name}", metavar=metavar, type=read, help=meaning)
+    # --box_m is --box-m: the arguments of score_recording are spelt so.
+    options = parser.read([re.sub(r"^--[^=]+", _hyphens, argument) for argument in arguments])
+    named = ["units", "arena", *(name.replace("-", "_") for name, *_ in SCORING)]
+    chosen = {name: value for name in named if (value := getattr(options, name)) is not None}
     from sicjax.analysis.files import read_recording
     from sicjax.analysis.recordings import score_recording
     from sicjax.report.folder import refuse_others
@@ -97,16 +127,18 @@ def score(arguments: Sequence[str]) -> None:
         refuse_others(folder)  # before the scoring, which takes minutes
         with warnings.catch_warnings(record=True) as assumed:
             warnings.simplefilter("always")
-            cells = score_recording(
-                **recording, units=options.units, arena=options.arena,
-                num_shuffles=options.num_shuffles, seed=options.seed,
-            )  # fmt: skip
+            cells = score_recording(**recording, **chosen)
         for warning in assumed:
             print(f"sicjax: {file.name}: {warning.message}", file=sys.stderr)
         page = report_recording(cells, folder, name=file.stem)
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{options.session}: {one_line(error)}") from None
     print(f"{summary(cells)}\n{page}")
+
+
+def _hyphens(flag: re.Match[str]) -> str:
+    """Return a flag with hyphens in place of underscores."""
+    return flag[0].replace("_", "-")
 
 
 def _number_or_text(text: str) -> float | str:

@@ -1,6 +1,7 @@
 """`sicjax score`: from a session's file to its page and CSV; a bad file is one line."""
 
 import csv
+import inspect
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from scipy import io, ndimage
 
 from sicjax.__main__ import sicjax
+from sicjax.analysis import recordings
 from sicjax.analysis.files import read_recording
 from sicjax.analysis.spikes import read_trains
 from sicjax.command import guarded
@@ -201,7 +203,9 @@ def test_a_bad_file_is_one_line_and_exit_code_2(name, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} <= {name}  # no page
 
 
-@pytest.mark.parametrize("flag", ["--num-shuffles=0", "--units=feet", "--arena=star", "--out="])
+@pytest.mark.parametrize(
+    "flag", ["--num-shuffles=0", "--units=feet", "--arena=star", "--out=", "--box-m=a", "--bin=1"]
+)
 def test_a_bad_flag_is_one_line(flag, session, tmp_path, capsys):
     times, positions, spikes = session
     file = tmp_path / "session.npz"
@@ -210,6 +214,42 @@ def test_a_bad_flag_is_one_line(flag, session, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert flag.strip("-").partition("=")[0] in error
+
+
+def test_every_option_of_the_scoring_is_a_flag(session, tmp_path, capsys, monkeypatch):
+    def score_recording(times, positions, spike_times, **options):
+        found.update(options)
+        raise ValueError("enough")
+
+    times, positions, spikes = session
+    file, found = tmp_path / "session.npz", {}
+    np.savez(file, times=times, positions=positions, spikes=cells_of(spikes))
+    not_flags = {"times", "positions", "spike_times", "unit", "time", "key", "progress"}
+    names = set(inspect.signature(recordings.score_recording).parameters) - not_flags
+    values = {"units": "cm", "arena": "circle", "box_m": (1.5, 1.0), "centre_m": (-0.5, 0.5)}
+    values |= dict.fromkeys(names - values.keys(), 7)
+    monkeypatch.setattr(recordings, "score_recording", score_recording)
+    for spelling in (str, lambda name: name.replace("_", "-")):
+        flags = [
+            f"--{spelling(name)}={str(value).strip('()').replace(' ', '')}"
+            for name, value in values.items()
+        ]
+        found.clear()
+        assert guarded(sicjax, ["score", str(file), *flags]) == 2
+        assert found == {"unit": None, "time": None} | values
+    assert guarded(sicjax, ["score", str(file)]) == 2  # defaults are those of the function
+    assert "box_m" not in capsys.readouterr().err
+
+
+def test_box_and_centre_change_the_maps(session, tmp_path):
+    times, positions, spikes = session
+    file = tmp_path / "session.npz"
+    np.savez(file, times=times, positions=positions + np.array([5, 0]), spikes=cells_of(spikes))
+    flags = ["--box_m=1.2", "--centre_m=5,0", "--max_speed=3", "--min_units=5", *FEW]
+    assert guarded(sicjax, ["score", str(file), *flags]) == 0
+    page = (tmp_path / "session_sicjax" / "report.html").read_text()
+    for said in ("square, 1.20 m", "faster than 3 m/s", "at least 5 cells"):
+        assert said in page
 
 
 def test_a_folder_with_a_file_of_the_users_is_refused(session, tmp_path, capsys):
