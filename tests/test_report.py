@@ -346,6 +346,14 @@ def test_untrained_network_follows_no_place_and_keeps_none(written):
         assert (written / f"{name}.png").exists()
 
 
+def test_decoding_errors_are_numbers_without_a_figure(written):
+    """Beyond a code's period they are at chance for good networks and bad ones."""
+    moved = json.loads((written / "summary.json").read_text())["path_integration"]
+    assert moved["chance_decoding_error_m"] > 0
+    assert {f"decoding_error_m_after_{n}" for n in (100, 1000, 10_000)} <= moved.keys()
+    assert not (written / "decoding.png").exists()
+
+
 def test_two_modules_are_related_and_drawn(run):
     """A lattice and the one finer by the root of 3, turned by 30 degrees: 3 cells to 1."""
     coarse = hexagonal_basis(0.9, 10)

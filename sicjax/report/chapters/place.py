@@ -236,9 +236,13 @@ def _recorded_rows(found: Evaluation, note: str | None) -> list[Row]:
 
 
 def _against_steps(found: Evaluation) -> list[Shown]:
-    """Draw how the code drifts in the course of long walks."""
+    """Draw how the code drifts in the course of long walks.
+
+    The decoded position has no figure: a periodic code is at chance beyond its period, so a good
+    network looks like a bad one. summary.json has its error.
+    """
     same, gone = found.path_integration.same_place, found.path_integration.drift
-    middles, figures = bin_middles(gone.edges), [plots.blank_figure() for _ in range(3)]
+    middles, figures = bin_middles(gone.edges), [plots.blank_figure() for _ in range(2)]
     who = "grid cells" if found.units.is_grid.any() else "active units"
     plots.against_steps(
         {who: (middles, np.maximum(explained(found), 0))},
@@ -251,10 +255,6 @@ def _against_steps(found: Evaluation) -> list[Shown]:
         },
         y="neural distance |g − g′|", chance=gone.chance_distance, ax=figures[1].subplots(),
     )  # fmt: skip
-    plots.against_steps(
-        {"decoded position": (middles, gone.error_m)},
-        y="median error (m)", chance=gone.chance_error_m, ax=figures[2].subplots(),
-    )  # fmt: skip
     return [
         Shown("explained", figures[0],
               "Variance explained by position in the course of long walks: how well a cell's"
@@ -264,10 +264,6 @@ def _against_steps(found: Evaluation) -> list[Shown]:
               "Distance of the state from the mean state of short walks at the same place, and from"
               " the state of another walk there, against the steps taken (2 m box). Dashed: the"
               " distance between random places."),
-        Shown("decoding", figures[2],
-              "Error of the position decoded from the state with the short walks' maps (2 m box)."
-              " A code that repeats itself can be decoded only within its period, so a good"
-              " network may be at chance (dashed) here."),
     ]  # fmt: skip
 
 
