@@ -186,6 +186,46 @@ def test_figures_are_vector_art_with_images_for_maps_alone(name):
     assert images <= (10 if name in holds_maps else 0)
 
 
+EIGHT = np.stack([MAPS[0]] * 8)
+NAMED = [f"u{120 + k}  g −0.3{k}" for k in range(8)]
+METRICS = [
+    {"step": k, "conformal_isometry": 0.009 + 0.0003 * k, "gradient_norm": 0.4 + 0.01 * k,
+     "learning_rate": 1e-6 * k, "dead_units": 2 + k % 2, "loss": -0.01 * k}
+    for k in range(5, 45, 5)
+]  # fmt: skip
+WIDE = {  # as wide as a report's
+    "film_strip": lambda fig: plots.film_strip([(10_000, EIGHT)], 2.0, titles=NAMED, fig=fig),
+    "generalisation": lambda fig: plots.generalisation(
+        [(2.0, EIGHT), (3.0, EIGHT)], titles=NAMED, training_range_m=1.2, fig=fig
+    ),
+    "losses": lambda fig: plots.losses(METRICS, fig=fig),
+    "recorded_path": lambda fig: plots.recorded_path(
+        PATH, [("path,\nin one go", EIGHT)] * 3, 2.0, titles=NAMED, fig=fig
+    ),
+    "sheet": lambda fig: plots.ratemap_sheet(EIGHT, 2.0, titles=NAMED, title="All", fig=fig),
+}
+
+
+@pytest.mark.parametrize("name", [*DRAWN, *WIDE])
+def test_text_is_whole_and_9_points_at_least(name):
+    if name in WIDE:
+        figure = plots.blank_figure()
+        WIDE[name](figure)
+    else:
+        figure = figure_of(name)
+    plots.as_picture(figure)
+    ticks = {label for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)
+             for label in axis.get_ticklabels(which="both")}  # fmt: skip
+    for text in figure.findobj(mpl.text.Text):
+        if not text.get_text().strip() or not text.get_visible():
+            continue
+        assert text.get_fontsize() >= 9, text
+        place = text.get_window_extent()
+        if text not in ticks:  # those outside their axis aren't drawn
+            assert figure.bbox.x0 - 1 <= place.x0 < place.x1 <= figure.bbox.x1 + 1, text
+            assert figure.bbox.y0 - 1 <= place.y0 < place.y1 <= figure.bbox.y1 + 1, text
+
+
 @pytest.mark.parametrize("name", ["ratemap_sheet", "torus", "walking"])
 def test_figures_are_saved_as_pdf(name):
     drawn = saved(figure_of(name), "pdf")

@@ -85,8 +85,13 @@ def losses(
             ax.text(0.5, 0.5, "not logged", transform=ax.transAxes, color=FAINT, ha="center")
             ax.set_yticks([])
         ax.set_xlim(first.get_xlim())
-        if key in _LOGARITHMIC and np.any(values > 0):
+        above = values[values > 0]
+        if key in _LOGARITHMIC and above.size:
             ax.set_yscale("log")
+            few_decades = above.max() < 30 * above.min()
+            plain_numbers(ax.yaxis, steps=(1, 2, 5) if few_decades else (1,))
+        elif key == "dead_units":
+            whole_numbers(ax.yaxis)
         dress(ax, x="update", y=label, title=settable(title))
         whole_numbers(ax.xaxis, 4)
     for ax in others[len(panels) :]:
@@ -107,9 +112,8 @@ def _weighted_terms(
     ax.plot(steps, _series(metrics, "loss"), color=INK, lw=1.2, label="total")
     ax.set_yscale("symlog", linthresh=0.1)  # a spike doesn't flatten the rest
     ax.margins(y=0.1)
-    ax.set_ylim(top=_above(ax, 1.15 + 0.13 * (len(terms) // 2 + 1)))  # room for the legend
-    ax.legend(loc="upper center", fontsize=8, ncols=2, handlelength=1.2, columnspacing=0.8,
-              labelspacing=0.2)  # fmt: skip
+    ax.set_ylim(top=_above(ax, 1.15 + 0.15 * (len(terms) // 2 + 1)))  # room for the legend
+    ax.legend(loc="upper center", ncols=2, handlelength=1.2, columnspacing=0.8, labelspacing=0.2)
     dress(ax, x="update", y="loss (linear below 0.1)", title="Weighted terms")
     whole_numbers(ax.xaxis, 4)
 

@@ -289,7 +289,7 @@ def _sheet(
     ax.set_ylim(height + foot + margin, -top - margin)
     ax.set_axis_off()
     for (x, y), label in zip(corners, labels or [], strict=False):
-        ax.text(x, y - 0.03 * side, label, fontsize=8, va="bottom")
+        ax.text(x, y - 0.03 * side, label, va="bottom")
     for y, (heading, _) in zip(dividers, groups or (), strict=False):
         line = y + 0.1 * side
         ax.plot([0, width], [line, line], color=FAINT, lw=0.8)
@@ -390,7 +390,7 @@ def _rows_of_maps(
     note = f"{length:g} m" + ("" if circle_m is None else "      dashed circle: training range")
     ax.text(left + length + 0.03 * widest, bar, note, va="center")
     if len(titles) >= 5:  # there is room beside the scale bar
-        end, half = (len(titles) - 1.5) * pitch, 0.03 * widest
+        end, half = (len(titles) - 2) * pitch, 0.03 * widest  # its name takes a tile and a half
         place = end - 0.6 * pitch, end, bar - half, bar + half
         _colour_key(ax, cmap, ("0", "each map's peak"), place)
     ax.set_axis_off()

@@ -53,7 +53,8 @@ def formation(
     """
     films, when = np.asarray(ratemaps, dtype=float), np.asarray(steps)
     rows, columns, side = len(groups), max(count for _, count in groups), films.shape[-1]
-    gap, left, right, head = max(side // 12, 1), 0.6, 0.25, 0.42
+    gap, left, head = max(side // 12, 1), 0.6, 0.42
+    right = max(0.25, 2.5 - columns * TILE_INCHES)  # the curve's title takes 2.4 inches
     foot = 0.1 if share is None else 1.1
     width = columns * TILE_INCHES + left + right
     height = rows * TILE_INCHES + head + foot
