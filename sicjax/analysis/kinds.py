@@ -124,6 +124,28 @@ def kinds_against_null(
     return np.select([grid, square], ["grid", "square"], kind)
 
 
+def failed_conditions(
+    above: np.ndarray, share: np.ndarray, squareness: np.ndarray, least_share: np.ndarray
+) -> list[str]:
+    """Say for each of N units which conditions of a grid cell fail; "" if none does.
+
+    Args:
+        above, share, squareness: as in `kinds_against_null`.
+        least_share: [N], what the lattice's waves must explain.
+    """
+    found = []
+    for passed, part, square, least in zip(above, share, squareness, least_share, strict=True):
+        conditions = [
+            (passed[0], "grid score not above its null"),
+            (passed[1], "corrected grid score not above its null"),
+            (part >= least, f"lattice explains {part:.0%} of the variance, {least:.0%} needed"),
+            (square < SQUARENESS, "lattice nearer to a square"),
+        ]
+        failed = "; ".join(words for holds, words in conditions if not holds)
+        found.append(failed if np.isfinite(part) else "no lattice found")
+    return found
+
+
 def lattices_at_a_glance(scores: Scores, active: np.ndarray) -> np.ndarray:
     """Return one of GLANCES for each unit [N], by fixed thresholds and without a null.
 

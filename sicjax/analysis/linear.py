@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from sicjax.analysis.inputs import check_number, check_shuffles, warn
 from sicjax.analysis.kinds import PERCENTILE
-from sicjax.analysis.recordings import MIN_SPIKES, count_bins
+from sicjax.analysis.recorded_kinds import MIN_SPIKES
+from sicjax.analysis.recordings import count_bins
 from sicjax.analysis.sessions import (
     STEP_S,
     check_speeds,

@@ -12,16 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sicjax.analysis import lattice
-from sicjax.analysis.grid_score import Scores, score_chunks, score_ratemaps
+from sicjax.analysis.grid_score import score_chunks, score_ratemaps
 from sicjax.analysis.inputs import check_number, check_shuffles, warn
-from sicjax.analysis.kinds import (
-    LATTICE_SHARE,
-    MIN_FIELDS,
-    PERCENTILE,
-    SQUARENESS,
-    is_single,
-    spatial_share,
-)
 from sicjax.analysis.modules import MIN_UNITS, Modules, check_min_units, find_modules
 from sicjax.analysis.ratemaps import (
     bin_index,
@@ -29,17 +21,13 @@ from sicjax.analysis.ratemaps import (
     smooth_ratemaps,
     spatial_information,
 )
+from sicjax.analysis.recorded_kinds import MIN_SPIKES, above_information, cell_kinds, lacking
 from sicjax.analysis.sessions import STEP_S, Session, read_session
 from sicjax.analysis.shuffles import generator
 from sicjax.analysis.time_shifts import draw_shifts, warn_of_repeats
 from sicjax.analysis.units import UnitAnalysis, above_null, lattice_fits
-from sicjax.analysis.waves import fit_band
 from sicjax.progress import track
 
-MIN_SPIKES = 50  # a cell with fewer gets no verdict
-# Three or four fields at random places sometimes look like a hexagon. With fewer than MIN_FIELDS
-# fields, the lattice's waves must therefore explain twice the usual share.
-FEW_FIELDS_SHARE = 2 / 3
 BINS = (10, 400)  # per side of a map: at least 10 for a lattice, at most 400 for any arena
 
 
@@ -309,11 +297,12 @@ def _verdicts(
     informative, least_information = above_information(information, candidates, null_information)
 
     num_spikes = np.array([len(spikes) for spikes in session.spikes], dtype=int)
-    kind, num_fields = _kinds(maps, path.box_m, scores, share, above, informative)
+    kind, num_fields = cell_kinds(maps, path.box_m, scores, share, above, informative)
     if session.track:
         kind[kind != "place"] = "undetermined"
     kind[num_spikes < MIN_SPIKES] = "undetermined"
     kind[num_spikes == 0] = "silent"
+    because = lacking(kind, scores, share, above, num_spikes, session.track)
     aspect, tilt = lattice.ellipse(scores.axes_m)
     num_steps = len(path.places)
     units = UnitAnalysis(
@@ -332,6 +321,7 @@ def _verdicts(
         is_grid=kind == "grid",
         module=np.full(len(maps), -1),
         kind=kind,
+        not_grid_because=because,
     )
     modules = find_modules(units, min_units=parameters["min_units"])
     own_null = np.full((len(maps), parameters["num_shuffles"]), np.nan)
@@ -355,59 +345,6 @@ def _verdicts(
         null=own_null,
         parameters=parameters,
     )
-
-
-def _kinds(
-    maps: np.ndarray,
-    box_m: float,
-    scores: Scores,
-    share: np.ndarray,
-    above: np.ndarray,
-    informative: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return kinds [N], by the nulls alone, and numbers of fields or crests [N]."""
-    kind, num_fields = np.full(len(maps), "other", dtype="<U12"), scores.num_fields.copy()
-    few = num_fields < MIN_FIELDS
-    kind[informative & few] = "place"
-    for n in np.flatnonzero(informative):
-        if (crests := _band_crests(maps[n], box_m)) >= MIN_FIELDS:
-            kind[n], num_fields[n] = "band", crests
-    squareness = lattice.squareness(scores.axes_m)
-    regular = above[:, 1] & (share >= np.where(few, FEW_FIELDS_SHARE, LATTICE_SHARE))
-    regular &= kind != "band"
-    kind[regular & above[:, 0] & (squareness < SQUARENESS)] = "grid"
-    kind[regular & above[:, 2] & (squareness >= SQUARENESS)] = "square"
-    return kind, num_fields
-
-
-def above_information(
-    information: np.ndarray, candidates: np.ndarray, null: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compare the information [N] of cells with their own and with the pooled null [C, S].
-
-    The null's mean and spread fall with the number of spikes, so it is pooled in units of each
-    cell's own spread above its own mean.
-
-    Returns:
-        which cells are above both [N] bool; their own thresholds [N].
-    """
-    informative = np.zeros(len(information), dtype=bool)
-    threshold = np.full(len(information), np.nan)
-    if len(candidates):
-        own = information[candidates]
-        threshold[candidates] = np.percentile(null, PERCENTILE, axis=1)
-        mean, spread = null.mean(axis=1), np.maximum(null.std(axis=1), 1e-12)
-        pooled = np.percentile((null - mean[:, None]) / spread[:, None], PERCENTILE)
-        informative[candidates] = (own > threshold[candidates]) & ((own - mean) / spread > pooled)
-    return informative, threshold
-
-
-def _band_crests(ratemap: np.ndarray, box_m: float) -> int:
-    """Return the number of crests of a band, or 0 for any other map."""
-    bins = len(ratemap)
-    band = fit_band(ratemap, bin_positions(box_m, bins), box_m / bins)
-    single = is_single(band.share, band.next_share, spatial_share(ratemap))
-    return band.crests if single else 0
 
 
 def _stability(path: _Path, spikes: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,8 +15,11 @@ from sicjax.analysis import lattice
 from sicjax.analysis.grid_score import Scores, score_ratemaps
 from sicjax.analysis.inputs import check_shuffles
 from sicjax.analysis.kinds import (
+    LATTICE_SHARE,
+    MIN_FIELDS,
     PERCENTILE,
     constant_units,
+    failed_conditions,
     is_single,
     kinds_against_null,
     kinds_by_shape,
@@ -50,9 +53,13 @@ class UnitAnalysis(Table):
     is_grid: np.ndarray  # [N] bool
     module: np.ndarray  # [N] int, -1 for none
     kind: np.ndarray  # [N] one of KINDS
+    not_grid_because: np.ndarray  # [N] what a unit lacks that is "other" or "undetermined"; or ""
 
     def _title(self) -> str:
-        return f"{super()._title()}, {self.is_grid.sum()} grid"
+        title = f"{super()._title()}, {self.is_grid.sum()} grid"
+        if undetermined := np.sum(self.kind == "undetermined"):
+            title += f", {undetermined} undetermined (not_grid_because says why)"
+        return title
 
 
 def analyze_ratemaps(
@@ -118,7 +125,15 @@ def analyze_ratemaps(
     candidates = np.nonzero(kind == "other")[0]
     null = shuffled_scores(maps[candidates], num_shuffles, rng, progress=progress)
     above, threshold = above_null(scores, candidates, null)
-    kind = kinds_against_null(kind, above, share, lattice.squareness(scores.axes_m))
+    squareness = lattice.squareness(scores.axes_m)
+    kind = kinds_against_null(kind, above, share, squareness)
+    failed = failed_conditions(above, share, squareness, np.full(len(maps), LATTICE_SHARE))
+    few = [
+        f"{n} of {MIN_FIELDS} fields needed: use a larger box, or score_recording"
+        for n in num_fields
+    ]
+    unseen = ~np.isfinite(maps).any(axis=(1, 2))
+    undetermined = np.where(unseen, "never visited", few)
 
     aspect, tilt = lattice.ellipse(scores.axes_m)
     analysis = UnitAnalysis(
@@ -137,6 +152,9 @@ def analyze_ratemaps(
         is_grid=kind == "grid",
         module=np.full(len(maps), -1),
         kind=kind,
+        not_grid_because=np.select(
+            [kind == "other", kind == "undetermined"], [np.array(failed, str), undetermined], ""
+        ),
     )
     return dataclasses.replace(analysis, module=find_modules(analysis, min_units=min_units).labels)
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
-from sicjax.analysis.recordings import MIN_SPIKES, RecordingAnalysis
+from sicjax.analysis.recorded_kinds import MIN_SPIKES
+from sicjax.analysis.recordings import RecordingAnalysis
 from sicjax.analysis.tables import Table
 from sicjax.paths import path
 from sicjax.report.folder import PAGE, refuse_others, replacing
@@ -25,7 +26,7 @@ COLUMNS = 6  # maps in a row: names and numbers need room
 SHOWN = (
     "unit", "name", "kind", "module", "num_spikes", "mean_rate_hz", "peak_rate_hz", "grid_score",
     "grid_score_corrected", "null_threshold", "spacing_m", "orientation_deg", "num_fields",
-    "spatial_information", "information_threshold", "stability",
+    "spatial_information", "information_threshold", "stability", "not_grid_because",
 )  # fmt: skip
 IN_BRIEF = ("name", "kind", "module", "num_spikes", "peak_rate_hz", "grid_score", "spacing_m")
 ROWS_IN_BRIEF = 20

@@ -13,7 +13,8 @@ import pytest
 import sicjax
 from sicjax.analysis import synthetic
 from sicjax.analysis.ratemaps import bin_index
-from sicjax.analysis.recordings import MIN_SPIKES, score_recording
+from sicjax.analysis.recorded_kinds import MIN_SPIKES
+from sicjax.analysis.recordings import score_recording
 from sicjax.analysis.sessions import read_session
 from tests.storm import strange_calls
 
@@ -77,6 +78,14 @@ def test_kinds(scored):
     assert kinds(scored, "silent") == ["silent"]
     assert kinds(scored, "few") == ["undetermined"]
     np.testing.assert_array_equal(scored.is_grid, scored.kind == "grid")
+
+
+def test_what_a_cell_lacks_is_said(scored):
+    said = dict(zip(scored.names, scored.not_grid_because, strict=True))
+    assert said["few"] == "49 spikes, 50 needed"
+    assert said["flat 7"]
+    lacks = [kind in ("other", "undetermined") for kind in scored.kind]
+    assert [bool(words) for words in scored.not_grid_because] == lacks
 
 
 def test_few_fields_are_decided_by_time_shifts_that_no_map_could_decide(scored):
@@ -376,6 +385,6 @@ def test_what_was_left_out_or_looks_wrong_is_said(arguments, message):
 def test_a_path_on_the_edge_of_its_arena_is_in_it():
     """float32 keeps ±0.5 m as they are: to a bin beyond the last one, once."""
     score, arguments = strange_calls.sound()["score_recording"]
-    rounded = arguments["positions"].astype(np.float32)
+    rounded = np.clip(1.01 * arguments["positions"], -0.5, 0.5).astype(np.float32)
     assert np.abs(rounded).max() == 0.5
     assert score(**{**arguments, "positions": rounded}).ratemaps.shape == (1, 10, 10)

@@ -38,6 +38,16 @@ def test_kinds(analysis):
     np.testing.assert_array_equal(analysis.is_grid, analysis.kind == "grid")
 
 
+def test_what_a_unit_lacks_is_said(analysis):
+    said = dict(zip(analysis.kind, analysis.not_grid_because, strict=True))
+    assert {kind for kind, words in said.items() if words} == {"other", "undetermined"}
+    assert "not above its null" in said["other"]
+    assert analysis.not_grid_because[-1] == "never visited"
+    few = analysis.not_grid_because[5]
+    assert few.startswith(f"{analysis.num_fields[5]} of 5 fields")
+    assert "2 undetermined" in repr(analysis)
+
+
 def test_no_verdict_without_fields_or_null(analysis):
     assert (analysis.num_fields[analysis.is_grid] >= 5).all()
     assert (analysis.grid_score[analysis.is_grid] > analysis.null_threshold[analysis.is_grid]).all()
