@@ -1,13 +1,16 @@
-"""The paper's ablations in one population: a table and a figure.
+"""Train the paper's ablations in one population: a table and a figure.
 
     python -m experiments.ablations [--config=configs/ablations.py] [--workdir=DIR]
         [--config.FIELD=VALUE ...]
 
-Writes ablations.md, ablations.json and ablations.png into the workdir: for each variant the mean
-and the spread over seeds (standard deviation) of what the reports measured, in how many seeds the
-paper's ablations have the paper's effect, and rate maps of the most active units, equally many
-from each module. Grid cells and modules are those of the long-walk map of the 3 m box. The run can
-be stopped and started again; a finished one only makes its table and figure again.
+Writes ablations.md, ablations.json and ablations.png into the workdir:
+
+- for each variant, the mean and the standard deviation over seeds of what the reports measured;
+- for each of the paper's ablations, the number of seeds that show the paper's effect;
+- rate maps of the most active units, the same number from each module.
+
+Grid cells and modules are those of the long-walk map of the 3 m box. You can stop the command and
+start it again. If the run has finished, only its table and figure are made again.
 """
 
 import csv
@@ -25,17 +28,17 @@ from experiments.sweep import Row
 from sicjax import command, plots
 from sicjax.report.sheets import in_turn
 
-# Column of the table -> where a row has it: `sweep.collect`, or `measure` below.
+# Column of the table -> key of a row, from `sweep.collect` or from `measure` below.
 COLUMNS = {
     "active units": "active_units",
-    "grid, of active": "grid_fraction",
-    "grid score of grid units": "grid_score",
-    "after undoing the ellipse": "grid_score_corrected",
+    "grid cells, share of active units": "grid_fraction",
+    "grid score of grid cells": "grid_score",
+    "grid score, corrected for elliptical distortion": "grid_score_corrected",
     "modules": "num_modules",
     "ratio of periods": "period_ratio",
     "spatial information (bits)": "spatial_information",
-    "explained, 2,000 steps": "variance_explained_long",
-    "explained, 120 steps": "variance_explained_short",
+    "variance explained, 2,000 steps": "variance_explained_long",
+    "variance explained, 120 steps": "variance_explained_short",
     "neural distance after 100 steps": "path_integration.neural_distance_after_100",
     "decoding error after 100 steps (m)": "path_integration.decoding_error_m_after_100",
     "neural distance after 10,000 steps": "path_integration.neural_distance_after_10000",
@@ -43,7 +46,7 @@ COLUMNS = {
 }
 MAPS_SHOWN = 8
 LABEL_WIDTH = 14  # characters
-WHOLE = "full"  # the variant that the others are held against, seed by seed
+WHOLE = "full"  # the variant with which the others are compared, seed by seed
 FEW = 0.05  # share of active units below which a network has no grid cells
 UNTUNED = 0.1  # explained by position after 120 steps; binned noise gives 0.05 (20 visits a bin)
 
@@ -91,8 +94,8 @@ def _distorted(row: Row, whole: Row) -> bool:
 
 _NO_GRID_CELLS = f"no grid cells (below {FEW:.0%} of active units)", _none
 
-# Variant -> what the paper says of it, and whether a network's row (beside that of the whole method
-# from the same seed) agrees. Written before any result of these ablations was seen.
+# Variant -> the effect in the paper, and whether a row shows it. The second row is that of the
+# whole method from the same seed. Written before any result of these ablations was seen.
 EXPECTED: dict[str, tuple[str, Callable[[Row, Row], bool]]] = {
     "no capacity": (
         "one module",
@@ -116,7 +119,7 @@ EXPECTED: dict[str, tuple[str, Callable[[Row, Row], bool]]] = {
 
 
 def agreement(rows: Sequence[Row]) -> dict[str, tuple[str, int, int]]:
-    """variant -> what the paper says, in how many seeds it came out so, and of how many."""
+    """Return, for each variant, the paper's effect, the seeds that show it, and all its seeds."""
     wholes = {row["seed"]: row for row in rows if row["variant"] == WHOLE}
     found = {}
     for variant, (claim, agrees) in EXPECTED.items():
@@ -131,7 +134,7 @@ def agreement(rows: Sequence[Row]) -> dict[str, tuple[str, int, int]]:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """variant -> column -> mean, standard deviation over seeds, and how many had a number."""
+    """Return, for each variant and column, mean, standard deviation and number of seeds."""
     table: dict[str, dict[str, tuple[float, float, int]]] = {}
     for variant in dict.fromkeys(row["variant"] for row in rows):
         members = [row for row in rows if row["variant"] == variant]
@@ -145,9 +148,16 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, tuple[float, float, in
 
 
 def as_markdown(rows: Sequence[Row], provenance: str = "") -> str:
-    """Format the table, below the commands that made it."""
-    table = summarise(rows)
-    lines = [provenance, ""] if provenance else []
+    """Format the answer, the two tables, and how they were made."""
+    table, found = summarise(rows), agreement(rows)
+    lines = ["# Ablations", ""]
+    if found:
+        lines += [summary(found), "", "| variant | effect in the paper | seeds with it | in most |"]
+        lines.append("|---|---|---|---|")
+    for variant, (claim, agreeing, total) in found.items():
+        most = "yes" if 2 * agreeing > total else "no"
+        lines.append(f"| {variant} | {claim} | {agreeing} of {total} | {most} |")
+    lines += ["", "Mean ± standard deviation over seeds; periods of every seed:", ""]
     lines += ["| | " + " | ".join(COLUMNS) + " | periods of modules (m) |"]
     lines.append("|---" * (len(COLUMNS) + 2) + "|")
     for variant, columns in table.items():
@@ -159,17 +169,27 @@ def as_markdown(rows: Sequence[Row], provenance: str = "") -> str:
             for mean, spread, count in columns.values()
         ]
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {periods} |")
-    if found := agreement(rows):
-        lines += ["", "| variant | the paper | so in | in most seeds |", "|---|---|---|---|"]
-        for variant, (claim, agreeing, total) in found.items():
-            most = "yes" if 2 * agreeing > total else "no"
-            lines.append(f"| {variant} | {claim} | {agreeing} of {total} | {most} |")
     failed = [f"{row['variant']}, seed {row['seed']}" for row in rows if row.get("failure")]
-    return "\n".join(lines) + (f"\n\nNon-finite: {'; '.join(failed)}.\n" if failed else "\n")
+    if failed:
+        lines += ["", f"Training became non-finite: {'; '.join(failed)}."]
+    if provenance:
+        lines += ["", "## How these tables were made", "", provenance]
+    return "\n".join(lines) + "\n"
+
+
+def summary(found: Mapping[str, tuple[str, int, int]]) -> str:
+    """Return the answer of a page: which ablations have the paper's effect in most seeds."""
+    shown = [variant for variant, (_, agreeing, total) in found.items() if 2 * agreeing > total]
+    missed = [variant for variant in found if variant not in shown]
+    return (
+        f"**{len(shown)} of {len(found)} ablations have the paper's effect in most seeds"
+        f"{': ' * bool(shown)}{', '.join(shown)}.**"
+        + (f" Not: {', '.join(missed)}." if missed else "")
+    )
 
 
 def draw(workdir: Path, rows: Sequence[Row]) -> plots.Figure:
-    """Draw maps of each variant's first network, 3 m box: the most active units of each module."""
+    """Draw the most active units of each module of each variant's first network, in the 3 m box."""
     firsts: dict[str, Path] = {}
     for row in rows:
         firsts.setdefault(row["variant"], report_of(workdir, row))
@@ -192,7 +212,7 @@ def report_of(workdir: Path, row: Row) -> Path:
 
 
 def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str:
-    """Train, report and write the table and the figure; returns ablations.md.
+    """Train, report, write the table and the figure, and return the text of ablations.md.
 
     Raises:
         As `sicjax.train` does.

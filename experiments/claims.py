@@ -1,15 +1,17 @@
-"""The paper's claims, measured on fresh seeds of one recipe: a table and a figure.
+"""Measure the paper's claims on fresh seeds of one recipe: a table and a figure.
 
     python -m experiments.claims [--config=configs/full.py] [--workdir=DIR]
         [--config.FIELD=VALUE ...]
     python -m experiments.claims --merge=DIR,DIR,... --workdir=DIR
 
-Trains 16 networks (--config.num_networks=16) if the config says no more than one, each report with
-20 rolls per torus test, and writes claims.md, claims.json (one row per network) and claims.png
-into the workdir. All verdicts come from the long-walk map of the box that the config's
-`evaluation.verdict_box` names. `TARGETS` were set before the networks were trained. Can be stopped
-and started again; if it has finished, only its tables and figure are made again. --merge: one table
-and figure of runs of one recipe, each of other seeds, that are finished.
+Trains 16 networks if the config asks for one (--config.num_networks sets another number). Each
+report uses 20 rolls per torus test. The command writes claims.md, claims.json (one row per network)
+and claims.png into the workdir. All verdicts come from the long-walk map of the box that the
+config's `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained.
+
+You can stop the command and start it again. If the run has finished, only its tables and figure are
+made again. --merge makes one table and figure of several finished runs of one recipe, each with
+other seeds.
 """
 
 import itertools
@@ -34,55 +36,56 @@ from sicjax.training.workdir import read_config
 
 NUM_NETWORKS = 16
 TORUS_ROLLS = 20
-MODULE_UNITS = 10  # smallest module that counts
-HEXAGONAL = 1.0  # least corrected grid score, of a unit or of the median of a module's
-RATIOS = (1.3, 2.0)  # of neighbouring periods
-LARGEST_PERIOD_CHANGE = 0.05  # between boxes
-PERIODS_IN_A_BOX = 1.6  # coarsest ones that a side holds: in less, periods can't be compared
-OTHER_BOX_M = 4.0  # in which modules are counted again
-LEAST_EXPLAINED = 0.5  # of a grid unit's variance, by position, over walks of 2,000 steps
+MODULE_UNITS = 10  # the smallest module that counts
+HEXAGONAL = 1.0  # least corrected grid score of a unit, or least median of a module
+RATIOS = (1.3, 2.0)  # allowed ratios of neighbouring periods
+LARGEST_PERIOD_CHANGE = 0.05  # between two boxes
+PERIODS_IN_A_BOX = 1.6  # in a box of fewer coarsest periods a side, periods can't be compared
+OTHER_BOX_M = 4.0  # the box in which modules are counted again
+LEAST_EXPLAINED = 0.5  # share of a grid cell's variance, by position, on walks of 2,000 steps
 FAR_STEPS, LEAST_FAR = 10_000, 0.4  # the same over walks of this many steps
 LEAST_ACTIVE = 0.9
 SHIFTS = (0.2, 0.5)  # along the torus, relative to the norm of a state
-LEAST_LEFT, FORGOTTEN = 0.9, 0.2  # of such a shift, of the network and untrained
-MEANT = (
-    "Modules: of ten grid cells or more. In the first two rows, and in the 4 m box, neighbours'"
-    " periods are in ratio 1.3 to 2; in the next three in any. Scores are corrected grid scores."
+LEAST_LEFT, FORGOTTEN = 0.9, 0.2  # share of a shift left at rest: trained; untrained
+DEFINITIONS = (
+    "A module counts if it has ten grid cells or more. In the first two rows, and in the 4 m box,"
+    " the periods of neighbouring modules must be in a ratio of 1.3 to 2; the next three rows allow"
+    " any ratio. n is the number of networks with grid cells."
 )
+HOW_MADE = "## How this table was made"
 TARGETS = {
     "two modules or more": "80 % of seeds",
     "three modules or more": "50 % of seeds",
     "three modules at any ratio": "50 % of seeds",
-    "three, each with ten cells of score 1.0": "50 % of seeds",
-    "three, each with a median score of 1.0": "50 % of seeds",
-    "as many modules in the 4 m box": "90 % of seeds",
-    "active units, median": "90 %",
-    "corrected grid score, median of grid units": "1.0",
-    "grid score, median of grid units": "0.6",
+    "three, each with ten cells of corrected grid score 1.0": "50 % of seeds",
+    "three, each with a median corrected grid score of 1.0": "50 % of seeds",
+    "the same number of modules in the 4 m box": "90 % of seeds",
+    "active units, median over networks": "90 %",
+    "corrected grid score, median over grid cells": "1.0",
+    "grid score, median over grid cells": "0.6",
     "periods agree between boxes": "within 5 %",
-    "explained by position after 2,000 steps, median of grid units": "0.5",
-    "explained by position after 10,000 steps, median of grid units": "0.4",
+    "variance explained by position after 2,000 steps, median over grid cells": "0.5",
+    "variance explained by position after 10,000 steps, median over grid cells": "0.4",
     "largest module is a torus": "80 % of seeds",
-    "pushed off the torus by 20 %, back within 2 %": "every seed",
-    "shifted along it by 20 %, 0.9 left at rest, untrained at most 0.2": "every seed",
-    "shifted along it by 50 %, the same": "every seed",
+    "a push of 20 % off the torus decays to 2 %": "every seed",
+    "a shift of 20 % along the torus: 0.9 left at rest, untrained at most 0.2": "every seed",
+    "a shift of 50 % along the torus: the same": "every seed",
 }
 
 
 def measure(report: Path) -> Row:
-    """One network's row, from its summary.json and units.csv.
+    """Return one network's row, from its summary.json and units.csv; None where there is nothing.
 
-    Keys: seed, failure, active_units, grid_units; modules (each with units, period_m,
-    orientation_deg, grid_score_corrected, a median, hexagonal_units, those of a corrected score of
-    1.0, betti, is_torus); num_modules, those of at least 10 units in a chain of ratios from 1.3 to
-    2, and num_modules_4m, those of the 4 m box; grid_score and grid_score_corrected, period_change
-    (the largest of the medians of other boxes against that of the verdict, of those that hold 1.6
-    of the coarsest periods a side) and explained (after 2,000 steps), medians over grid units;
-    explained_short (120 steps) and explained_4m; largest_is_torus; drift_10000_of_chance;
-    recorded_path_correlation; steps_to_return, _at_rest and _untrained, after a push of 20 % off
-    the torus; shift_m along it by 20 and 50 %, shift_left of both after 100 steps at rest, and
-    _untrained; spacings_m, (period, module) of each grid unit. None where there is nothing to
-    measure.
+    Medians are over grid cells. In the keys:
+
+        modules: of each, units and others, and hexagonal_units: those of corrected score 1.0
+        num_modules, num_modules_4m: see `num_modules`; the second in the 4 m box
+        period_change: largest median change of the period from the verdict's box to another that
+            holds 1.6 coarsest periods a side
+        explained, _short, _4m: by position, after 2,000 steps; 120; 2,000 in the 4 m box
+        steps_to_return, _at_rest, _untrained: after a push of 20 % off the torus
+        shift_m, shift_left, _untrained: shifts along it by 20 and 50 %; share left after 100 steps
+        spacings_m: (period, module) of each grid cell
     """
     summary = json.loads((report / "summary.json").read_text())
     grids = [unit for unit in read_units(report) if unit["is_grid"] == "1"]
@@ -148,7 +151,7 @@ def measure(report: Path) -> Row:
 
 
 def _of_shifts(attractor: Mapping[str, Any], key: str) -> list[float] | None:
-    """Return a report's numbers on shifts along the torus by `SHIFTS`; None where not measured."""
+    """Return a report's numbers on shifts along the torus by `SHIFTS`, or None if not measured."""
     if key not in attractor:
         return None
     asked = attractor["shift_amplitudes"]
@@ -156,7 +159,7 @@ def _of_shifts(attractor: Mapping[str, Any], key: str) -> list[float] | None:
 
 
 def modules_of_box(report: Path, box_m: float) -> list[dict[str, Any]]:
-    """Units and period of each module by a report's maps of one box."""
+    """Find modules in a report's maps of one box; return the units and period of each."""
     with np.load(report / f"ratemaps_{box_m:g}m.npz") as file:
         units = sicjax.analyze_ratemaps(file["ratemaps"], box_m, key=jax.random.key(0))
     found = sicjax.find_modules(units)
@@ -167,14 +170,14 @@ def modules_of_box(report: Path, box_m: float) -> list[dict[str, Any]]:
 
 
 def explained_far(run: Run, report: Path) -> float | None:
-    """Share of a grid unit's variance that position explains over walks of 10,000 steps, median."""
+    """Return the median variance of grid cells that position explains on walks of 10,000 steps."""
     grids = [int(unit["unit"]) for unit in read_units(report) if unit["is_grid"] == "1"]
     box_m = run.config.evaluation.verdict_box
     return median(run.ratemaps(box_m, walk_steps=FAR_STEPS).variance_explained[grids])
 
 
 def num_modules(modules: Sequence[Mapping[str, Any]]) -> int:
-    """Return the longest chain of modules of 10+ units with neighbours at ratios 1.3 to 2."""
+    """Return the length of the longest chain of modules (10 units or more) at ratios 1.3 to 2."""
     periods = sorted(m["period_m"] for m in modules if m["units"] >= MODULE_UNITS)
     best = length = min(len(periods), 1)
     for below, above in itertools.pairwise(periods):
@@ -190,10 +193,10 @@ def three_of(row: Row, is_met: Callable[[Mapping[str, Any]], bool]) -> bool:
 
 
 def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
-    """claim -> what was measured over the networks, and whether it reaches the target.
+    """Return, for each claim, what was measured and whether it reaches the target.
 
-    A network without grid units has neither scores, periods nor tori: it counts against shares of
-    seeds and is left out of medians, whose n is given.
+    A network without grid cells has no scores, periods or tori. It counts as a miss in shares of
+    seeds. Medians leave it out; their n says how many networks they include.
     """
 
     def share(met: Sequence[bool], least: float) -> tuple[str, bool]:
@@ -233,50 +236,72 @@ def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
 
 
 def _keeps(row: Row, which: int) -> bool:
-    """Whether a network keeps a shift along the torus, which it forgot before training."""
+    """Whether a network keeps a shift along the torus that it forgot before training."""
     left, before = row["shift_left"], row["shift_left_untrained"]
     kept = left is not None and left[which] >= LEAST_LEFT
     return kept and (before is None or before[which] <= FORGOTTEN)
 
 
 def as_markdown(rows: Sequence[Row], provenance: str) -> str:
-    """Format the claims beside their targets, and every network below them."""
+    """Format the claims beside their targets, then every network, then how the table was made."""
+    found = claims(rows)
     lines = [
-        provenance,
+        "# Claims, measured on fresh seeds",
         "",
-        MEANT,
+        summary(found),
+        "",
+        DEFINITIONS,
         "",
         "| claim | target | measured | reached |",
         "|---|---|---|---|",
     ]
     lines += [
         f"| {claim} | {TARGETS[claim]} | {measured} | {'yes' if reached else 'no'} |"
-        for claim, (measured, reached) in claims(rows).items()
+        for claim, (measured, reached) in found.items()
     ]
     columns = {
-        "grid cells of active": lambda row: f"{row['grid_units']} of {row['active_units']}",
+        "grid cells of active units": lambda row: f"{row['grid_units']} of {row['active_units']}",
         "modules: units at period (m) [corrected score], Betti": _modules,
-        "modules in 4 m": _cell("num_modules_4m", "{}"),
+        "modules in the 4 m box": _cell("num_modules_4m", "{}"),
         "grid score": _cell("grid_score"),
-        "corrected": _cell("grid_score_corrected"),
-        "period change, other boxes": _cell("period_change", "{:.1%}"),
-        "explained, 2,000 steps": _cell("explained"),
-        "in 4 m": _cell("explained_4m"),
+        "corrected grid score": _cell("grid_score_corrected"),
+        "largest change of period between boxes": _cell("period_change", "{:.1%}"),
+        "variance explained, 2,000 steps": _cell("explained"),
+        "2,000 steps, 4 m box": _cell("explained_4m"),
         "10,000 steps": _cell("explained_far"),
         "120 steps": _cell("explained_short"),
-        "drift after 10,000 steps, of chance": _cell("drift_10000_of_chance"),
-        "rat's path": _cell("recorded_path_correlation"),
-        "steps to return, walking (untrained)": _pair("steps_to_return"),
-        "of shifts along (m)": _list("shift_m"),
-        "left after 100 steps at rest (untrained)": lambda row: (
+        "drift after 10,000 steps, relative to chance": _cell("drift_10000_of_chance"),
+        "correlation of maps, rat's path": _cell("recorded_path_correlation"),
+        "steps back to the torus, walking (untrained)": _pair("steps_to_return"),
+        "shifts along the torus (m)": _list("shift_m"),
+        "share left after 100 steps at rest (untrained)": lambda row: (
             f"{_list('shift_left')(row)} ({_list('shift_left_untrained')(row)})"
         ),
     }
-    lines += ["", "| seed | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += [
+        "",
+        "## Every network",
+        "",
+        "| seed | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     for row in rows:
         cells = [column(row) for column in columns.values()]
         lines.append(f"| {row['seed']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", HOW_MADE, "", provenance]) + "\n"
+
+
+def summary(found: Mapping[str, tuple[str, bool]]) -> str:
+    """Return the answer of a page in three sentences."""
+    measured = [what for what, _ in found.values()]
+    two, _, three = measured[:3]
+    explained, far, torus = (what.partition(" (")[0] for what in measured[10:13])
+    return (
+        f"**{two} networks have two modules or more, {three} have three.** The largest module is a"
+        f" torus in {torus}. Position explains {explained} of a grid cell's variance after walks of"
+        f" 2,000 steps, and {far} after 10,000 (medians). {sum(met for _, met in found.values())}"
+        f" of {len(found)} targets are reached."
+    )
 
 
 def _cell(key: str, form: str = "{:.2f}") -> Any:
@@ -284,7 +309,7 @@ def _cell(key: str, form: str = "{:.2f}") -> Any:
 
 
 def _pair(key: str) -> Any:
-    """Format a whole number, with that of the untrained network in brackets."""
+    """Format an integer, with that of the untrained network in brackets."""
     parts = _cell(key, "{:.0f}"), _cell(f"{key}_untrained", "{:.0f}")
     return lambda row: f"{parts[0](row)} ({parts[1](row)})"
 
@@ -305,7 +330,7 @@ def _modules(row: Row) -> str:
 
 
 def draw(rows: Sequence[Row]) -> plots.Figure:
-    """Draw the period of every grid unit of every network, coloured by its module's scale."""
+    """Draw the period of every grid cell of every network, coloured by its module's scale."""
     figure = plots.blank_figure(5.2, 1.2 + 0.22 * len(rows))
     ax = figure.subplots()
     scales = scales_of_modules(rows)
@@ -316,15 +341,16 @@ def draw(rows: Sequence[Row]) -> plots.Figure:
             ax.plot(spacing, k, "|", color=colour, ms=9, alpha=0.8)
     ax.set_yticks(range(len(rows)), [f"seed {row['seed']}" for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    plots.dress(ax, x="period of each grid unit (m); colour: scale, grey: in no module")
+    plots.dress(ax, x="period of each grid cell (m); colour: module, grey: none")
     return figure
 
 
 def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
-    """Each network's modules -> scales, 0 the finest, so that a coarse module alone is not that.
+    """Return the scale of every module of every network, 0 being the finest.
 
-    A scale's period is the median over the networks with most modules. Several modules of a
-    network are the scales whose proportions are nearest to theirs, a single one the nearest scale.
+    A network may lack a scale, so its finest module isn't always of scale 0. A scale's period is
+    the median over the networks with most modules. A network with several modules gets the scales
+    whose ratios are nearest to those of its periods; a single module gets the nearest scale.
     """
     periods = [[module["period_m"] for module in row["modules"]] for row in rows]
     most = max(map(len, periods), default=0)
@@ -343,7 +369,7 @@ def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
 
 
 def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str:
-    """Train, report and write the tables and the figure; returns claims.md.
+    """Train, report, write the tables and the figure, and return the text of claims.md.
 
     Raises:
         As `sicjax.train` does.
@@ -358,7 +384,7 @@ def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str
 
 
 def write(rows: Sequence[Row], provenance: str, workdir: Path) -> str:
-    """Write claims.json, claims.md and claims.png; returns claims.md."""
+    """Write claims.json, claims.md and claims.png; return the text of claims.md."""
     (workdir / "claims.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
     (workdir / "claims.md").write_text(text := as_markdown(rows, provenance))
     draw(rows).savefig(workdir / "claims.png", dpi=150)
@@ -366,43 +392,49 @@ def write(rows: Sequence[Row], provenance: str, workdir: Path) -> str:
 
 
 def merge(sources: Sequence[Path], workdir: Path) -> str:
-    """Write the table and figure of several finished runs of one recipe; returns claims.md.
+    """Write one table and figure of several finished runs; return the text of claims.md.
 
     Raises:
-        ConfigError: a folder without claims, of another recipe, or with a seed that another has.
+        ConfigError: a folder holds no claims, has another recipe, or repeats a seed.
     """
     rows: list[Row] = []
     lines, recipes = [], []
     for source in sources:
         try:
             found = json.loads((source / "claims.json").read_text())
-            line = (source / "claims.md").read_text().partition("\n")[0]
+            # Pages of older versions begin with this line.
+            text = (source / "claims.md").read_text()
+            line = (text.partition(HOW_MADE)[2] or text).strip().partition("\n")[0]
             recipe = flatten(read_config(source))
         except FileNotFoundError as error:
-            raise ConfigError(f"--merge={source}: holds no finished run: {error}") from None
+            raise ConfigError(f"--merge={source}: no finished run there: {error}") from None
         recipes.append({k: v for k, v in recipe.items() if k not in ("seed", "num_networks")})
         changed = [name for name, value in recipes[-1].items() if value != recipes[0].get(name)]
         if changed:
-            raise ConfigError(f"--merge={source}: another recipe than {sources[0]}: {changed[0]}")
+            raise ConfigError(
+                f"--merge={source}: its recipe differs from that of {sources[0]}: {changed[0]}"
+            )
         again = {row["seed"] for row in found} & {row["seed"] for row in rows}
         if again:
-            raise ConfigError(f"--merge={source}: seed {min(again)} is in another folder too")
+            raise ConfigError(f"--merge={source}: seed {min(again)} is also in another folder")
         rows += found
         lines.append(f"- {line}")
     workdir.mkdir(parents=True, exist_ok=True)
     rows.sort(key=lambda row: row["seed"])
-    runs = [f"{len(rows)} networks, of {len(lines)} runs:", "", *lines]
+    runs = [f"{len(rows)} networks from {len(lines)} runs:", "", *lines]
     return write(rows, "\n".join(runs), workdir)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run and print the table."""
     parser = command.Parser(__doc__, config="configs/full.py", trains=True)
-    parser.add_argument("--merge", metavar="DIR,DIR,...", help="make one table of finished runs")
+    parser.add_argument(
+        "--merge", metavar="DIR,DIR,...", help="make one table of several finished runs"
+    )
     options = parser.read(arguments)
     if options.merge:
         if not options.workdir:
-            parser.error("--workdir is missing")
+            parser.error("--merge needs --workdir=DIR, the folder of the new table")
         sources = [Path(folder) for folder in options.merge.split(",")]
         print(merge(sources, Path(options.workdir)), flush=True)
         return

@@ -1,15 +1,20 @@
-"""Draw phase diagrams: the kind of code that training gives, against two settings.
+"""Draw phase diagrams: what kind of code training gives, against two settings.
 
     python -m experiments.phase_diagram [--config=configs/quick.py] [--workdir=DIR]
         [--x=FIELD:V1,...] [--y=FIELD:V1,...] [--config.FIELD=VALUE ...]
 
-By default the capacity weight against sigma_g, 5 x 5 settings, one seed of each
-(--config.num_networks=4 for more): 2.9 steps a second on two cores of an AMD EPYC, so 57 minutes,
-and 9 for the reports. Writes phase_diagram.json, one row per network; phase_diagram.md, the same as
-a table; phase_diagram.png: number of modules, period of the grid cells, their share of the active
-units with the most frequent kind (3 m box, long walks), and the variance that position explains on
-short walks; and phase_diagram_maps.png: of the first network of each setting the most active unit
-of that kind, in the 3 m box. Can be stopped and started again.
+The default is the capacity weight against sigma_g: 5 x 5 settings, one seed of each
+(--config.num_networks=4 trains four). On two cores of an AMD EPYC this takes 57 minutes (2.9
+updates a second), and 9 for the reports. The command writes
+
+- phase_diagram.json, one row per network, and phase_diagram.md, the same as a table;
+- phase_diagram.png: the number of modules; the period of the grid cells; their share of the active
+  units, with the most frequent kind of unit (3 m box, long walks); and the variance that position
+  explains on short walks;
+- phase_diagram_maps.png: the most active unit of the most frequent kind in the first network of
+  each setting, in the 3 m box.
+
+You can stop the command and start it again.
 """
 
 import json
@@ -30,14 +35,14 @@ DEFAULT_Y = "loss.sigma_g:0.2,0.3,0.4,0.5,0.6"
 PANELS = {
     "num_modules": "modules",
     "period_m": "period of the grid cells (m)",
-    "grid_fraction": "grid cells, of active units",
-    "variance_explained_short": "explained by position, 120 steps",
+    "grid_fraction": "grid cells, share of active units",
+    "variance_explained_short": "variance explained, 120 steps",
 }
-COLUMNS = PANELS | {"by_map.3m.variance_explained": "2,000 steps"}
+COLUMNS = PANELS | {"by_map.3m.variance_explained": "variance explained, 2,000 steps"}
 
 
 def run(config: ConfigDict, workdir: Path, axes: Axes, arguments: Sequence[str] = ()) -> list[Row]:
-    """Train a grid of settings, report, write the rows, the table and the figure.
+    """Train a grid of settings, report, and write the rows, the table and the figures.
 
     Raises:
         As `sicjax.train` does.
@@ -49,14 +54,25 @@ def run(config: ConfigDict, workdir: Path, axes: Axes, arguments: Sequence[str] 
     ]
     (workdir / "phase_diagram.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
     provenance = sweep.provenance("experiments.phase_diagram", arguments, config, workdir)
-    (workdir / "phase_diagram.md").write_text(f"{provenance}\n\n{as_markdown(rows, axes)}")
+    (workdir / "phase_diagram.md").write_text(page(rows, axes, provenance))
     draw(rows, axes).savefig(workdir / "phase_diagram.png", dpi=150)
     draw_maps(workdir, rows, axes).savefig(workdir / "phase_diagram_maps.png", dpi=150)
     return rows
 
 
+def page(rows: Sequence[Row], axes: Axes, provenance: str) -> str:
+    """Return phase_diagram.md: the answer, the table, and how it was made."""
+    grids = [row for row in rows if np.isfinite(sweep.number(row["period_m"]))]
+    several = sum(sweep.number(row.get("num_modules")) >= 2 for row in rows)
+    return (
+        f"# Phase diagram: {' against '.join(axes)}\n\n**{len(grids)} of {len(rows)} networks have"
+        f" grid cells, and {several} have two modules or more.** One line per network:\n\n"
+        f"{as_markdown(rows, axes)}\n## How this table was made\n\n{provenance}\n"
+    )
+
+
 def as_markdown(rows: Sequence[Row], axes: Axes) -> str:
-    """One line per network."""
+    """Return a table with one line per network."""
     columns = [*axes, "seed"]
     heads = [*columns, "kind of most units", *COLUMNS.values(), "periods of modules (m)"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -69,7 +85,7 @@ def as_markdown(rows: Sequence[Row], axes: Axes) -> str:
 
 
 def draw(rows: Sequence[Row], axes: Axes) -> plots.Figure:
-    """Draw the four panels, with medians over seeds."""
+    """Draw the four panels; each shows medians over seeds."""
     (y, ys), (x, xs) = axes.items()
     figure = plots.blank_figure(2 * (2.2 + 0.75 * len(xs)), 2 * (1.2 + 0.5 * len(ys)))
     for panel, (column, label) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
@@ -80,9 +96,9 @@ def draw(rows: Sequence[Row], axes: Axes) -> plots.Figure:
 
 
 def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> plots.Figure:
-    """One map per setting, laid out as in `draw`: what most units of its first network look like.
+    """Draw one map per setting, laid out as in `draw`: a typical unit of its first network.
 
-    Of its active units of the most frequent kind, the one whose 3 m map varies most.
+    It is the unit whose 3 m map varies most, among the active units of the most frequent kind.
     """
     (y, ys), (x, xs) = axes.items()
     shown, box_m = [], 3.0
@@ -100,7 +116,7 @@ def draw_maps(workdir: Path, rows: Sequence[Row], axes: Axes) -> plots.Figure:
             some = everyone[alike] if alike else everyone
             maps.append(some[np.argmax(np.nanstd(some, axis=(1, 2)))])
         shown.append(np.stack(maps))
-    # The settings' own names are long: each stands once, in the middle.
+    # The names of settings are long, so each is written once, in the middle.
     names, titles = [f"{below:g}" for below in ys], [f"{beside:g}" for beside in xs]
     names[len(ys) // 2] = f"{y.rpartition('.')[2]}\n{ys[len(ys) // 2]:g}"
     titles[len(xs) // 2] = f"{x.rpartition('.')[2]} {xs[len(xs) // 2]:g}"
@@ -126,16 +142,22 @@ def by_setting(rows: Sequence[Row], axes: Axes) -> list[list[list[Row]]]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run, then say where the results are."""
+    """Run, then print where the results are."""
     parser = command.Parser(__doc__, config="configs/quick.py", trains=True)
     parser.set_defaults(workdir="runs/phase_diagram")
-    parser.add_argument("--x", metavar="FIELD:V1,...", default=DEFAULT_X, help="columns")
-    parser.add_argument("--y", metavar="FIELD:V1,...", default=DEFAULT_Y, help="rows")
+    parser.add_argument(
+        "--x", metavar="FIELD:V1,...", default=DEFAULT_X, help="field and values of the columns"
+    )
+    parser.add_argument(
+        "--y", metavar="FIELD:V1,...", default=DEFAULT_Y, help="field and values of the rows"
+    )
     options = parser.read(arguments)
     command.join_processes(options)
     config, workdir = command.read_run(options)
     if config.variants:
-        raise ConfigError("variants: the two axes span them; give a config that has none")
+        raise ConfigError(
+            "variants: this config has its own; --x and --y need a config without variants"
+        )
     axes = dict(sweep.axis(getattr(options, flag), flag) for flag in ("y", "x"))
     rows = run(config, workdir, axes, arguments)
     periods = np.array([sweep.number(row["period_m"]) for row in rows])

@@ -62,9 +62,10 @@ def test_mean_and_spread_over_seeds():
     assert table["full"]["modules"] == (2.0, 1.0, 2)
     assert table["none"]["modules"][2] == 0
     lines = ablations.as_markdown(rows).splitlines()
-    assert "| 2 ± 1 |" in lines[2]
-    assert lines[2].endswith("| 0.1; 0.3 |")
-    assert lines[-1] == "Non-finite: none, seed 1."
+    (full,) = (line for line in lines if line.startswith("| full"))
+    assert "| 2 ± 1 |" in full
+    assert full.endswith("| 0.1; 0.3 |")
+    assert "none, seed 1" in lines[-1]
 
 
 def ablated(variant, seed=0, **changed):
@@ -104,7 +105,8 @@ def test_which_ablations_go_the_papers_way():
         "no permutations": [1, 2],
     }
     lines = ablations.as_markdown(rows).splitlines()
-    assert lines[-6] == "| no capacity | one module | 1 of 2 | no |"
+    assert "| no capacity | one module | 1 of 2 | no |" in lines
+    assert "1 of 6 ablations" in lines[2]
     assert "| no invariance | no grid cells (below 5% of active units) | 1 of 1 | yes |" in lines
 
 
