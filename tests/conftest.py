@@ -1,9 +1,12 @@
 """Settings for all tests: two fake CPU devices, caches of the session's own, strict JAX."""
 
+import ctypes
 import gc
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
@@ -16,6 +19,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ["XDG_CACHE_HOME"] + "/compiled")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+import filelock
 import jax
 import pytest
 
@@ -29,12 +33,21 @@ def pytest_unconfigure(config):
         shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def programs_are_let_go():
-    """Each compiled program maps memory, and a process has so many maps: 65,530 on Linux."""
+@pytest.fixture(autouse=True)
+def memory_is_bounded():
+    """Let go of compiled programs where they take much: later tests compile theirs again.
+
+    Each maps memory, and Linux allows a process 65,530 maps.
+    """
     yield
-    jax.clear_caches()
-    gc.collect()
+    if sys.platform != "linux":
+        return
+    in_memory = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if in_memory > 900e6 or Path("/proc/self/maps").read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc keeps what is freed
+            trim(0)
 
 
 @pytest.fixture
@@ -60,20 +73,23 @@ def as_jax_is():
 
 @pytest.fixture
 def tiny_config():
-    """A config that trains in a second."""
-    from sicjax.config import default
+    """A config of one network that trains in a second."""
+    from tests import tiny
 
-    config = default()
-    config.num_steps = 6
-    config.log_every = 2
-    config.checkpoint_every = 2
-    config.steps_per_dispatch = 2
-    config.report = False
-    config.data.num_trajectories = 4
-    config.data.trajectory_length = 6
-    config.model.num_units = 8
-    config.model.hidden_width = 4
-    config.optimizer.accumulation = 1
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = "constant"
+    config = tiny.get_config()
+    config.num_networks = 1
     return config
+
+
+@pytest.fixture(scope="session")
+def finished():
+    """The folder of a finished run of `tests/tiny.py`: one for all workers, which only read it."""
+    import sicjax
+    from tests import tiny
+
+    folder = Path(os.environ["XDG_CACHE_HOME"]) / "finished"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            sicjax.train(tiny.get_config(), folder.with_name("half"))
+            folder.with_name("half").rename(folder)
+    return folder

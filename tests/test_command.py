@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sicjax import default_config, load_run, load_weights, main, train
+from sicjax import load_run, load_weights, main
 from sicjax.__main__ import SUBCOMMANDS, sicjax
 from sicjax.command import Parser, guarded, whole_number
 
@@ -123,7 +123,7 @@ def test_a_parser_reads_its_docstring():
     parser.add_argument("--n", type=whole_number(1), default=1)
     assert parser.read(["--n=3"]).n == 3
     assert "What it does.\n\nMore: 100 %." in parser.format_help()
-    with pytest.raises(ValueError, match=r"^--n: '0' must be .* 1; usage: python -m that \[--n=N"):
+    with pytest.raises(ValueError, match=r"^--n: "):
         parser.read(["--n=0"])
 
 
@@ -143,17 +143,6 @@ def test_exit_codes():
     assert [guarded(command, []) for command in (fails, stops, print)] == [4, 5, 0]
     with pytest.raises(RuntimeError):
         guarded(is_wrong, [])
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "pair"
-    config = default_config()
-    config.num_networks, config.num_steps, config.report = 2, 1, False
-    config.data.num_trajectories, config.data.trajectory_length = 3, 4
-    config.model.num_units, config.model.hidden_width = 6, 3
-    train(config, folder)
-    return folder
 
 
 @pytest.mark.parametrize("name", [[], *([name] for name in SUBCOMMANDS)], ids=str)
@@ -178,13 +167,13 @@ def test_the_list_names_configs_and_networks(capsys):
     assert "long_walks" in said
 
 
-def test_a_network_of_a_run_is_exported(workdir, tmp_path, monkeypatch, capsys):
+def test_a_network_of_a_run_is_exported(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert guarded(sicjax, ["export", str(workdir), "--to=npz", "--network=1"]) == 0
-    assert capsys.readouterr().out == "pair.npz\n"
-    exported = load_weights("pair.npz")
-    np.testing.assert_array_equal(exported.initial_state, load_run(workdir, 1).initial_state)
-    assert guarded(sicjax, ["export", str(workdir), "--to=npz"]) == 2  # it exists
+    assert guarded(sicjax, ["export", str(finished), "--to=npz", "--network=1"]) == 0
+    assert capsys.readouterr().out == "finished.npz\n"
+    exported = load_weights("finished.npz")
+    np.testing.assert_array_equal(exported.initial_state, load_run(finished, 1).initial_state)
+    assert guarded(sicjax, ["export", str(finished), "--to=npz"]) == 2  # it exists
     assert guarded(sicjax, ["export", "quick", "--to=npz"]) == 0
     assert (tmp_path / "quick.npz").is_file()
 
@@ -205,13 +194,13 @@ def test_tensors_for_torch_are_the_weights(tmp_path, monkeypatch):
     assert tensors["Dense_0.kernel"].shape[0] == 2
 
 
-def test_reports_are_written_again(workdir, monkeypatch):
+def test_reports_are_written_again(finished, monkeypatch):
     asked = []
     write = lambda runs, folder: asked.append(([run.network for run in runs], folder))  # noqa: E731
     monkeypatch.setattr(REPORTS, write)
-    assert guarded(sicjax, ["report", str(workdir)]) == 0
-    assert guarded(sicjax, ["report", str(workdir), "--network=1"]) == 0
-    assert asked == [([0, 1], workdir), ([1], workdir)]
+    assert guarded(sicjax, ["report", str(finished)]) == 0
+    assert guarded(sicjax, ["report", str(finished), "--network=1"]) == 0
+    assert asked == [([0, 1], finished), ([1], finished)]
 
 
 @pytest.mark.parametrize(
@@ -223,8 +212,8 @@ def test_reports_are_written_again(workdir, monkeypatch):
     ],
     ids=str,
 )  # fmt: skip
-def test_bad_subcommands_are_one_line(arguments, workdir, tmp_path, monkeypatch, capsys):
+def test_bad_subcommands_are_one_line(arguments, finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert guarded(sicjax, [text.format(workdir) for text in arguments]) == 2
+    assert guarded(sicjax, [text.format(finished) for text in arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -2,21 +2,9 @@
 
 import pytest
 
-import sicjax
 from experiments import evaluate
 from sicjax.command import guarded
 from sicjax.report import run_reports
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "pair"
-    config = sicjax.default_config()
-    config.num_networks, config.num_steps, config.report = 2, 1, False
-    config.data.num_trajectories, config.data.trajectory_length = 3, 4
-    config.model.num_units, config.model.hidden_width = 6, 3
-    sicjax.train(config, folder)
-    return folder
 
 
 @pytest.fixture
@@ -34,14 +22,14 @@ def written(monkeypatch):
     return asked
 
 
-def test_all_networks_are_reported_anew(workdir, written):
-    assert guarded(evaluate.main, [f"--workdir={workdir}", "--torus_rolls=20"]) == 0
-    assert written == [(0, 1, 20, 1), (1, 1, 20, 1), "report"]
+def test_all_networks_are_reported_anew(finished, written):
+    assert guarded(evaluate.main, [f"--workdir={finished}", "--torus_rolls=20"]) == 0
+    assert written == [(0, 6, 20, 3), (1, 6, 20, 3), "report"]
 
 
-def test_one_network_is_reported_anew(workdir, written):
-    assert guarded(evaluate.main, [f"--workdir={workdir}", "--network=1"]) == 0
-    assert written[0] == (1, 1, -1, 1)  # as its config has it
+def test_one_network_is_reported_anew(finished, written):
+    assert guarded(evaluate.main, [f"--workdir={finished}", "--network=1"]) == 0
+    assert written[0] == (1, 6, -1, 3)  # as its config has it
 
 
 @pytest.mark.parametrize(
@@ -57,8 +45,8 @@ def test_one_network_is_reported_anew(workdir, written):
         ([], "--workdir"),
     ],
 )
-def test_bad_input_is_one_line(workdir, written, capsys, flags, says):
-    assert guarded(evaluate.main, [flag.format(workdir) for flag in flags]) == 2
+def test_bad_input_is_one_line(finished, written, capsys, flags, says):
+    assert guarded(evaluate.main, [flag.format(finished) for flag in flags]) == 2
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1

@@ -1,14 +1,15 @@
 """Devices, cores and processes: how many there are, how processes meet, and who ends whom."""
 
-import os
 import socket
 import subprocess
 import sys
 import threading
 
 import jax
+import numpy as np
 import pytest
 
+import sicjax
 from sicjax.devices.hardware import available_cores, unseen_accelerator
 from sicjax.devices.meeting import (
     Place,
@@ -18,6 +19,7 @@ from sicjax.devices.meeting import (
     place_from_flags,
 )
 from sicjax.errors import ConfigError
+from tests import tiny
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,8 @@ PAIR = """if True:
     from pathlib import Path
     import jax
     from sicjax import train
-    from sicjax.config import default, set_field
+    from sicjax.config import set_field
+    from sicjax.config.files import load_config
     from sicjax.devices import processes
     from sicjax.devices.meeting import Place
     from sicjax.errors import ConfigError, PeerError
@@ -171,12 +174,7 @@ PAIR = """if True:
 
     # Processes that differ don't train.
     def attempt(workdir, **fields):
-        config = default()
-        for name, text in {
-            "num_steps": "2", "num_networks": "4", "report": "false", "data.num_trajectories": "4",
-            "data.trajectory_length": "6", "model.num_units": "8", "model.hidden_width": "4",
-        }.items():
-            set_field(config, name, text)
+        config = load_config(sys.argv[4])
         if rank == 1:
             for name, text in fields.items():
                 set_field(config, name.replace("__", "."), text)
@@ -206,20 +204,20 @@ def pair(tmp_path_factory):
     folder, address = tmp_path_factory.mktemp("pair"), f"localhost:{free_port()}"
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", PAIR, address, str(k), str(folder)], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            [sys.executable, "-c", PAIR, address, str(k), str(folder), str(tiny.PATH)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for k in (0, 1)
     ]  # fmt: skip
     outputs = [run.communicate(timeout=500) for run in runs]
     said = [[line[5:] for line in out.splitlines() if line.startswith("said ")]
             for out, _ in outputs]  # fmt: skip
-    return said, [run.returncode for run in runs], outputs
+    return said, [run.returncode for run in runs], outputs, folder / "run"
 
 
 def test_what_process_0_raises_ends_its_peers_at_once(pair):
     """An error inside `shared` or `on_first`, by an exchange and not by waiting for a heartbeat."""
-    said, _, outputs = pair
+    said, _, outputs, _ = pair
     assert said[0][:2] == ["shared OSError None", "first OSError None"], outputs
     assert said[1][:2] == ["shared PeerError 2", "first PeerError 1"], outputs
 
@@ -234,19 +232,23 @@ def test_what_process_0_raises_ends_its_peers_at_once(pair):
     ],
 )
 def test_processes_that_differ_are_refused(pair, attempt, named):
-    said, _, outputs = pair
+    said, _, outputs, _ = pair
     assert said[0][attempt] == said[1][attempt], outputs
     assert said[0][attempt].startswith("refused")
     assert named in said[0][attempt]
 
 
-def test_processes_that_agree_train_and_leave_nothing_behind_before(pair):
-    said, _, outputs = pair
-    assert [lines[6:] for lines in said] == [["exists False", "trained 2"]] * 2, outputs
+def test_processes_that_agree_train_as_one_and_leave_nothing_behind_before(pair, finished):
+    """Two processes of two devices each, against one process of two devices."""
+    said, _, outputs, workdir = pair
+    assert [lines[6:] for lines in said] == [["exists False", "trained 6"]] * 2, outputs
+    for network in (0, 1):
+        runs = [sicjax.load_run(place, network) for place in (workdir, finished)]
+        jax.tree.map(np.testing.assert_array_equal, *(run.parameters for run in runs))
 
 
 def test_the_end_of_a_process_ends_one_that_is_stuck(pair):
-    _, codes, outputs = pair
+    _, codes, outputs, _ = pair
     assert codes == [2, 2], outputs
     assert "another process of this run has stopped: no space here" in outputs[0][1]
     assert "sicjax: no space here" in outputs[1][1]
