@@ -174,6 +174,7 @@ def test_code_of_a_page_runs(path, clone, capsys, monkeypatch, wandb):
         assert 1.2 < names["cells"].grid_score[0] < 1.4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_jax_is")
 @pytest.mark.filterwarnings("ignore::UserWarning")  # sicjax says where the arena's centre is
 def test_a_file_becomes_a_page_as_written(clone):
@@ -303,6 +304,30 @@ def test_what_a_text_refers_to_exists(path):
     assert path.name != "start.md" or {"cuda12", "cuda13", "tpu"} <= {*extras}
 
 
+def slug(heading):
+    """The anchor that a heading gets on the site."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_is_in_the_site_and_links_to_headings_that_exist(path):
+    """The fast version of building the site."""
+    text = path.read_text()
+    assert f" {path.name}\n" in (ROOT / "mkdocs.yml").read_text()
+    for place, anchor in re.findall(r"\]\(([\w/.]*)#([\w-]+)\)", text):
+        target = path.parent / place if place else path
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+        assert anchor in map(slug, headings), f"{place}#{anchor}"
+    documented = re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    for name in re.findall(r"\]\[(sicjax[\w.]*)\]", text):
+        assert name in documented or name.rpartition(".")[0] in documented, name
+
+
+def test_every_public_name_has_an_entry_in_the_reference():
+    entries = re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert {f"sicjax.{name}" for name in sicjax.__all__} <= {*entries}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
@@ -333,6 +358,7 @@ class Links(HTMLParser):
                 self.anchors.add(value)
 
 
+@pytest.mark.slow
 def test_no_link_of_the_site_is_broken(site):
     pages = {path: Links(path) for path in site.rglob("*.html")}
     assert len(pages) > len(PAGES) + len(NOTEBOOKS)
@@ -349,6 +375,7 @@ def test_no_link_of_the_site_is_broken(site):
                 assert anchor in pages[target].anchors, f"{path}: {link}"
 
 
+@pytest.mark.slow
 def test_equations_fields_and_figures_are_on_the_site(site):
     method = (site / "method" / "index.html").read_text()
     assert method.count("<math") > 15
@@ -359,11 +386,13 @@ def test_equations_fields_and_figures_are_on_the_site(site):
         assert "<img" in (site / "notebooks" / path.stem / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_every_public_name_is_in_the_reference(site):
     reference = Links(site / "api" / "index.html")
     assert {f"sicjax.{name}" for name in sicjax.__all__} <= reference.anchors
 
 
+@pytest.mark.slow
 def test_the_fields_of_a_result_are_in_the_reference(site):
     reference = (site / "api" / "index.html").read_text()
     for words in ("samples per bin", "each row a permutation of range(T)", "median spacing"):
@@ -520,6 +549,7 @@ def test_no_page_is_wider_than_a_phone_and_commands_are_not_cut(site, tmp_path):
     assert len(places) > len(PAGES)
 
 
+@pytest.mark.slow
 def test_signatures_are_broken_into_lines(site):
     """None is wider than its box on a screen either: the reference has 80 columns."""
     page = (site / "api" / "index.html").read_text()
@@ -529,6 +559,7 @@ def test_signatures_are_broken_into_lines(site):
     assert max(len(line) for one in lines for line in one.splitlines()) <= 80
 
 
+@pytest.mark.slow
 def test_home_has_the_picture_and_results_their_figures(site):
     def pictures(page):
         found = [place for tag, place in Links(page).links if tag == "img"]

@@ -32,22 +32,6 @@ def test_batch_without_permutations():
     np.testing.assert_array_equal(batch.order, np.tile(np.arange(60), (3, 1)))
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("max_velocity", -0.15, "finite and at least 0"),
-        ("max_velocity", np.inf, "finite and at least 0"),
-        ("max_velocity", np.nan, "finite and at least 0"),
-        ("num_trajectories", -1, r"an integer from 0, and below 2\*\*31"),
-        ("trajectory_length", -1, r"an integer from 0, and below 2\*\*31"),
-        ("trajectory_length", 4.5, r"an integer from 0, and below 2\*\*31"),
-    ],
-)
-def test_a_batch_that_cannot_be_is_refused(name, value, message):
-    with pytest.raises(ValueError, match=f"^{name}={value}: must be {message}$"):
-        sample_batch(jax.random.key(0), **{name: value})
-
-
 @pytest.mark.parametrize("size", [{"num_trajectories": 0}, {"trajectory_length": 0}])
 def test_an_empty_batch(size):
     batch = sample_batch(jax.random.key(0), **{"num_trajectories": 3, **size})

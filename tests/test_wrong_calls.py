@@ -87,7 +87,7 @@ WRONG = {
         "key": [0, jax.random.split(KEY)],
         "num_trajectories": COUNT,
         "trajectory_length": [*COUNT, 10**10],
-        "max_velocity": [-1, "fast", math.inf],
+        "max_velocity": [-1, "fast", math.inf, math.nan],
     },
     "norm_relu": {"x": [RAGGED, None, STATES > 0]},
     "separation_loss": {
@@ -114,13 +114,13 @@ WRONG = {
         "velocities": [np.zeros(2), np.zeros((5, 3)), "north", np.full((5, 2), np.nan)],
     },
     "Run.ratemaps": {
-        "box_m": [(2, 3), "2m", None],
-        "walk_steps": [3, 99.5],
+        "box_m": [(2, 3), "2m", None, 0.0],
+        "walk_steps": [3, 10, 99.5],
         "mean_speed": ["fast", 0.0],
         "key": [0],
     },
     "analyze_ratemaps": {
-        "ratemaps": [MAPS[0], "maps", (MAPS, MAPS[0])],
+        "ratemaps": [MAPS[0], "maps", (MAPS, MAPS[0]), MAPS[:, 2:]],
         "box_m": [(2, 3), "2"],
         "key": [0],
         "num_shuffles": [0, 2.5],
@@ -128,15 +128,18 @@ WRONG = {
     "find_modules": {"analysis": [MAPS, None]},
     "torus_test": {
         "ratemaps_of_one_module": [MAPS[0], "maps"],
-        "num_shuffles": [-1],
+        "num_shuffles": [-1, math.nan],
+        "num_landmarks": [-5, 6, 80.5],  # no torus has a triangulation of six vertices
+        "null_landmarks": [6],
+        "variance": [0.0, -0.5, 1.01, math.nan],
         "key": [7],
     },
     "bin_activity": {
-        "positions": ["path"],
-        "activity": [STATES[:, :2], 3],
-        "box_m": [(1, 2)],
-        "bins": [4.5],
-        "min_visits": ["x"],
+        "positions": ["path", np.zeros((2, 3, 3)), PLACES + np.inf],
+        "activity": [STATES[:, :2], 3, STATES + np.nan],
+        "box_m": [(1, 2), math.nan],
+        "bins": [4.5, 0],
+        "min_visits": ["x", 0],
     },
     "score_recording": {
         "times": ["t", TIMES],
@@ -172,7 +175,7 @@ WRONG = {
 SAID = {
     "load_config": ("load_config", "config="),
     "load_pretrained": ("load_pretrained",),
-    "torus_test": ("ratemaps", "num_shuffles", "key"),
+    "torus_test": ("ratemaps", "_landmarks", "num_shuffles", "variance", "key"),
 }
 
 

@@ -100,24 +100,6 @@ def test_positions_that_cannot_be_metres_from_the_centre_are_said(scale, shift):
         bin_activity(positions, np.ones((400, 1)), box_m=1.0, bins=10)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"positions": np.zeros((4, 3))}, r"positions \(4, 3\)"),
-        ({"activity": np.full((4, 1), np.nan)}, "activity holds 4 non-finite"),
-        ({"positions": np.full((4, 2), np.inf)}, "positions holds 8 non-finite"),
-        ({"min_visits": 0}, "min_visits=0: must be"),
-        ({"box_m": np.nan}, "box_m is nan"),
-        ({"box_m": [2.0, 1.0]}, "the box is square"),
-        ({"bins": 0}, "bins=0: must be"),
-    ],
-)
-def test_bad_input_is_named(arguments, message):
-    given = {"positions": np.zeros((4, 2)), "activity": np.ones((4, 1)), "box_m": 2.0, "bins": 4}
-    with pytest.raises(ValueError, match=message):
-        bin_activity(**(given | arguments))
-
-
 def test_bin_positions_are_x_then_y():
     positions = ratemaps.bin_positions(1.0, 2)
     np.testing.assert_allclose(positions[0, 1], [0.25, -0.25])

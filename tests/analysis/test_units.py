@@ -122,19 +122,6 @@ def test_shuffled_fields_stay_where_the_animal_was():
     assert 0.75 < high < 1.1  # 0.9 in the whole box: some of a field falls over a wall or another
 
 
-@pytest.mark.parametrize(
-    ("maps", "arguments", "message"),
-    [
-        (np.ones((3, 20, 30)), {}, "square box"),
-        (np.ones((3, 20, 20)), {"num_shuffles": 0}, "num_shuffles is 0"),
-        (np.ones((3, 20, 20)), {"key": 5}, "key is 5"),
-    ],
-)
-def test_bad_input_is_named(maps, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        analyze_ratemaps(maps, 1.0, **({"num_shuffles": 5, "key": jax.random.key(0)} | arguments))
-
-
 def test_a_key_is_one_key():
     with pytest.raises(ValueError, match="must be one JAX key"):
         generator(jax.random.split(jax.random.key(0)))
