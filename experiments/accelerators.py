@@ -1,15 +1,15 @@
-"""Estimate the cost of a training step on accelerators that we don't have, on paper.
+"""Estimate the cost of a training step on accelerators from their specifications.
 
     python -m experiments.benchmark --estimate
 
 Letters: P networks side by side, B trajectories, T steps, N units, H hidden width, M = B*T states.
 
-The step that accelerators run (networks batched, no branches) is traced, and taken apart into its
-loops and what is outside of them. XLA's cost analysis counts the body of a loop once, however often
-it runs; so each body is compiled by itself, and what XLA says of it is multiplied by the number of
-trips, which the trace knows. A piece then takes as long as the slowest of its arithmetic, its
-memory traffic, and its kernels, one after another; a step is the sum of its pieces. Products are
-counted from their shapes.
+The step that accelerators run (networks batched, no branches) is traced and split into its loops
+and the code outside them. XLA's cost analysis counts a loop's body once, regardless of how often it
+runs. So each body is compiled by itself, and its cost is multiplied by the number of trips, which
+the trace contains. A piece takes as long as the slowest of three: its arithmetic, its memory
+traffic, and its kernels one after another. A step is the sum of its pieces. Products are counted
+from their shapes.
 
 XLA's numbers are for programs optimised for a CPU, because a compiler for an accelerator needs the
 accelerator. Where that compiler fuses operations differently, bytes and kernels differ. Nothing
@@ -44,9 +44,9 @@ class Accelerator:
 
     name: str
     products: float  # FLOP/s of float32 products at the precision that the step asks for
-    others: float  # FLOP/s of what is no product
+    others: float  # FLOP/s of all other arithmetic
     bandwidth: float  # bytes/s of its memory
-    launch_s: float  # seconds that a kernel takes at least, one after another
+    launch_s: float  # least seconds of a kernel, in a row of kernels
     source: str
 
 
@@ -61,26 +61,26 @@ ACCELERATORS = (
     ),
     Accelerator(
         "TPU v5e", 197e12 / 6, 197e12 / 48, 819e9, 1e-6,
-        "197 TFLOP/s bfloat16, of which a float32 product at HIGHEST takes six passes; 819 GB/s"
+        "197 TFLOP/s bfloat16; a float32 product at HIGHEST takes six bfloat16 passes; 819 GB/s"
         " (Google, docs.cloud.google.com/tpu/docs/v5e)",
     ),
 )  # fmt: skip
 
 ASSUMED = (
-    "A kernel takes at least 3 µs on a GPU, where small ones take some microseconds each, one after"
-    " another (developer.nvidia.com/blog/cuda-graphs), and 1 µs on a TPU, whose compiler makes one"
-    " program of all (ours, without a source).",
-    "On a TPU what is no product runs at an eighth of the float32 products' rate (ours; the rate of"
-    " the vector unit is not published).",
+    "A kernel takes at least 3 µs on a GPU: small kernels take some microseconds each, one after"
+    " another (developer.nvidia.com/blog/cuda-graphs). On a TPU it takes 1 µs, because the compiler"
+    " makes one program of the whole step (our assumption, without a source).",
+    "On a TPU, all other arithmetic runs at an eighth of the rate of float32 products (our"
+    " assumption; the rate of the vector unit is not published).",
     "All products are at HIGHEST precision.",
-    "Peaks and bandwidths are reached. Small products are far from that, so where arithmetic or"
-    " memory decide, the time is a bound from below.",
+    "Peak rates and bandwidths are reached. Small products are far from them, so a time that"
+    " arithmetic or memory determine is a lower bound.",
 )
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A loop's body, or what is outside of all loops: costs of one trip, and how many there are."""
+    """A loop's body, or the code outside all loops: the cost of a trip, and the number of trips."""
 
     name: str
     trips: int
@@ -253,15 +253,18 @@ def _page(rows: Sequence[Mapping[str, str]], parts: Sequence[tuple[str, Sequence
     assumed = "\n".join(f"- {line}" for line in ASSUMED)
     return f"""# The step on accelerators: an ESTIMATE
 
-**Nothing on this page was measured on an accelerator.** It is written by
-`python -m experiments.benchmark --estimate` from the traced step, XLA's cost analysis of each
-loop's body times its trips (for a CPU, jax {jax.__version__}), and the makers' specifications.
-The head of `experiments/accelerators.py` describes the method. If you have such a device,
-please measure: docs/accelerators.md says how.
+**Nothing on this page was measured on an accelerator.** Times measured on GPUs are in
+[benchmark.md](benchmark.md). If you have another device, please measure: docs/accelerators.md says
+how.
+
+`python -m experiments.benchmark --estimate` writes this page from three sources: the traced step;
+XLA's cost analysis of each loop's body, times its number of trips (for a CPU, jax
+{jax.__version__}); and the makers' specifications. The head of `experiments/accelerators.py`
+describes the method.
 
 {table}
 
-What is promised, and taken as true:
+Specifications, taken as true:
 
 {promised}
 
@@ -269,8 +272,8 @@ What is assumed:
 
 {assumed}
 
-The rollout goes through T steps forward and T backward, and the pairs of tiles are visited twice,
-to be counted and then for loss and gradient: that is the critical path. A population has no more
+The critical path has two parts. The rollout takes T steps forward and T backward. The pairs of
+tiles are visited twice: once to be counted, once for loss and gradient. A population has no more
 kernels in a row than one network.
 
 ## By loop, one trip

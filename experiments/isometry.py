@@ -1,10 +1,11 @@
-"""Measure whether the conformal isometry term has an expectation, from its values over batches.
+"""Measure whether the conformal isometry term has a finite mean, from its values over batches.
 
     python -m experiments.isometry [--network=quick] [--batches=3000] [--folder=experiments/results]
 
-Runs batches of 8 trajectories through a network that comes with sicjax, and takes the term of each
-batch with several smallest steps. Writes isometry_tail.md and isometry_tail.png: the share of
-batches above a value, on logarithmic axes. A tail that falls like 1 / value has no finite mean.
+Runs batches of 8 trajectories through a network that comes with sicjax, and computes the term of
+each batch for several smallest steps. Writes isometry_tail.md and isometry_tail.png, which shows
+the share of batches above a value, on logarithmic axes. A tail that falls as 1 / value has no
+finite mean.
 Exit codes: 0 done, 2 bad input.
 """
 
@@ -57,11 +58,14 @@ def terms_of_batches(run: Run, number: int) -> np.ndarray:
 def as_table(found: np.ndarray, name: str) -> str:
     """Quantiles, means and the share of the largest hundredth in the sum, as Markdown."""
     lines = [
-        f"`python -m experiments.isometry --network={name} --batches={len(found)}`: the conformal"
-        f" isometry term of {len(found):,} batches of {TRAJECTORIES} trajectories.",
+        "# The tail of conformal isometry",
         "",
-        "| steps that count, longer than | median | mean | 99th percentile | largest |"
-        " the largest hundredth's share of the sum |",
+        f"The conformal isometry term of {len(found):,} batches of {TRAJECTORIES} trajectories."
+        " A mean that a few batches determine shows a tail without a finite mean."
+        f" `python -m experiments.isometry --network={name} --batches={len(found)}`",
+        "",
+        "| only steps longer than | median | mean | 99th percentile | largest |"
+        " share of the sum in the largest 1 % of batches |",
         "|---|---|---|---|---|---|",
     ]
     for min_step, values in zip(MIN_STEPS_M, found.T, strict=True):
@@ -81,13 +85,17 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, and write the table and the figure.
 
     Raises:
-        ConfigError: an unknown flag, a network that doesn't exist, or no number of batches.
+        ConfigError: an unknown flag or network, or a wrong number of batches.
     """
     parser = command.Parser(__doc__)
-    parser.add_argument("--network", metavar="NAME", default="quick", help="(quick)")
-    parser.add_argument("--batches", type=command.whole_number(100), default=3000, help="(3000)")
     parser.add_argument(
-        "--folder", type=Path, default=Path("experiments/results"), help="for results"
+        "--network", metavar="NAME", default="quick", help="bundled network; default: quick"
+    )
+    parser.add_argument(
+        "--batches", type=command.whole_number(100), default=3000, help="default: 3000"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("experiments/results"), help="folder of the results"
     )
     options = parser.read(arguments)
     command.join_processes(options)

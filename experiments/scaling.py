@@ -1,16 +1,19 @@
-"""Measure how the training range sets periods and fields, by networks of different ranges.
+"""Measure how the range of the training walks sets periods and sizes of fields.
 
     python -m experiments.scaling [--config=short_steps] [--workdir=runs/scaling]
         [--only="NAME;NAME;..."] [--config.FIELD=VALUE ...]
 
-Trains one network for each row of `NETWORKS` by the recipe of the config, in one stage of 10,000
-steps, with the number of steps of a trajectory, the largest velocity, the number of units, the
-length of the training, a radius or a weight of the loss changed, and B*T constant. Each is examined
-in a box of 3.5 times its range, the radius that 90 % of the training positions stay within. Writes
-scaling.md, scaling.json and scaling.png into the workdir: the periods of the modules against the
-range, with the lines through the origin that fit best; lengths against sigma_g; and how many units
-lie on which sublattice of the coarsest module's lattice. Can be stopped and started
-again. Exit codes: those of sicjax.main.
+Trains one network for each row of `NETWORKS`, by the recipe of the config in one stage of 10,000
+updates. A row changes the number of steps of a trajectory, the largest velocity, the number of
+units, the number of updates, a radius, or a weight of the loss; B*T stays constant. Each network is
+examined in a box of 3.5 times its range, the radius within which 90 % of the training positions
+stay. The command writes scaling.md, scaling.json and scaling.png into the workdir:
+
+- the periods of the modules against the range, with the best line through the origin;
+- lengths against sigma_g;
+- the number of units on each sublattice of the coarsest module's lattice.
+
+You can stop the command and start it again. Exit codes: those of sicjax.main.
 """
 
 import json
@@ -36,20 +39,20 @@ Row = dict[str, Any]
 STATES = 1920  # B*T of every network
 NUM_STEPS = 10_000
 BOX_PER_RANGE = 3.5
-MOST = 1 / 3  # of the active units, that a coarsest module must hold to be taken for one
-INDICES = (
-    1,
-    2,
-    3,
-    4,
-)  # sublattices that are distinguished: cells of the coarsest lattice per field
+MOST = 1 / 3  # share of the active units that a coarsest module must hold to count
+INDICES = (1, 2, 3, 4)  # a unit's fields in one unit cell of the coarsest module
 NEAR = 0.12  # relative error of an index
 SHUFFLES = 100
-DRAWS = 4000  # trajectories that the range is measured on
+DRAWS = 4000  # trajectories from which the range is measured
+DEFINITIONS = (
+    "Range: the radius within which 90 % of the training positions stay. Box: the side of the maps,"
+    " 3.5 times the range. Index: the number of a unit's fields in one unit cell of the coarsest"
+    " module."
+)
 
 
-# Name -> what differs from the recipe: the networks of the law, and all. Where nothing else is said
-# steps are as long as the paper's.
+# Name -> fields that differ from the recipe. `RANGES` are the networks of the fits. Steps are as
+# long as the paper's unless a name gives v.
 RANGES: Mapping[str, Mapping[str, Any]] = {
     f"T {T}, v {v:g}": {"data.trajectory_length": T, "data.max_velocity": v}
     for T in (20, 30, 60, 120)
@@ -85,7 +88,7 @@ def recipe(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
 
 
 def training_range(config: ConfigDict) -> float:
-    """Radius in metres that 90 % of the training positions stay within."""
+    """Return the radius in metres within which 90 % of the training positions stay."""
     data = config.data
     batch = sicjax.sample_batch(
         jax.random.key(0), num_trajectories=1, trajectory_length=DRAWS * data.trajectory_length,
@@ -98,12 +101,10 @@ def training_range(config: ConfigDict) -> float:
 def measure(run: Run) -> Row:
     """Return a network's row.
 
-    Columns: range_m, box_m, active, grid, modules, sublattices, field_m, explained.
-
-    modules: each with units, period_m, score (corrected, median); finest first. sublattices: units
-    by index of `INDICES`, of those with an orderly lattice; field_m: diameter of an active unit's
-    fields, median; explained: share of its variance that position explains after walks of 2,000
-    steps, median.
+    Columns that need a word: modules, finest first, each with units, period_m and score (the median
+    corrected grid score); sublattices, the number of units of each index of `INDICES`; field_m, the
+    median diameter of an active unit's fields; explained, the median share of its variance that
+    position explains after walks of 2,000 steps.
     """
     reach = training_range(run.config)
     box = round(max(1.2, BOX_PER_RANGE * reach) / 0.2) * 0.2
@@ -140,10 +141,10 @@ def measure(run: Run) -> Row:
 
 
 def sublattices(units: UnitAnalysis, modules: Modules, active: np.ndarray) -> dict[str, int]:
-    """Active units by how many of their fields there are in a cell of the coarsest module.
+    """Count active units by their number of fields in a unit cell of the coarsest module.
 
     Returns:
-        Counts by index, and "other" for units with no lattice or with one between.
+        Counts by index, and "other" for units without a lattice or with a lattice in between.
     """
     counts = {str(index): 0 for index in INDICES} | {"other": 0}
     if not modules.members:
@@ -158,11 +159,11 @@ def sublattices(units: UnitAnalysis, modules: Modules, active: np.ndarray) -> di
 
 
 def fits(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, int]]:
-    """Slope through the origin, relative spread about it and number, of period against range.
+    """Fit period against range: slope through the origin, relative spread, number of networks.
 
-    Of the networks that differ in T and in v alone; "coarse" of those whose coarsest module holds a
-    third of the active units (fewer, and a coarser lattice may have no module), "fine" of those of
-    them with two.
+    The fits use the networks that differ only in T and v. "coarse" uses those whose coarsest module
+    holds a third of the active units; with fewer, an even coarser lattice may exist without being a
+    module. "fine" uses those of them that have two modules.
     """
     found = {}
     for label, networks in _by_lattice(rows).items():
@@ -174,9 +175,9 @@ def fits(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, int]]:
 
 
 def power_laws(rows: Mapping[str, Row]) -> dict[str, tuple[float, float, float, float]]:
-    """Factor, exponent of T, exponent of v, and relative spread: period = factor T^a v^b.
+    """Fit period = factor T^a v^b: return factor, a, b and the relative spread.
 
-    Least squares of the logarithms, of the same networks as `fits`.
+    Least squares of the logarithms, over the same networks as `fits`.
     """
     found = {}
     for label, networks in _by_lattice(rows).items():
@@ -205,13 +206,25 @@ def _by_lattice(rows: Mapping[str, Row]) -> dict[str, list[tuple[Row, float]]]:
 
 
 def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
-    """Format the table and the fits."""
+    """Format the fits, then the table, then how it was made."""
     names = [f"{index}" for index in INDICES]
-    lines = [provenance, ""]
+    lines = ["# Periods against the range of training", ""]
+    for label, (slope, spread, number) in fits(rows).items():
+        lines.append(
+            f"- The {label} period is {slope:.2f} times the range ± {100 * spread:.0f} % (standard"
+            f" deviation; {number} networks that differ in T and v)."
+        )
+    for label, (factor, steps, speed, spread) in power_laws(rows).items():
+        lines.append(
+            f"- The {label} period is {factor:.2f} T^{steps:.2f} v^{speed:.2f} m,"
+            f" ± {100 * spread:.0f} % (v in metres)."
+        )
+    lines += ["", DEFINITIONS, ""]
     lines.append(
-        "| network | range (m) | box (m) | active | modules: units at period (corrected score) |"
+        "| network | range (m) | box (m) | active units |"
+        " modules: units at period (corrected score) |"
         f" units of index {', '.join(names)}; other | diameter of a field (m) |"
-        " explained, 2,000 steps |"
+        " variance explained, 2,000 steps |"
     )
     lines.append("|---" * 8 + "|")
     for name, row in rows.items():
@@ -227,22 +240,11 @@ def as_markdown(rows: Mapping[str, Row], provenance: str) -> str:
             f" {row['num_units']} | {modules or 'none'} | {counts};"
             f" {row['sublattices']['other']} | {field} | {explained} |"
         )
-    lines.append("")
-    for label, (slope, spread, number) in fits(rows).items():
-        lines.append(
-            f"The {label} period is {slope:.2f} times the range, give or take {spread:.0%}"
-            f" (standard deviation; {number} networks that differ in T and v)."
-        )
-    for label, (factor, steps, speed, spread) in power_laws(rows).items():
-        lines.append(
-            f"The {label} period is {factor:.2f} T^{steps:.2f} v^{speed:.2f} m, give or take"
-            f" {spread:.0%} (v in metres)."
-        )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "## How this table was made", "", provenance]) + "\n"
 
 
 def lengths_by_sigma_g(rows: Mapping[str, Row]) -> dict[str, list[tuple[float, float]]]:
-    """(sigma_g, metres) of the networks that differ in it alone: of fields, and of each module."""
+    """Return (sigma_g, metres) of fields and modules, for networks that differ only in sigma_g."""
     found: dict[str, list[tuple[float, float]]] = {"field": [], "coarse": [], "fine": []}
     for name, row in rows.items():
         if name.startswith("sigma_g") or name == "T 60, v 0.15":
