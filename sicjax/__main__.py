@@ -4,7 +4,7 @@ sicjax [train] --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
 sicjax report WORKDIR [--network=K]
 sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--FLAG=VALUE ...]
 sicjax export WORKDIR --to=npz|torch [--network=K] [--file=FILE]
-sicjax list
+sicjax list [FOLDER]
 
 Each has its own help: sicjax export --help. Exit codes: 0 done, 2 bad input; of a training also 3,
 75 and 130.
@@ -33,14 +33,14 @@ def report(arguments: Sequence[str]) -> None:
     Without --network: of all its networks.
     """
     parser = Parser(report.__doc__)
-    parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="folder of the run")
+    parser.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
     parser.add_argument("--network", metavar="K", type=whole_number(0), help="(all)")
     options = parser.read(arguments)
     join_processes(options)
     from sicjax.report.run_reports import write_reports
     from sicjax.run import load_run, load_runs
 
-    workdir, network = options.workdir, options.network
+    workdir, network = path("WORKDIR", options.workdir, bucket=True), options.network
     try:
         runs = load_runs(workdir) if network is None else [load_run(workdir, network)]
     except (FileNotFoundError, IndexError) as error:
@@ -171,8 +171,9 @@ def export(arguments: Sequence[str]) -> None:
     suffix = {"npz": ".npz", "torch": ".pt"}[options.to]
     target = options.file or Path(Path(options.workdir).resolve().name + suffix)
     try:
-        if Path(options.workdir).is_dir():
-            trained = load_run(options.workdir, options.network)
+        workdir = path("WORKDIR", options.workdir, bucket=True)
+        if workdir.is_dir():
+            trained = load_run(workdir, options.network)
         else:
             trained = load_pretrained(options.workdir)
         if options.to == "npz":
@@ -205,17 +206,49 @@ def _save_for_torch(trained: object, target: Path) -> None:
 
 
 def list_all(arguments: Sequence[str]) -> None:
-    """List the bundled configs and the pretrained networks.
+    """List the bundled configs and the pretrained networks, or the runs in a folder.
 
-    sicjax list
+    sicjax list [FOLDER]
+
+    FOLDER holds runs, such as runs or gs://BUCKET/FOLDER, or is one.
     """
-    Parser(list_all.__doc__).read(arguments)
+    parser = Parser(list_all.__doc__)
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="list the runs in it")
+    options = parser.read(arguments)
+    if options.folder is not None:
+        _list_runs(path("FOLDER", options.folder, bucket=True))
+        return
     from sicjax.config.files import describe_configs
 
     folder = Path(__file__).parent / "pretrained"
     names = sorted(file.parent.name for file in folder.glob("*/weights.npz"))
     print(f"Configs, for --config:\n{describe_configs()}\n")
     print("Pretrained networks, for sicjax.load_pretrained:\n  " + "\n  ".join(names))
+
+
+def _list_runs(folder: Path) -> None:
+    """Print the runs in a folder, with the step that each has reached."""
+    from sicjax.training.checkpoint_files import reached
+    from sicjax.training.population import members
+    from sicjax.training.workdir import read_config
+
+    try:
+        found = [place for place in [folder, *sorted(folder.iterdir())]
+                 if (place / "config.json").is_file()]  # fmt: skip
+    except OSError as error:
+        raise ConfigError(f"FOLDER={folder}: can't be read ({error.strerror})") from None
+    if not found:
+        raise ConfigError(
+            f"FOLDER={folder}: holds no run (no config.json in it or one level below)"
+        )
+    for place in found:
+        try:
+            config = read_config(place)
+        except ConfigError as error:
+            print(error)
+            continue
+        step, networks = reached(place / "checkpoints"), len(members(config))
+        print(f"{place}: step {step} of {config.num_steps}, {networks} network(s)")
 
 
 def train(arguments: Sequence[str]) -> None:

@@ -152,15 +152,17 @@ def read_config(
     return config
 
 
-def read_run(options: Namespace) -> "tuple[ConfigDict, Path]":
+def read_run(options: Namespace, *, bucket: bool = False) -> "tuple[ConfigDict, Path]":
     """Return the config, as `read_config` does, and the workdir: runs/<config name> by default.
+
+    With `bucket` the workdir may also be gs://BUCKET/FOLDER.
 
     Turns JAX's compilation cache on if the config says so: a command owns its process.
     """
     from sicjax.devices.compilation import use_cache
 
     # An empty --workdir= is an error: a variable of a script that is not set.
-    workdir = None if options.workdir is None else path("workdir", options.workdir)
+    workdir = None if options.workdir is None else path("workdir", options.workdir, bucket=bucket)
     config, file = read_config(options), Path(options.config).expanduser()
     if config.compilation_cache:
         use_cache()

@@ -3,7 +3,8 @@
 python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
 
 FILE is a config of your own, or a bundled one, by its path or its name, as quick. DIR is
-runs/<name of the config> by default; if it holds a run, that run is resumed.
+runs/<name of the config> by default, or gs://BUCKET/FOLDER; if it holds a run, that run is
+resumed.
 
 Several processes that share DIR train one population: on a TPU pod, under SLURM (srun), or each
 started with --coordinator=HOST:PORT --num_processes=N --process_id=K.
@@ -44,7 +45,7 @@ def parse(arguments: Sequence[str]) -> "tuple[ConfigDict, Path]":
     Raises:
         ConfigError: an unknown flag or field, a value of the wrong type, or an unreadable file.
     """
-    return read_run(_parser().read(arguments))
+    return read_run(_parser().read(arguments), bucket=True)
 
 
 def _parser(doc: str | None = __doc__) -> Parser:
@@ -62,7 +63,7 @@ def train(arguments: Sequence[str], doc: str | None = __doc__) -> None:
     """
     options = _parser(doc).read(arguments)
     join_processes(options)  # first: the config is a program, which may ask JAX for its devices
-    config, workdir = read_run(options)
+    config, workdir = read_run(options, bucket=True)
     from sicjax import runs
 
     runs.train(config, workdir)

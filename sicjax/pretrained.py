@@ -73,7 +73,7 @@ def starting_parameters(population: Population) -> Parameters:
     """
     config, name = population.config, population.config.start_from
     try:
-        if (path("start_from", name) / "config.json").is_file():
+        if (path("start_from", name, bucket=True) / "config.json").is_file():
             sources = load_runs(name, method=population.method)
         else:
             sources = [load_pretrained(name)]

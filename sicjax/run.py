@@ -308,7 +308,7 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
     """Load a network from the latest intact checkpoint of a run.
 
     Args:
-        workdir: the run's folder.
+        workdir: the run's folder, on a disk or gs://BUCKET/FOLDER.
         network: index in its population.
         method: the parts of your own that it was trained with.
 
@@ -339,7 +339,7 @@ def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run
     """Load every network of a run from its latest intact checkpoint.
 
     Args:
-        workdir: the run's folder.
+        workdir: the run's folder, on a disk or gs://BUCKET/FOLDER.
         method: the parts of your own that they were trained with.
 
     Returns:
@@ -364,7 +364,7 @@ def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run
 
 def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Path, Population]:
     """Return the folder of a run and the population in its config.json."""
-    folder = as_path("workdir", workdir)
+    folder = as_path("workdir", workdir, bucket=True)
     check_is(method)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"workdir={folder}: no config.json, so no run")

@@ -17,8 +17,10 @@ from sicjax.network.pair_losses import most_shares
 from sicjax.paths import path
 from sicjax.pretrained import starting_parameters
 from sicjax.run import Run
+from sicjax.training import bucket
 from sicjax.training import workdir as workdir_module
 from sicjax.training.agreement import check_same
+from sicjax.training.bucket import Desk, check_installed
 from sicjax.training.checkpoint_files import about, end_removals, latest_intact, set_aside
 from sicjax.training.costs import check_sizes, describe_reports
 from sicjax.training.loop import Look, fit, say
@@ -46,10 +48,10 @@ def train(
 
     Args:
         config: from `sicjax.load_config` or `sicjax.default_config`.
-        workdir: folder of the run: config.json, checkpoints/, metrics.jsonl, TensorBoard events
-            and report/. If the folder holds a run of the same config, the run resumes from its
-            last checkpoint. If that run has finished, only its report is written again. None
-            keeps everything in memory.
+        workdir: folder of the run, on a disk or gs://BUCKET/FOLDER: config.json, checkpoints/,
+            metrics.jsonl, TensorBoard events and report/. If the folder holds a run of the same
+            config, the run resumes from its last checkpoint. If that run has finished, only its
+            report is written again. None keeps everything in memory.
         method: your own transition, velocities or terms of the loss.
 
     Returns:
@@ -78,7 +80,8 @@ def train(
     check_is(method)
     config = config.copy_and_resolve_references()
     validate(config)
-    folder = None if workdir is None else path("workdir", workdir)
+    folder = None if workdir is None else path("workdir", workdir, bucket=True)
+    check_installed(folder)
     check_same(config, method, folder)
     check_sizes(config, method)
     check_method(config, method)
@@ -102,12 +105,13 @@ def train(
         if config.parallel == "auto":  # recorded, so that a restart elsewhere keeps it
             config.parallel = "batch" if layout.batch else "networks"
         first_step = _step_to_start_from(folder)
+        desk = _desk(folder, held)
         if reported and first_step < config.num_steps and (line := describe_reports(population)):
             say(line)
         fitted = fit(
-            population, layout, signals, first_step=first_step, folder=folder,
+            population, layout, signals, first_step=first_step, folder=folder, desk=desk,
             parameters=_parameters_to_start_from(population, first_step),
-            look=_looker(population, folder, first_step),
+            look=_looker(population, desk, first_step),
         )  # fmt: skip
         light = fitted.states._replace(optimizer=())
         runs = [
@@ -139,17 +143,28 @@ def _parameters_to_start_from(population: Population, step: int) -> Parameters |
     return parameters
 
 
-def _looker(population: Population, folder: Path | None, step: int) -> Look | None:
+def _desk(folder: Path | None, held: contextlib.ExitStack) -> Desk | None:
+    """Return where this process writes logs until `held` ends; None if it writes none."""
+    if folder is None or not processes.is_first():
+        return None
+    try:
+        return held.enter_context(bucket.desk(folder, bucket.LOGS))
+    except OSError as error:
+        raise workdir_module.cannot_write(folder, error) from None
+
+
+def _looker(population: Population, desk: Desk | None, step: int) -> Look | None:
     """Return a function that takes snapshots of the maps during training; None if not needed.
 
     Removes snapshots that an interrupted run took after the step to start from.
     """
+    folder = desk.folder if desk else None
     kept = folder is not None and (folder / "snapshots").exists()
     if not (population.config.evaluation.snapshot_every or kept):
         return None
     from sicjax.report import snapshots  # loads Matplotlib
 
-    if folder is not None and step < population.config.num_steps and processes.is_first():
+    if folder is not None and step < population.config.num_steps:
         snapshots.cut_after(folder, step)
 
     def look(states: Sequence[TrainState], monitor: Monitor) -> None:

@@ -103,10 +103,11 @@ def test_a_resume_with_other_code_is_named(tiny_config, tmp_path, monkeypatch, c
                                   "file:///x", "~no-such-user/x", Path("gs://b/x")])  # fmt: skip
 def test_what_is_no_path_is_one_line(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    """A bucket is one for a run only."""
     with pytest.raises(ConfigError, match=r"^workdir=") as error:
         paths.path("workdir", text)
     assert "\n" not in str(error.value)
-    for load in (sicjax.load_run, sicjax.load_runs):
+    for load in () if str(text).startswith("gs:") else (sicjax.load_run, sicjax.load_runs):
         with pytest.raises(ConfigError):
             load(text)
     assert not list(tmp_path.iterdir())
@@ -125,7 +126,7 @@ def test_the_home_folder_and_what_is_relative(tmp_path, monkeypatch):
         paths.path("workdir", 3)
 
 
-@pytest.mark.parametrize("workdir", ["", "s3://bucket/x", "gs://bucket/x", "file:///never/x"])
+@pytest.mark.parametrize("workdir", ["", "s3://bucket/x", "gs://bucket", "file:///never/x"])
 def test_a_command_refuses_what_is_no_path_before_it_makes_anything(
     workdir, tmp_path, monkeypatch, capsys
 ):

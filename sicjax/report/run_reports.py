@@ -19,6 +19,7 @@ from sicjax.report.network import write_report
 from sicjax.report.tables import as_csv
 from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
+from sicjax.training.bucket import REPORTS, Desk, desk
 from sicjax.training.files import write_whole
 from sicjax.training.metrics import duration, read_metrics
 
@@ -37,9 +38,13 @@ def write_reports(runs: Sequence[Run], workdir: Path) -> None:
         ConfigError: a recorded path that can't be used.
         OSError: the folder can't be written.
     """
-    for run in runs:
-        print(f"report: {_write_report(run, workdir)}", flush=True)
-    _write_index(workdir)
+    with desk(workdir, REPORTS) as here:
+        for run in runs:
+            page = _write_report(run, here.folder)
+            here.upload()
+            print(f"report: {here.shown(page)}", flush=True)
+        _write_index(here)
+        here.upload()
 
 
 def report_left(workdir: Path, runs: Sequence[Run]) -> None:
@@ -48,7 +53,15 @@ def report_left(workdir: Path, runs: Sequence[Run]) -> None:
     Raises:
         ConfigError: the folder can't be written.
     """
-    place = workdir / "report"
+    try:
+        with desk(workdir, REPORTS) as here:
+            _report_left(here, runs)
+    except OSError as error:
+        raise workdir_module.cannot_write(workdir, error) from None
+
+
+def _report_left(here: Desk, runs: Sequence[Run]) -> None:
+    place = here.folder / "report"
     pending = place / PENDING
     step, left = runs[0].step, list(range(len(runs)))
     with contextlib.suppress(OSError, ValueError, RecursionError):
@@ -57,18 +70,18 @@ def report_left(workdir: Path, runs: Sequence[Run]) -> None:
             rests = (left[done:] for done in left)  # they are done in order
             left = next((rest for rest in rests if rest == found.get("left")), left)
     began, done = time.monotonic(), 0
-    try:
-        place.mkdir(exist_ok=True)
-        while left:
-            workdir_module.sign(place, {PENDING: json.dumps({"step": step, "left": left})})
-            page = _write_report(runs[left.pop(0)], workdir)
-            done += 1
-            rest = duration((time.monotonic() - began) / done * len(left))
-            print(f"report: {page}" + (f" ({rest} left)" if left else ""), flush=True)
-        _write_index(workdir)
-        pending.unlink(missing_ok=True)
-    except OSError as error:
-        raise workdir_module.cannot_write(workdir, error) from None
+    place.mkdir(exist_ok=True)
+    while left:
+        workdir_module.sign(place, {PENDING: json.dumps({"step": step, "left": left})})
+        here.upload()
+        page = here.shown(_write_report(runs[left.pop(0)], here.folder))
+        done += 1
+        rest = duration((time.monotonic() - began) / done * len(left))
+        print(f"report: {page}" + (f" ({rest} left)" if left else ""), flush=True)
+    _write_index(here)
+    here.upload()
+    pending.unlink(missing_ok=True)
+    here.upload()
 
 
 def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True) -> Path:
@@ -104,10 +117,10 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
                 "failure": run.failure or "",
             }
         )
-    place = workdir / "report"
+    table = workdir / "report" / SCORES
     try:
-        place.mkdir(exist_ok=True)
-        write_whole(place / SCORES, as_csv(list(rows[0]), rows).encode())
+        table.parent.mkdir(exist_ok=True)
+        write_whole(table, as_csv(list(rows[0]), rows).encode())
     except OSError as error:
         raise workdir_module.cannot_write(workdir, error) from None
     print("network  modules  grid cells  periods (m)  variant")
@@ -116,8 +129,8 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
             f"{row['network']:7}  {row['modules']:7}  {row['grid_cells']:10}"
             f"  {row['periods_m'] or '-':11}  {row['variant']}"
         )
-    print(f"scores: {place / SCORES}", flush=True)
-    return place / SCORES
+    print(f"scores: {table}", flush=True)
+    return table
 
 
 def recorded_walk(config: ConfigDict) -> tuple[Walk | None, str | None]:
@@ -155,13 +168,14 @@ def _write_report(run: Run, workdir: Path) -> Path:
     )
 
 
-def _write_index(workdir: Path) -> None:
-    place = workdir / "report"
+def _write_index(here: Desk) -> None:
+    place = here.folder / "report"
     if len(list(place.glob("network_*"))) > 1:
         try:
-            print(f"all networks: {write_index(place)}", flush=True)
+            write_index(place)
+            print(f"all networks: {here.shown(place / 'index.html')}", flush=True)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(
-                f"{place}: a network_*/summary.json can't be read ({one_line(error)}); remove what"
-                " is no report, and start again"
+                f"{here.shown(place)}: a network_*/summary.json can't be read"
+                f" ({one_line(error)}); remove what is no report, and start again"
             ) from None

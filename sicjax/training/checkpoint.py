@@ -6,7 +6,8 @@ A checkpoint is a folder named by its step:
                   or processes can read them. Each row has a chunk of its own, so that one network
                   can be read alone.
     about/        JSON: the versions that wrote it, and what the caller stores with it
-    sha256.json   digests of all these files, written before the folder takes its name
+    sha256.json   digests of all these files, written before the folder takes its name; in a
+                  bucket, before Orbax writes its commit object
 
 Orbax writes; TensorStore reads, because Orbax's restore has no way to read single rows.
 """
@@ -24,14 +25,17 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
+from etils import epath
 
 from sicjax.errors import CheckpointError, one_line
+from sicjax.paths import BucketPath, path
 from sicjax.stderr import without_late_callbacks
 from sicjax.training.checkpoint_files import Kept, about, about_of, kept_for_good, write_digests
 from sicjax.training.provenance import versions
 
 Tree = Any
-_LOGS = (logging.getLogger("absl"), logging.getLogger("asyncio"))  # Orbax's and its event loops'
+# Orbax's, its event loops', and those of what it reaches buckets with.
+_LOGS = tuple(logging.getLogger(name) for name in ("absl", "asyncio", "gcsfs"))
 _MANIFEST, _PART = "manifest.ocdbt", "ocdbt.process_"  # of TensorStore's and Orbax's stores
 
 
@@ -88,11 +92,13 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         with contextlib.ExitStack() as stack:
             stack.enter_context(_quietly())
+            in_bucket = isinstance(self._folder, BucketPath)
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=self._policy, cleanup_tmp_directories=True,
-                temporary_path_class=_DigestedPath,
+                temporary_path_class=_DigestedObjects if in_bucket else _DigestedPath,
             )  # fmt: skip
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            place = epath.Path(str(self._folder)) if in_bucket else self._folder
+            self._manager = ocp.CheckpointManager(place, options=options)
             self._held = stack.pop_all()
         return self
 
@@ -135,6 +141,16 @@ class _DigestedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
         """Finish the folder, in which all files are now written."""
         if self.get_final().name.isdecimal():  # the folder of a step, not of one of its items
             await asyncio.to_thread(_finish, Path(self.get()))
+        await super().finalize()
+
+
+class _DigestedObjects(ocp.path.atomicity.CommitFileTemporaryPath):
+    """The same in a bucket, where process 0 writes the digests first, then the commit object."""
+
+    async def finalize(self) -> None:
+        """Finish the folder, in which all objects are now written."""
+        if self.get_final().name.isdecimal():
+            await asyncio.to_thread(_finish, path("checkpoint", str(self.get()), bucket=True))
         await super().finalize()
 
 
@@ -240,23 +256,25 @@ def _store(place: Path) -> Path:
 
 def _kvstore(store: Path) -> dict[str, Any]:
     """Return TensorStore's description of the key-value store in a folder."""
+    if isinstance(store, BucketPath):
+        return {"driver": "ocdbt", "base": store.kvstore()}
     base = {"driver": "file", "path": f"{store.absolute().as_posix()}/"}
     return {"driver": "ocdbt", "base": base}
 
 
-def _open(place: Path, like: Tree, *, any_width: bool) -> dict[str, tensorstore.TensorStore]:
+def _open(checkpoint: Path, like: Tree, *, any_width: bool) -> dict[str, tensorstore.TensorStore]:
     """Open the arrays of `like` in a checkpoint, in its order, by their place in the tree.
 
     Raises:
         ValueError: one is missing, or of another shape or type. `any_width`: floats of 64 bits
             may have been saved as floats of 32, and so on.
     """
-    store, context = _kvstore(_store(place)), tensorstore.Context()
+    store, context = _kvstore(_store(checkpoint)), tensorstore.Context()
     opening = {}
-    for path, _ in jax.tree_util.tree_leaves_with_path(like):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")  # Orbax's name for it
+    for place, _ in jax.tree_util.tree_leaves_with_path(like):
+        name = jax.tree_util.keystr(place, simple=True, separator=".")  # Orbax's name for it
         spec = {"driver": "zarr", "kvstore": {**store, "path": f"{name}/"}}
-        opening[jax.tree_util.keystr(path)] = tensorstore.open(
+        opening[jax.tree_util.keystr(place)] = tensorstore.open(
             spec, context=context, read=True, open=True
         )
     arrays = {}
@@ -288,7 +306,7 @@ def _open(place: Path, like: Tree, *, any_width: bool) -> dict[str, tensorstore.
 def _named(tree: Tree) -> list[tuple[str, Any]]:
     """Return every array with its place in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    return [(jax.tree_util.keystr(place), leaf) for place, leaf in leaves]
 
 
 def _describe(tree: Tree) -> dict[str, str]:

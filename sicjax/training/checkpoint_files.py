@@ -1,29 +1,38 @@
 """The folder of checkpoints: which are there, which are intact, and which stay.
 
+On a disk a checkpoint is complete when its folder has its name. A bucket has no folders to rename:
+there it is complete when Orbax's commit object lies in it.
+
 Knows files, not arrays.
 """
 
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sicjax.errors import one_line
-from sicjax.training.files import opened, read_small
+from sicjax.paths import BucketPath
+from sicjax.training.files import opened, read_small, write_whole
 
 DIGESTS = "sha256.json"
+COMMIT = "commit_success.txt"  # the last object that Orbax writes into a checkpoint in a bucket
 
 
 def steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in a folder, latest first."""
+    if isinstance(folder, BucketPath):
+        commits = (path.relative_to(folder).parts for path in folder.files())
+        names: Iterable[str] = (parts[0] for parts in commits if parts[1:] == (COMMIT,))
+        found = [int(name) for name in names if name.isascii() and name.isdecimal()]
+        return sorted(found, reverse=True)
     if not folder.is_dir():
         return []
     names = (path.name for path in folder.iterdir() if path.is_dir())
-    found = (int(name) for name in names if name.isascii() and name.isdecimal())
+    found = [int(name) for name in names if name.isascii() and name.isdecimal()]
     # Not a name such as 007, which a save would not write.
     return sorted((step for step in found if (folder / str(step)).is_dir()), reverse=True)
 
@@ -72,7 +81,14 @@ def end_removals(folder: Path) -> None:
     policy = Kept(*_rule(folder, found[-1]), kept_for_good(folder))
     for step, stays in zip(found, policy.stays(found), strict=True):
         if not stays:
-            shutil.rmtree(folder / str(step), ignore_errors=True)
+            _remove(folder / str(step))
+
+
+def _remove(place: Path) -> None:
+    if isinstance(place, BucketPath):
+        place.rmtree()
+    else:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def kept_for_good(folder: Path) -> set[int]:
@@ -132,13 +148,12 @@ def write_digests(folder: Path) -> None:
     """Write the SHA-256 of every file below the subfolders of a checkpoint."""
     files = (path for item in sorted(folder.iterdir()) if item.is_dir() for path in _files(item))
     digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
-    with (folder / DIGESTS).open("w") as file:
-        file.write(json.dumps(digests, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # as Orbax does with its own files
+    write_whole(folder / DIGESTS, f"{json.dumps(digests, indent=1)}\n".encode())
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> Sequence[Path]:
+    if isinstance(folder, BucketPath):
+        return sorted(folder.files())
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -155,14 +170,16 @@ def _problem(place: Path, *, read: bool = True) -> str | None:
         digests = json.loads(read_small(place / DIGESTS))
         if not (isinstance(digests, dict) and digests):
             return f"{DIGESTS} names no files"
+        present = {path.relative_to(place).as_posix() for path in _files(place)}
         # Reading a pipe would never end, and TensorStore reads more than what has a digest.
-        for path in place.rglob("*"):
+        for path in () if isinstance(place, BucketPath) else place.rglob("*"):
             if not (path.is_file() or path.is_dir()):
                 return f"{path.relative_to(place)} is no regular file"
         for name, digest in digests.items():
             if ".." in Path(name).parts or Path(name).is_absolute():
                 return f"{DIGESTS} names a file outside the checkpoint"
-            (place / name).stat()
+            if name not in present:
+                return f"{Path(name).name} is missing"
             if read and _sha256(place / name) != digest:
                 return f"{name} is not as it was written (SHA-256 differs)"
     except FileNotFoundError as error:

@@ -1,24 +1,29 @@
 """Files of a run: read with care, and written completely or not at all."""
 
 import contextlib
+import io
 import os
 import secrets
 import stat
 from collections.abc import Iterator
-from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
+
+from sicjax.paths import BucketPath
 
 MOST_BYTES = 2**26  # of a JSON file; those of a run take a few kilobytes
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BufferedReader]:
+def opened(path: Path) -> Iterator[io.BufferedReader | io.BytesIO]:
     """Open a regular file for reading; a device or a pipe, which could block for ever, is refused.
 
     Raises:
         OSError: it can't be opened, or is no regular file.
     """
+    if isinstance(path, BucketPath):
+        yield io.BytesIO(path.read_bytes())
+        return
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(number, "rb") as file:
         if not stat.S_ISREG(os.fstat(number).st_mode):
@@ -62,5 +67,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is complete or, after an error, as it was before."""
+    if isinstance(path, BucketPath):
+        path.write_bytes(content)
+        return
     with replacing(path) as file:
         file.write(content)

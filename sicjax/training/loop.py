@@ -19,7 +19,9 @@ from sicjax.devices import hardware, memory, processes
 from sicjax.devices.layout import Layout
 from sicjax.errors import CheckpointError, ConfigError, NonFiniteError
 from sicjax.network.losses import TERMS
+from sicjax.paths import BucketPath
 from sicjax.training import workdir as workdir_module
+from sicjax.training.bucket import Desk, check_owned
 from sicjax.training.checkpoint import Checkpoints, restore
 from sicjax.training.costs import check_memory, describe_cost
 from sicjax.training.method import Parameters, record
@@ -41,7 +43,8 @@ class Fitted(NamedTuple):
 
 def fit(
     population: Population, layout: Layout, signals: Signals, *, first_step: int = 0,
-    folder: Path | None = None, parameters: Parameters | None = None, look: Look | None = None,
+    folder: Path | None = None, desk: Desk | None = None, parameters: Parameters | None = None,
+    look: Look | None = None,
 ) -> Fitted:  # fmt: skip
     """Train a population from `first_step` to its config's last step, stage by stage.
 
@@ -50,7 +53,8 @@ def fit(
         layout: the devices that they are spread over.
         signals: asked after every dispatch whether to stop.
         first_step: step to start from; above 0, its checkpoint in `folder` is restored.
-        folder: the run's folder, for metrics and checkpoints; None keeps everything in memory.
+        folder: the run's folder, for checkpoints; None keeps everything in memory.
+        desk: where process 0 writes metrics and events of the run in this folder.
         parameters: what to start from at step 0 instead of fresh networks, leaves [P, ...].
         look: called on process 0 every `evaluation.snapshot_every` steps with the state of every
             network (without the optimiser's) and the monitor.
@@ -81,7 +85,7 @@ def fit(
     frozen: set[int] = set()  # networks that have been reported as non-finite
     with (
         _checkpoints(population, folder) as checkpoints,
-        _monitor(population, folder, first_step) as monitor,
+        _monitor(population, desk, first_step) as monitor,
     ):
         monitor.say(f"compiled in {compiled}")
         for stage, program in zip(stages, programs, strict=True):
@@ -118,6 +122,8 @@ def fit(
                 if checkpoints and (_is_due(step, save_every, last) or stop or broken.all()):
                     monitor.flush()
                     _check_still_there(folder)
+                    if desk:
+                        desk.upload()
                     checkpoints.save(step, layout.population(states))
                 for network in sorted({*np.flatnonzero(broken).tolist()} - frozen):
                     frozen.add(network)
@@ -187,13 +193,18 @@ def _networks(layout: Layout, states: TrainState) -> list[TrainState]:
 
 
 def _check_still_there(folder: Path | None) -> None:
-    """Raise if the folder has been removed: Orbax would make a new one without a config."""
+    """Raise if the folder has been removed: Orbax would make a new one without a config.
+
+    Raise also if it lies in a bucket, and another run took this one for dead.
+    """
+    if isinstance(folder, BucketPath) and processes.is_first():
+        check_owned(folder)
     if folder is not None and not (folder / "config.json").exists():
         raise ConfigError(f"workdir={folder}: was removed while the run was writing to it")
 
 
 @contextlib.contextmanager
-def _monitor(population: Population, folder: Path | None, step: int) -> Iterator[Monitor]:
+def _monitor(population: Population, desk: Desk | None, step: int) -> Iterator[Monitor]:
     """Open the run's logs and its progress line; process 0 alone writes and shows."""
     config, first = population.config, processes.is_first()
     shown = ("loss", *TERMS, *sorted(population.method.terms))
@@ -201,7 +212,7 @@ def _monitor(population: Population, folder: Path | None, step: int) -> Iterator
         stream = sys.stderr if first else stack.enter_context(open(os.devnull, "w"))
         yield stack.enter_context(
             Monitor(
-                folder if first else None, first_step=step, num_steps=config.num_steps,
+                desk.folder if desk else None, first_step=step, num_steps=config.num_steps,
                 log_every=config.log_every, shown=shown, stream=stream,
             )
         )  # fmt: skip

@@ -20,6 +20,8 @@ from sicjax.config.check import flatten, stages_begun, validate
 from sicjax.config.fields import FIELDS
 from sicjax.config.files import from_json
 from sicjax.errors import ConfigError, one_line
+from sicjax.paths import BucketPath
+from sicjax.training import bucket
 from sicjax.training.checkpoint_files import about, reached
 from sicjax.training.files import read_small, write_whole
 from sicjax.training.method import TABLES
@@ -169,6 +171,13 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another run holds it, or the file system can't hold a run.
     """
+    if isinstance(folder, BucketPath):
+        try:
+            with bucket.owned(folder):
+                yield
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        return
     lock = FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)
     # Not in .lock itself: other processes can't read a locked file on Windows.
     holder = folder / ".holder"
