@@ -2,18 +2,18 @@
 
     python -m experiments.both_paths [--config=configs/quick.py] [--steps=200] [--double] [--json]
 
-The same network, batches and optimiser; only the loss is computed differently (`make_loss`, and
-`experiments.naive.make_naive_loss`). The two take turns of a few steps each in one process, so that
-other work on the machine slows both. Printed during training:
+Network, batches and optimiser are the same; only the loss is computed differently (`make_loss`
+against `experiments.naive.make_naive_loss`). The two paths take turns of a few steps in one
+process, so other work on the machine slows both. Printed during training:
 
-- gradient: from the fast path's weights, the gradient by either path; the largest difference of an
-  element over the largest element. This is the only difference between the two in one step.
+- gradient: both paths compute the gradient at the fast path's weights; this is the largest
+  difference of an element over the largest element. In one step nothing else differs.
 - weights, activity: how far apart the two trained networks are: the largest difference of a weight
   over the largest weight, and of a unit's activity along common walks (a whole state has norm 1).
 - nudged weights, nudged activity: the same for a third network, trained by the fast path from
   weights one unit in the last place away. Training is chaotic from its first steps and amplifies
   any rounding; the two paths count as equal if they diverge no faster than that.
-- lattice: the share of each network's active units that carry a lattice (as in snapshots).
+- lattice: the share of each network's active units that carry a lattice (computed as in snapshots).
 - seconds: the time of each path, including compilation, and their ratio.
 
 `--double` computes everything in double precision.
@@ -46,7 +46,7 @@ WALK_STEPS = 120
 
 
 class Path(NamedTuple):
-    """One way to train, compiled."""
+    """One compiled way to train."""
 
     advance: Callable[[TrainState], TrainState]  # STEPS_PER_TURN steps; the state is donated
     gradient: Callable[[TrainState], Any]  # of the next step's batch
@@ -54,7 +54,7 @@ class Path(NamedTuple):
 
 
 def compile_path(config: ConfigDict, loss: Loss) -> Path:
-    """STEPS_PER_TURN steps of one network by this loss."""
+    """Compile STEPS_PER_TURN updates of one network with this loss."""
     step = make_step(config, loss)
     settings = jax.tree.map(in_widest_precision, make_settings(config))
 
@@ -80,12 +80,12 @@ def start(config: ConfigDict) -> TrainState:
 
 
 def in_widest_precision(leaf: Any) -> jax.Array:
-    """float32 -> float64 if `jax_enable_x64` is set."""
+    """Convert float32 to float64 if `jax_enable_x64` is set."""
     return leaf.astype(jnp.result_type(float)) if leaf.dtype == jnp.float32 else leaf
 
 
 def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
-    """Train both ways; a row at each tenth of the way."""
+    """Train both ways; return ten rows, one at each tenth of the training."""
     fast = compile_path(config, make_loss(config))
     straightforward = compile_path(config, make_naive_loss(config))
     paths = {"fast": fast, "straightforward": straightforward, "nudged": fast}
@@ -124,7 +124,7 @@ def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
 def apart(
     config: ConfigDict, first: TrainState, second: TrainState, walk: Any, name: str = ""
 ) -> dict[str, float]:
-    """How far apart two networks are."""
+    """Return how far apart two networks are."""
     runs = [Run.from_state(Population(config), state, 0) for state in (first, second)]
     walked = [np.asarray(run.rollout(walk)) for run in runs]
     return {
@@ -134,24 +134,29 @@ def apart(
 
 
 def lattice(config: ConfigDict, state: TrainState) -> float:
-    """Share of the active units that carry a lattice."""
+    """Return the share of the active units that carry a lattice."""
     return snapshots.take(Run.from_state(Population(config), state, 0))[0].lattice_fraction
 
 
 def flat(tree: Any) -> np.ndarray:
-    """All leaves as one vector."""
+    """Return all leaves as one vector."""
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Largest difference of an element, over the largest element."""
+    """Return the largest difference of an element, over the largest element."""
     return float(np.abs(first - second).max() / np.abs(second).max())
 
 
 def main(arguments: Sequence[str]) -> None:
     """Compare and print."""
     parser = command.Parser(__doc__, config="configs/quick.py")
-    parser.add_argument("--steps", type=command.whole_number(1), default=200, help="(200)")
+    parser.add_argument(
+        "--steps",
+        type=command.whole_number(1),
+        default=200,
+        help="updates of each path; default: 200",
+    )
     parser.add_argument("--double", action="store_true", help="compute in double precision")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.read(arguments)

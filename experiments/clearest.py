@@ -1,9 +1,9 @@
-"""The clearest grid cells of each module of a network: one row of maps a module.
+"""Draw the clearest grid cells of each module of a network: one row of maps for each module.
 
     python -m experiments.clearest [--network=modules] [--cells=12] [--folder=experiments/results]
 
-Maps a network that comes with sicjax in the box that its config's `evaluation.verdict_box` names,
-and draws, of each module, the cells of the highest corrected grid score, into
+Maps a network that comes with sicjax, in the box that its config's `evaluation.verdict_box` names.
+Draws the cells of each module with the highest corrected grid scores into
 NETWORK_ratemaps_BOXm.png. Exit codes: 0 done, 2 bad input.
 """
 
@@ -21,18 +21,18 @@ from sicjax.errors import ConfigError
 
 
 def clearest(units: UnitAnalysis, modules: Modules, cells: int) -> list[np.ndarray]:
-    """Units of each module in falling order of their corrected grid score, at most this many."""
+    """Return the units of each module with the highest corrected grid scores, best first."""
     scores = units.grid_score_corrected
     return [np.asarray(m)[np.argsort(-scores[np.asarray(m)])][:cells] for m in modules.members]
 
 
 def draw(ratemaps: np.ndarray, box_m: float, cells: int) -> plots.Figure:
-    """One row a module, its clearest cells.
+    """Draw one row for each module: its clearest cells.
 
     Args:
         ratemaps: [N, bins, bins].
         box_m: side of the box.
-        cells: of a row, at most.
+        cells: largest number of cells in a row.
     """
     units = sicjax.analyze_ratemaps(ratemaps, box_m, key=jax.random.key(0))
     modules = sicjax.find_modules(units)
@@ -50,13 +50,17 @@ def main(arguments: Sequence[str]) -> None:
     """Map, and draw the figure.
 
     Raises:
-        ConfigError: an unknown flag, a network that doesn't exist, or no number of cells.
+        ConfigError: an unknown flag or network, or a wrong number of cells.
     """
     parser = command.Parser(__doc__)
-    parser.add_argument("--network", metavar="NAME", default="modules", help="(modules)")
-    parser.add_argument("--cells", type=command.whole_number(1), default=12, help="(12)")
     parser.add_argument(
-        "--folder", type=Path, default=Path("experiments/results"), help="for results"
+        "--network", metavar="NAME", default="modules", help="bundled network; default: modules"
+    )
+    parser.add_argument(
+        "--cells", type=command.whole_number(1), default=12, help="cells in a row; default: 12"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("experiments/results"), help="folder of the figure"
     )
     options = parser.read(arguments)
     command.join_processes(options)

@@ -1,11 +1,12 @@
-"""Whether 1, 2, 4 and 8 devices give the same networks: bit for bit, or to rounding.
+"""Compare the networks that 1, 2, 4 and 8 devices give: equal bit for bit, or to rounding.
 
     python -m experiments.device_equality [--config=FILE] [--steps=20] [--config.FIELD=VALUE ...]
 
-On 8 fake CPU devices. `networks`: one network on each of D devices; how many numbers of network 0's
-state differ from those that it has on one device, and on two, after this many steps. `batch`: one
-network on D devices; the largest difference of the loss and of its gradient from one device's,
-relative to the loss and to the largest entry of each array of the gradient. Prints a table.
+Prints a table, measured on 8 fake CPU devices. `networks`: each of D devices trains one network.
+The table counts the numbers in network 0's state, after --steps updates, that differ from those on
+one device. `batch`: D devices train one network. The table has the largest difference from one
+device of the loss, relative to the loss, and of the gradient, relative to the largest entry of each
+array.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ DEVICES = 1, 2, 4, 8
 
 
 def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray]:
-    """Network 0's state after this many steps beside others, one on each device."""
+    """Return network 0's state after this many updates, with one network on each device."""
     config.num_networks = devices
     layout = make_layout(devices, devices=devices)
     population = Population(config)
@@ -38,7 +39,7 @@ def trained(config: ConfigDict, devices: int, num_steps: int) -> list[np.ndarray
 
 
 def loss_and_gradient(config: ConfigDict, layout: Layout) -> list[np.ndarray]:
-    """Loss and gradient of a fresh network, its batch split over the devices of a layout."""
+    """Return loss and gradient of a fresh network, with its batch split over a layout's devices."""
     state, settings = make_init(config)(jnp.uint32(config.seed)), make_settings(config)
     loss = make_loss(config, split=layout.split)
 
@@ -53,9 +54,11 @@ def loss_and_gradient(config: ConfigDict, layout: Layout) -> list[np.ndarray]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the table, line by line."""
+    """Print the table line by line."""
     parser = command.Parser(__doc__, config=TINY)
-    parser.add_argument("--steps", type=command.whole_number(1), default=20, help="(20)")
+    parser.add_argument(
+        "--steps", type=command.whole_number(1), default=20, help="updates; default: 20"
+    )
     options = parser.read(arguments)
     command.join_processes(options)
     config = command.read_config(options, {TINY: tiny})
@@ -80,12 +83,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def count_unlike(these: list[np.ndarray], those: list[np.ndarray]) -> int:
-    """How many numbers differ in any bit."""
+    """Count the numbers that differ in any bit."""
     return sum(int((a != b).sum()) for a, b in zip(these, those, strict=True))
 
 
 def tiny() -> ConfigDict:
-    """Small enough for eight devices on a laptop; B is no multiple of the devices."""
+    """Return a config that fits eight devices on a laptop; B is not a multiple of 2, 4 or 8."""
     config = config_module.default()
     config.data.num_trajectories, config.data.trajectory_length = 13, 20
     config.model.num_units, config.model.hidden_width = 32, 16

@@ -2,8 +2,9 @@
 
     python -m experiments.evaluate --workdir=DIR [--network=K] [--torus_rolls=N]
 
-Without --network, of all its networks. --torus_rolls gives each module's torus test a null of that
-many rolls (20 take seconds a module), and so a verdict. Exit codes: 0 done, 2 bad input.
+Without --network it rebuilds those of all networks. --torus_rolls=N gives each module's torus test
+a null model of N rolls, and so a verdict (20 rolls take some seconds for each module). Exit codes:
+0 done, 2 bad input.
 """
 
 from collections.abc import Sequence
@@ -20,11 +21,16 @@ def main(arguments: Sequence[str]) -> None:
     """Read the flags and write the reports.
 
     Raises:
-        ConfigError: an unknown flag, a bad value, or a folder that holds no such network.
+        ConfigError: an unknown flag, a wrong value, or a folder without this network.
     """
     parser = command.Parser(__doc__)
     parser.add_argument("--workdir", metavar="DIR", required=True, help="folder of the run")
-    parser.add_argument("--network", metavar="K", type=command.whole_number(0), help="(all)")
+    parser.add_argument(
+        "--network",
+        metavar="K",
+        type=command.whole_number(0),
+        help="number of one network; default: all",
+    )
     parser.add_argument("--torus_rolls", metavar="N", help="rolls of each torus test")
     options = parser.read(arguments)
     command.join_processes(options)

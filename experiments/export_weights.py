@@ -2,10 +2,10 @@
 
     python -m experiments.export_weights --workdir=DIR --network=K --name=NAME [--origin=TEXT]
 
-Writes sicjax/pretrained/NAME/: weights.npz (float16), config.json, provenance.json (with --origin:
-the command, hardware and time that made the run) and summary.json, the report's, measured again on
-the float16 weights and with 20 rolls per torus test; prints it beside the run's own. Takes about as
-long as such a report.
+Writes the folder sicjax/pretrained/NAME/: weights.npz (float16), config.json, provenance.json (with
+--origin: the command, hardware and time that made the run) and summary.json. The summary is
+measured again on the float16 weights, with 20 rolls per torus test, and printed beside the run's
+own. This takes about as long as a report with 20 rolls.
 """
 
 import json
@@ -28,7 +28,7 @@ COMPARED = (
 
 
 def export(workdir: Path, network: int, folder: Path, origin: str) -> None:
-    """Write one network's folder and say what rounding to float16 changed."""
+    """Write one network's folder, and print what rounding to float16 changed."""
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "made"
         save_weights(load_run(workdir, network), made, origin=origin)
@@ -48,10 +48,14 @@ def export(workdir: Path, network: int, folder: Path, origin: str) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Export."""
     parser = command.Parser(__doc__)
-    parser.add_argument("--workdir", metavar="DIR", type=Path, required=True, help="of the run")
+    parser.add_argument(
+        "--workdir", metavar="DIR", type=Path, required=True, help="folder of the run"
+    )
     parser.add_argument("--network", metavar="K", type=command.whole_number(0), required=True)
-    parser.add_argument("--name", metavar="NAME", required=True, help="of the new folder")
-    parser.add_argument("--origin", metavar="TEXT", default="", help="what made the run")
+    parser.add_argument("--name", metavar="NAME", required=True, help="name of the new network")
+    parser.add_argument(
+        "--origin", metavar="TEXT", default="", help="command, hardware and time that made the run"
+    )
     options = parser.read(arguments)
     try:
         export(options.workdir, options.network, PRETRAINED / options.name, options.origin)

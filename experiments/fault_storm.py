@@ -1,16 +1,16 @@
-"""Kill, fill, flip, remove: whether a run survives it, with every bit of its result.
+"""Test whether runs survive faults with every bit of their result: kills, full disks, damage.
 
     python -m experiments.fault_storm [--kills=50] [--terminations=20] [--doubles=200]
         [--report_kills=5] [--damages=400] [--sizes=100] [--paths=200] [--io_scale=1]
         [--folder=DIR] [--only=NAME,...]
 
-Trains a tiny population repeatedly as a user would, causes each fault in turn, starts the same
-command again, and compares the result with an uninterrupted run. Prints a table. The faults are in
-tests/storm/: signals.py (signals, disks), io_calls.py (every I/O call: --io_scale
-times as many as it says), damage.py (damaged files), starts.py (sizes, recorded paths, backends)
-and strange_calls.py (strange arguments of public functions); NAMEs are those of the functions
-there and of `FAULTS`, `damages`, `sizes`, `paths`, `backends` and `strange_calls`. Three quarters
-of an hour of one core in all.
+Trains a tiny population again and again as a user would, causes one fault in each run, starts the
+same command again, and compares the result with an uninterrupted run. Prints a table. The faults
+are in tests/storm/: signals.py (signals, disks), io_calls.py (every I/O call; --io_scale multiplies
+their number), damage.py (damaged files), starts.py (sizes, recorded paths, backends) and
+strange_calls.py (strange arguments of public functions); NAMEs are those of the functions there and
+of `FAULTS`, `damages`, `sizes`, `paths`, `backends` and `strange_calls`. The whole table takes
+three quarters of an hour on one core.
 """
 
 import contextlib
@@ -88,8 +88,10 @@ def main(arguments: Sequence[str]) -> None:
         parser.add_argument(f"--{name}", type=command.whole_number(0), default=number)
     for name, number in {"damages": 400, **STARTS}.items():
         parser.add_argument(f"--{name}", type=command.whole_number(0), default=number)
-    parser.add_argument("--io_scale", type=float, default=1.0, help="times as many I/O calls")
-    parser.add_argument("--folder", metavar="DIR", help="where to train; kept")
+    parser.add_argument(
+        "--io_scale", type=float, default=1.0, help="factor on the number of I/O calls; default: 1"
+    )
+    parser.add_argument("--folder", metavar="DIR", help="folder of the runs; kept afterwards")
     parser.add_argument("--only", metavar="NAME,...", help="run only these faults")
     options = parser.read(arguments)
     command.join_processes(options)
@@ -104,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
             failed |= text.startswith("FAILED")
             print(f"| {what} | {text} |", flush=True)
     spent = sum(os.times()[:4]) - sum(began[:4])
-    print(f"\n{spent / 60:.0f} minutes of one core in all", flush=True)
+    print(f"\n{spent / 60:.0f} minutes on one core in all", flush=True)
     if failed:
         raise SystemExit(1)
 

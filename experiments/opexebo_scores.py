@@ -1,11 +1,11 @@
-"""Grid scores and spacings by `opexebo`, in an interpreter of its own.
+"""Compute grid scores and spacings with `opexebo`, in an interpreter of its own.
 
     PYTHON -m experiments.opexebo_scores IN.npz OUT.npz
 
 PYTHON has opexebo and NumPy 1 (opexebo 0.7 does not run with NumPy 2). `IN.npz` has `times`,
-`positions` (metres from the centre), `box_m`, `spikes` (all cells' spike times, one after the
-other) and `counts` (spikes of each cell); `OUT.npz` gets `grid_score` and `spacing_m`, NaN where
-opexebo gives none. Its own defaults: bins of 2.5 cm, a Gaussian of two bins.
+`positions` (metres from the centre), `box_m`, `spikes` (the spike times of all cells, cell after
+cell) and `counts` (spikes of each cell). `OUT.npz` gets `grid_score` and `spacing_m`, NaN where
+opexebo gives none. opexebo runs with its own defaults: bins of 2.5 cm, a Gaussian of two bins.
 """
 
 import argparse
@@ -37,6 +37,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(usage="PYTHON -m experiments.opexebo_scores IN.npz OUT.npz")
     parser.add_argument("session", metavar="IN.npz")
     parser.add_argument("scores", metavar="OUT.npz")
-    options = parser.parse_args()  # not our own parser: PYTHON has no sicjax
+    options = parser.parse_args()  # Our own parser isn't available: PYTHON has no sicjax.
     with np.load(options.session) as given:
         np.savez(options.scores, **score(dict(given)))

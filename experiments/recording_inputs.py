@@ -1,9 +1,9 @@
-"""Damaged and oddly formed recordings, and what `score_recording` makes of each.
+"""Damaged or unusual recordings, and what `score_recording` returns for each.
 
 `python -m experiments.recordings --inputs` writes the table. One animal runs for 15 minutes through
 a box of 1 m; "grid" is a grid cell with a period of 0.40 m, "flat" fires at one rate. Each input
 holds this session in another form. The answer must be the right kind, period and box, or an error
-of one line; whatever was left out or assumed must be in a warning.
+of one line. A warning must name everything that was left out or assumed.
 """
 
 import warnings
@@ -22,7 +22,7 @@ REFUSED = "an error, or a warning that doubts the numbers"
 
 
 class Input(NamedTuple):
-    """One input: what is odd about it, its arguments, and what must come of it."""
+    """One input: what is unusual about it, its arguments, and the outcome that it must have."""
 
     name: str
     times: Any
@@ -33,7 +33,7 @@ class Input(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a user gets."""
+    """The outcome for a user."""
 
     name: str
     expected: str
@@ -81,7 +81,7 @@ class Dataset(np.ndarray):
 
 
 def stored(values: np.ndarray, **attrs: Any) -> Dataset:
-    """Return numbers as pynapple keeps those of an NWB file."""
+    """Return numbers in the form in which pynapple keeps those of an NWB file."""
     data = values.view(Dataset)
     data.attrs = attrs
     return data
@@ -208,7 +208,7 @@ def _add_clocks(add: Callable[..., None], path: np.ndarray, cells: dict[str, np.
 
 
 def try_input(given: Input, **options: Any) -> Outcome:
-    """Score one input and judge the answer: the right number, or one line."""
+    """Score one input, and judge the answer: the right number, or an error of one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

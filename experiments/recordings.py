@@ -1,4 +1,4 @@
-"""Measure how right `score_recording` is, on cells whose truth is known, along a recorded path.
+"""Measure the errors of `score_recording` on simulated cells along a recorded path.
 
     python -m experiments.recordings [--opexebo=PYTHON]
     python -m experiments.recordings --inputs
@@ -6,12 +6,13 @@
 Cells are simulated along a rat's path (Sargolini et al. 2006, 600 s in a 1 m box, from the package
 `ratinabox`) as Poisson spikes of known maps: grid cells of five periods, with even fields and with
 fields whose peaks differ; place cells; grid and place cells of ratinabox; cells with two to eight
-fields anywhere; cells of one rate, and cells whose rate drifts in time. They are scored in sessions
-of 60 mixed cells by the time-shift null, their maps by the field-shuffle null of `analyze_ratemaps`
-and by a grid score above 0.3 alone. With --opexebo, the path of a Python that has opexebo
-(`experiments.opexebo_scores`), they are scored by that too. About 10 minutes on one core; writes
-`experiments/results/recordings.md` and `.png`. With --inputs it writes only the table of damaged
-and oddly formed inputs (`experiments.recording_inputs`) into the same page, in two minutes.
+fields at random places; cells with a constant rate, and cells whose rate drifts in time. Sessions
+of 60 mixed cells are scored with the time-shift null model. Their maps are scored with the
+field-shuffle null model of `analyze_ratemaps`, and with a grid score above 0.3 alone.
+--opexebo=PYTHON, a Python that has opexebo (`experiments.opexebo_scores`), adds its scores. Writes
+`experiments/results/recordings.md` and `.png`, in about 10 minutes on one core. With --inputs it
+writes only the table of damaged and unusual inputs (`experiments.recording_inputs`) into the same
+page, in two minutes.
 """
 
 import importlib.util
@@ -41,13 +42,13 @@ PER_PERIOD = 40
 FIELD_SPREAD = 0.3  # standard deviation of a field's peak over the mean, of uneven grid cells
 PLACES, PATCHES, POISSON, DRIFTING, SIMULATED = 100, 200, 400, 100, 30
 BINS = 200  # per side of the maps drawn, 5 mm each
-LAX = 0.3  # a grid score often taken for a threshold
+LAX = 0.3  # a common threshold of the grid score
 RESULTS = Path(__file__).parent / "results"
 INPUTS = "## Damaged and oddly formed inputs"
 
 
 class Cell(NamedTuple):
-    """One simulated cell and what is true of it."""
+    """A simulated cell and its true properties."""
 
     label: str
     period_m: float  # NaN of all but grid cells
@@ -71,7 +72,7 @@ def load_rat() -> Rat:
 
 
 def fire(rat: Rat, rate_hz: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Poisson spike times of a rate [S] at each sample of the path, or one rate for all."""
+    """Draw Poisson spike times from the rate at each sample of the path [S], or from one rate."""
     count = rng.poisson(np.broadcast_to(rate_hz, rat.times.shape) * 0.02)
     spikes = np.repeat(rat.times, count) + rng.uniform(-0.01, 0.01, count.sum())
     return np.sort(spikes[(spikes > rat.times[0]) & (spikes < rat.times[-1])])
@@ -95,7 +96,7 @@ def uneven_lattice(basis: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def patches(number: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw fields anywhere, at least 15 cm apart (the cells of Barry & Burgess 2017)."""
+    """Draw fields at random places, at least 15 cm apart (the cells of Barry & Burgess 2017)."""
     centres: list[np.ndarray] = []
     while len(centres) < number:
         centre = rng.uniform(-0.5, 0.5, 2)
@@ -141,7 +142,7 @@ def draw_cells(rat: Rat, rng: np.random.Generator) -> list[Cell]:
 
 
 def simulated_cells(rat: Rat, rng: np.random.Generator) -> list[Cell]:
-    """Grid and place cells of ratinabox, in its own words: rates of its neurons along the path."""
+    """Simulate grid and place cells of ratinabox: the rates of its neurons along the path."""
     import ratinabox
     from ratinabox.Agent import Agent
     from ratinabox.Environment import Environment
@@ -212,7 +213,7 @@ def opexebo_scores(rat: Rat, trains: Sequence[np.ndarray], python: str) -> dict[
 
 
 def called_grid(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Say by each rule which cells [N] are grid cells."""
+    """Return, for each rule, which cells [N] it calls grid cells."""
     rules = {
         "time shift": found["kind"] == "grid",
         "field shuffle": found["kind by field shuffles"] == "grid",
@@ -224,7 +225,7 @@ def called_grid(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def tables(cells: Sequence[Cell], found: Mapping[str, np.ndarray]) -> list[str]:
-    """Lay out who was called a grid cell, what each kind was called, and the periods' errors."""
+    """Return the tables: cells called grid cells, the call for each kind, and errors of periods."""
     labels, rules = np.array([cell.label for cell in cells]), called_grid(found)
     names = sorted(set(labels))
     groups = {name: labels == name for name in names} | {

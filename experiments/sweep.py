@@ -1,4 +1,4 @@
-"""Train a population of settings x seeds; one table and one figure of what came out.
+"""Train a population of settings and seeds; write one table and one figure of the results.
 
     python -m experiments.sweep --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
         [--x=FIELD:V1,V2,...] [--y=FIELD:V1,V2,...] [--show=COLUMN]
@@ -8,12 +8,15 @@
         --x=loss.capacity:0.5,1,3 --y=loss.sigma_g:0.3,0.4
 
 --x and --y span a grid of settings, each trained from every seed: a phase diagram. Without them the
-config's own variants are trained. Writes sweep.csv, one row per network (its settings, its last
-metrics, the numbers of its summary.json or scores.csv), and sweep.png, the column --show against
-the settings, into the workdir. By default the figure shows the number of modules, or the loss if
-no network was scored (--config.report=false). With --config.report=scores the modules are counted
-without reports. A sweep can be stopped and started again at any time; a finished one only makes
-its table and figure again.
+config's own variants are trained. The command writes into the workdir:
+
+- sweep.csv, one row per network: its settings, its last metrics, and the numbers of its
+  summary.json or scores.csv;
+- sweep.png, the column --show against the settings. The default is the number of modules, or the
+  loss if no network was scored (--config.report=false).
+
+With --config.report=scores the modules are counted without reports. You can stop a sweep and start
+it again. If it has finished, only its table and figure are made again.
 
 Other experiments use `grid`, `run` and `collect`.
 """
@@ -50,7 +53,7 @@ SESSIONS = "sessions.jsonl"
 
 
 def grid(axes: Axes) -> dict[str, dict[str, Any]]:
-    """Variants for every combination of values, the last field varying fastest.
+    """Return variants for every combination of values; the last field varies fastest.
 
     Args:
         axes: field, as `loss.capacity`, to its values.
@@ -67,9 +70,9 @@ def grid(axes: Axes) -> dict[str, dict[str, Any]]:
 
 
 def run(config: ConfigDict, workdir: Path) -> list[Row]:
-    """Train the population of a config, or go on with it, and collect its rows.
+    """Train the population of a config, or continue it, and collect its rows.
 
-    Every call that trains adds a line to sessions.jsonl, also one that is stopped.
+    Every call that trains adds a line to sessions.jsonl, even if it is stopped.
 
     Raises:
         As `sicjax.train` does.
@@ -113,7 +116,7 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
 
 
 def is_finished(config: ConfigDict, workdir: Path) -> bool:
-    """Whether all is done that this very config asks for, reports included."""
+    """Whether a run has finished everything that this config asks for, reports included."""
     try:
         found = read_config(workdir)
     except FileNotFoundError:
@@ -129,7 +132,7 @@ def is_finished(config: ConfigDict, workdir: Path) -> bool:
 
 
 def collect(workdir: Path) -> list[Row]:
-    """One row per network of a run: who it is, its settings, last metrics and summary.
+    """Return one row per network of a run: its name, settings, last metrics and summary.
 
     Keys: network, variant, seed; the fields that differ between the variants; step and the metrics
     of the last logged step. From summary.json, if there is a report: report_step, failure,
@@ -251,10 +254,10 @@ def draw(rows: Sequence[Row], column: str, axes: Axes) -> plots.Figure:
 
 
 def axis(text: str, flag: str) -> tuple[str, list[Any]]:
-    """FIELD:V1,V2 -> field and values.
+    """Parse FIELD:V1,V2 into the field and its values.
 
     Raises:
-        ConfigError: no such field, one that can't vary, or a value of the wrong type.
+        ConfigError: the field doesn't exist or can't vary, or a value has the wrong type.
     """
     name, colon, values = text.partition(":")
     if not (colon and values):
@@ -264,7 +267,7 @@ def axis(text: str, flag: str) -> tuple[str, list[Any]]:
         config_module.set_field(scratch, name, value)
         parsed.append(config_module.flatten(scratch)[name])
     if len(set(parsed)) < len(parsed):
-        raise ConfigError(f"--{flag}={text}: a value comes twice")
+        raise ConfigError(f"--{flag}={text}: it has a value twice")
     return name, parsed
 
 
@@ -274,21 +277,23 @@ def main(arguments: Sequence[str]) -> None:
     for flag in ("x", "y"):
         parser.add_argument(f"--{flag}", metavar="FIELD:V1,V2,...", help="an axis of the grid")
     parser.add_argument(
-        "--show", metavar="COLUMN", help="what the figure shows; default: num_modules"
+        "--show", metavar="COLUMN", help="column that the figure shows; default: num_modules"
     )
     options = parser.read(arguments)
     command.join_processes(options)
     config, workdir = command.read_run(options)
     axes = dict(axis(text, flag) for flag in ("y", "x") if (text := getattr(options, flag)))
     if axes and config.variants:
-        raise ConfigError("--x and --y: the config has variants of its own; give one or the other")
+        raise ConfigError(
+            "--x and --y: the config has variants of its own; omit the flags, or the variants"
+        )
     if axes:
         config.variants = grid(axes)
     rows = run(config, workdir)
     show = options.show or ("num_modules" if any("num_modules" in row for row in rows) else "loss")
     if not any(show in row for row in rows):
         columns = ", ".join(dict.fromkeys(name for row in rows for name in row))
-        raise ConfigError(f"--show={show}: no such column; there are {columns}")
+        raise ConfigError(f"--show={show}: no such column. Columns: {columns}")
     write_table(rows, workdir / "sweep.csv")
     draw(rows, show, axes).savefig(workdir / "sweep.png", dpi=150)
     print(f"table: {workdir / 'sweep.csv'}\nfigure: {workdir / 'sweep.png'}", flush=True)
