@@ -25,7 +25,6 @@ LIBRARIES = {
     for names, places in re.findall(r"^\| (`[a-z]\w+`.*?) \| (`.*) \|$", PAGE, re.MULTILINE)
     for name in re.findall(r"`(\w+)`", names)
 }
-LIBRARIES["matplotlib"].append("report")  # until its chapters draw nothing themselves
 COLLECTIVES = {"pmap", "psum", "pmean", "all_gather", "all_to_all", "ppermute", "axis_index"}
 # Rooms on lower levels that are not open to all above them.
 CLOSED = {

@@ -5,9 +5,8 @@ A result's number, sentence, table row, figure and caption are all made in the c
 
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-
-from sicjax.report.pictures import Motion
+from sicjax.plots import Figure
+from sicjax.plots.pictures import Motion
 
 
 class Row(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from sicjax.plots.pictures import Motion, pack, paint, vector
 from sicjax.report.chapter import Chapter, Shown
 from sicjax.report.folder import PAGE, replacing
-from sicjax.report.pictures import Motion, pack, paint, vector
 from sicjax.report.results import Judged
 from sicjax.report.tables import MODULE_COLUMNS, as_csv, as_json, module_rows, unit_rows
 from sicjax.report.workers import second_thread

@@ -12,6 +12,7 @@ import numpy as np
 
 from sicjax.devices.compilation import small_programs
 from sicjax.network.trajectories import Walk
+from sicjax.plots.pictures import pack, paint
 from sicjax.progress import track
 from sicjax.report.chapter import Chapter
 from sicjax.report.chapters.attractor import attractor
@@ -26,7 +27,6 @@ from sicjax.report.contents import make_chapters, motion_files, summarise, write
 from sicjax.report.folder import PAGE, add
 from sicjax.report.measure import STAGES, map_verdict, measure
 from sicjax.report.page import render
-from sicjax.report.pictures import pack, paint
 from sicjax.report.results import Mapped
 from sicjax.report.sheets import first_picture
 from sicjax.report.snapshots import Snapshot

@@ -11,8 +11,8 @@ from typing import Any
 
 import jinja2
 
+from sicjax.plots.pictures import DPI, MOTION_DPI
 from sicjax.report.chapter import Chapter, Shown
-from sicjax.report.pictures import DPI, MOTION_DPI
 from sicjax.training.provenance import versions
 
 CSS_DPI = 96  # CSS pixels in an inch: at this size a figure's 9 points are 9 points

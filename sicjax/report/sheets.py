@@ -6,7 +6,6 @@ Letters: N units; K units shown. Lengths in metres.
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
@@ -18,7 +17,7 @@ LETTERS = "g is the grid score, s the square score of a square unit, of the map 
 SHOWN = 8  # units in the figures that compare maps
 
 
-def first_picture(mapped: Mapped) -> Figure:
+def first_picture(mapped: Mapped) -> plots.Figure:
     """Draw the active units of the maps that decide, by falling grid score."""
     score, active = mapped.scores.grid_score, active_units(mapped.maps.ratemaps)
     order = np.lexsort((-np.nan_to_num(score, nan=-9), ~active))[: max(int(active.sum()), 1)]
@@ -91,7 +90,7 @@ def module_groups(judged: Judged, order: np.ndarray) -> list[tuple[str, int]]:
 def rate_sheet(
     mapped: Mapped, judged: Judged, order: np.ndarray,
     groups: Sequence[tuple[str, int]] | None = None,
-) -> Figure:  # fmt: skip
+) -> plots.Figure:  # fmt: skip
     """Draw the maps of units, in an order and under headings."""
     return plots.ratemap_sheet(
         mapped.maps.ratemaps,
@@ -105,7 +104,7 @@ def rate_sheet(
     )
 
 
-def correlogram_sheet(judged: Judged, units: np.ndarray) -> Figure:
+def correlogram_sheet(judged: Judged, units: np.ndarray) -> plots.Figure:
     """Draw autocorrelograms up to lags of half the box: further out few bins overlap."""
     mapped = judged.verdict
     correlograms = autocorrelogram(mapped.maps.ratemaps[units].astype(np.float32))

@@ -7,13 +7,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.animation import FuncAnimation
 
 from sicjax import plots
 from sicjax.analysis.module_phases import drift_of_phase
+from sicjax.plots.pictures import FuncAnimation, Motion, film
 from sicjax.report import snapshots
 from sicjax.report.chapter import Chapter, Shown
-from sicjax.report.pictures import Motion, film
 from sicjax.report.results import BOXES_M, SHORT_BOXES_M, Evaluation
 from sicjax.report.sheets import display_order, module_order
 from sicjax.report.snapshots import Snapshot

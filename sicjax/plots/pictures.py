@@ -1,6 +1,6 @@
 """Figures as files: PNG for the page, PDF or SVG beside it, GIF for what moves.
 
-The only place that saves figures of a report.
+The only place that saves the figures of a report.
 """
 
 import io
@@ -12,11 +12,11 @@ from matplotlib.animation import AbstractMovieWriter, FuncAnimation
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sicjax import plots
+from sicjax.plots.style import COLOURS, FAINT, INK, UNVISITED, as_picture, last_picture
 
 DPI, MOTION_DPI = 120, 80
 PNG_LEVEL = 7  # of compression: 9 takes four times as long, for 2 % less
-COLOURS = 128  # of the palette that all frames of a motion share
+PALETTE = 128  # of the palette that all frames of a motion share
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ def film(animation: FuncAnimation, *, frame_ms: int, held_ms: int) -> Motion:
 
 def _palette(sample: Image.Image) -> Image.Image:
     """Return an image whose palette has the sample's main colours, and those of small marks."""
-    found = sample.quantize(COLOURS, dither=Image.Dither.NONE).getpalette() or []
+    found = sample.quantize(PALETTE, dither=Image.Dither.NONE).getpalette() or []
     marks = [
         int(name[k : k + 2], 16)
-        for name in ("#ffffff", plots.INK, plots.FAINT, plots.UNVISITED, *plots.COLOURS)
+        for name in ("#ffffff", INK, FAINT, UNVISITED, *COLOURS)
         for k in (1, 3, 5)
     ]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*marks, *found[: 3 * COLOURS]])
+    palette.putpalette([*marks, *found[: 3 * PALETTE]])
     return palette
 
 
@@ -105,11 +105,11 @@ class _Frames(AbstractMovieWriter):
         """Begin; nothing is written to a file."""
         self.fig, self.outfile, self.dpi = fig, outfile, dpi or MOTION_DPI
         self.frames: list[np.ndarray] = []
-        plots.as_picture(fig, dpi=self.dpi)  # from here on the animation itself draws such pictures
+        as_picture(fig, dpi=self.dpi)  # from here on the animation itself draws such pictures
 
     def grab_frame(self, **savefig_kwargs: Any) -> None:
         """Keep one frame."""
-        self.frames.append(plots.last_picture(self.fig))
+        self.frames.append(last_picture(self.fig))
 
     def finish(self) -> None:
         """End."""
