@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage, sparse
 
-from sicjax.arguments import at_least, check
+from sicjax.arguments import POSITIVE, at_least, check
+
+SIDE = POSITIVE._replace(says="the side of the square box: one positive length in metres")
 
 
 class RateMaps(NamedTuple):
@@ -43,16 +45,7 @@ def bin_positions(box_m: float, bins: int) -> np.ndarray:
 
 def check_box(box_m: float) -> float:
     """Return the side of a square box as a float; ValueError unless it is one positive length."""
-    if np.ndim(box_m) != 0:
-        said = " ".join(str(box_m).split())
-        raise ValueError(f"box_m is {said}; the box is square: give one length in metres")
-    try:
-        right = bool(np.isfinite(box_m) and box_m > 0)
-    except TypeError:
-        right = False
-    if not right:
-        said = " ".join(repr(box_m).split())
-        raise ValueError(f"box_m is {said}; it must be a positive length in metres")
+    check("box_m", box_m, SIDE)
     return float(box_m)
 
 
@@ -61,7 +54,9 @@ def as_numbers(name: str, values: ArrayLike) -> np.ndarray:
     try:
         if np.iscomplexobj(values):
             raise TypeError
-        return np.asarray(values, dtype=np.float64)
+        # In one memory order: sums in another order differ in the last digits, and so would the
+        # scores of the same maps after a file or another process has stored them differently.
+        return np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name}: a {type(values).__name__}; must be an array of numbers") from None
 
@@ -193,7 +188,7 @@ class ActivitySums:
         shape = (-1, self._bins, self._bins)
         means = np.where(visited[:, None], sums / n + centre, np.nan)
         return RateMaps(
-            ratemaps=means.T.reshape(shape),
+            ratemaps=np.ascontiguousarray(means.T).reshape(shape),
             occupancy=self._visits.astype(int).reshape(shape[1:]),
             box_m=self._box_m,
             variance_explained=np.where(

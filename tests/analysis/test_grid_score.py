@@ -5,6 +5,7 @@ import pytest
 
 from sicjax.analysis import synthetic
 from sicjax.analysis.grid_score import score_ratemaps
+from sicjax.analysis.ratemaps import bin_activity
 
 
 def stack(basis_of, *, box_m, count=6, noise=0.0, unvisited=0.0, seed=0):
@@ -88,10 +89,24 @@ def test_nothing_to_score_is_nan():
         (np.ones((30, 30)), 2.0, r"ratemaps has shape \(30, 30\)"),
         (np.ones((2, 30, 40)), 2.0, "square box"),
         (np.ones((2, 30, 30)), (2.0, 3.0), "box_m is"),
-        (np.ones((2, 30, 30)), -1.0, "box_m is -1"),
+        (np.ones((2, 30, 30)), -1.0, "box_m=-1"),
         (np.full((2, 30, 30), np.inf), 2.0, "holds inf"),
     ],
 )
 def test_bad_input_is_named(maps, box_m, message):
     with pytest.raises(ValueError, match=message):
         score_ratemaps(maps, box_m)
+
+
+def test_scores_do_not_depend_on_the_order_in_memory():
+    """A worker process or a file may store the same maps in another order."""
+    rng = np.random.default_rng(0)
+    positions, activity = rng.uniform(-0.5, 0.5, (20_000, 2)), rng.random((20_000, 6)) ** 4
+    maps = bin_activity(positions, activity, box_m=1.0, bins=25).ratemaps
+    units_last = np.ascontiguousarray(maps.transpose(1, 2, 0)).transpose(2, 0, 1)
+    first, second, third = (
+        score_ratemaps(one, 1.0) for one in (maps, units_last, np.asfortranarray(maps))
+    )
+    for name, values in vars(first).items():
+        np.testing.assert_array_equal(getattr(second, name), values, err_msg=name)
+        np.testing.assert_array_equal(getattr(third, name), values, err_msg=name)
