@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import math
 import operator
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from sicjax.errors import brief
 from sicjax.paths import path as path  # a check of an argument, too, which needs no JAX
 
 F = TypeVar("F", bound=Callable)
@@ -21,29 +23,20 @@ F = TypeVar("F", bound=Callable)
 class Rule(NamedTuple):
     """A condition on a scalar argument, and its description."""
 
-    kind: Callable[[Any], Any]  # to a float or an int; raises on other kinds
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], bool]  # may raise on values of another kind, such as text
     says: str
 
 
-def number(value: Any) -> float:
-    """Convert to a float; refuse text, which Python would convert and JAX would not."""
-    if isinstance(value, str | bytes):
-        raise TypeError(value)
-    return float(value)
-
-
-POSITIVE = Rule(number, lambda value: 0 < value < math.inf, "positive and finite")
-SHARE = Rule(number, lambda value: 0 < value <= 1, "in (0, 1]")
-NOT_NEGATIVE = Rule(number, lambda value: value >= 0, "at least 0")
-BOUNDED = Rule(number, lambda value: 0 <= value < math.inf, "finite and at least 0")
+POSITIVE = Rule(lambda value: 0 < value < math.inf, "positive and finite")
+SHARE = Rule(lambda value: 0 < value <= 1, "in (0, 1]")
+NOT_NEGATIVE = Rule(lambda value: value >= 0, "at least 0")
+BOUNDED = Rule(lambda value: 0 <= value < math.inf, "finite and at least 0")
 
 
 def at_least(smallest: int) -> Rule:
     """Integers from `smallest` to the largest that JAX counts with."""
     return Rule(
-        operator.index,
-        lambda value: smallest <= value < 2**31,
+        lambda value: smallest <= operator.index(value) < 2**31,
         f"an integer from {smallest}, and below 2**31",
     )
 
@@ -57,18 +50,18 @@ def check(name: str, value: Any, rule: Rule) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     try:
-        right = np.ndim(value) == 0 and rule.holds(rule.kind(value))
-    except (TypeError, ValueError, OverflowError):
+        right = np.ndim(value) == 0 and rule.holds(value)
+    except (TypeError, ValueError):
         right = False
     if not right:
-        raise ValueError(f"{name}={_brief(value)}: must be {rule.says}")
+        raise ValueError(f"{name}={brief(value)}: must be {rule.says}")
 
 
 def checked(**rules: Rule) -> Callable[[F], F]:
-    """Check keyword scalars before a jitted function is called; inside it they have no value.
+    """Check the arguments of a jitted function before it is called.
 
-    Also check that the other arguments are arrays, or text where text is meant; JAX's own messages
-    on this are long.
+    Scalars have no value inside it, and JAX's own message on what is no array is a page long.
+    Arguments whose default is text are left to the function.
     """
 
     def decorate(jitted: F) -> F:
@@ -77,42 +70,25 @@ def checked(**rules: Rule) -> Callable[[F], F]:
         def right(name: str, value: Any) -> Any:
             if name in rules:
                 check(name, value, rules[name])
-                # Beyond 64 bits JAX takes no int.
-                return float(value) if type(value) is int and rules[name].kind is number else value
-            if name in parameters and not isinstance(parameters[name].default, str):
-                return _array(name, value)
-            if not isinstance(value, str):
-                raise TypeError(f"{name} is {_brief(value)}: must be text")
+            elif name in parameters and not isinstance(parameters[name].default, str):
+                try:
+                    value = jnp.asarray(value) if isinstance(value, list | tuple) else value
+                    jax.typeof(value)
+                except (TypeError, ValueError, OverflowError):
+                    raise TypeError(f"{name} is {brief(value)}: must be an array") from None
             return value
 
         @functools.wraps(jitted)
         def function(*args: Any, **kwargs: Any) -> Any:
-            given = [right(*pair) for pair in zip(parameters, args, strict=False)]
-            known = {n: right(n, v) if n in parameters else v for n, v in kwargs.items()}
-            return jitted(*given, *args[len(given) :], **known)
+            names = itertools.chain(parameters, itertools.repeat(""))  # JAX refuses too many
+            given = [right(name, value) for name, value in zip(names, args, strict=False)]
+            return jitted(*given, **{name: right(name, value) for name, value in kwargs.items()})
 
         for name in ("lower", "trace", "eval_shape", "clear_cache"):  # as of any jitted function
             setattr(function, name, getattr(jitted, name))
         return cast(F, function)
 
     return decorate
-
-
-def _array(name: str, value: Any) -> Any:
-    """Convert to an array in this machine's byte order; JAX misreads other byte orders."""
-    if isinstance(value, jax.Array | jax.ShapeDtypeStruct):
-        return value
-    if isinstance(value, list | tuple) and any(
-        isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)
-    ):
-        return value  # traced ones perhaps
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        array = np.asarray(None)
-    if array.dtype.kind in "OUSMm":
-        raise TypeError(f"{name} is {_brief(value)}: must be an array")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def check_key(name: str, value: Any) -> None:
@@ -123,15 +99,8 @@ def check_key(name: str, value: Any) -> None:
     """
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
-    if not (
-        (typed and shape == ()) or (dtype == np.uint32 and shape is not None and len(shape) == 1)
-    ):
-        raise TypeError(f"{name} is {_brief(value)}: must be one key, such as jax.random.key(0)")
-
-
-def _brief(value: Any) -> str:
-    """Format a value on one line of bounded length."""
-    return " ".join(repr(value).split())[:80]
+    if not ((typed and shape == ()) or (dtype == np.uint32 and shape == (2,))):
+        raise TypeError(f"{name} is {brief(value)}: must be one key, such as jax.random.key(0)")
 
 
 def floating(name: str, array: ArrayLike) -> Array:
@@ -158,7 +127,7 @@ def _widened(name: str, array: ArrayLike, right: str, *kinds: type) -> Array:
     try:
         array = jnp.asarray(array)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} is {_brief(array)}: must be an array of {right}") from None
+        raise TypeError(f"{name} is {brief(array)}: must be an array of {right}") from None
     dtype = array.dtype
     if not any(jnp.issubdtype(dtype, kind) for kind in kinds):
         raise TypeError(f"{name} is {dtype}: must be {right}, such as float32")

@@ -24,6 +24,11 @@ class CheckpointError(Exception):
     """A checkpoint that can't be written or read, and why, in one line."""
 
 
+def brief(value: Any) -> str:
+    """Return a value on one line of bounded length, for a message."""
+    return " ".join(repr(value).split())[:80]
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's message, cut to one line."""
     text = str(error) or type(error).__name__

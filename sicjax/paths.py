@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from sicjax.errors import ConfigError, one_line
+from sicjax.errors import ConfigError, brief, one_line
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a drive
 _BUCKET = re.compile(r"gs:/{1,2}([a-z0-9][a-z0-9._-]+[a-z0-9])((?:/[^/]+)+)/?")
@@ -29,8 +29,7 @@ def path(name: str, value: Any, *, bucket: bool = False) -> Path:
         ConfigError: it is empty, a URL, or names the home of an unknown user.
     """
     if not isinstance(value, str | os.PathLike):
-        shown = " ".join(repr(value).split())[:80]
-        raise TypeError(f"{name} is {shown}: must be a path")
+        raise TypeError(f"{name} is {brief(value)}: must be a path")
     text = os.fsdecode(value)
     if not text.strip() or "\0" in text:
         raise ConfigError(f"{name}={text!r}: must be a path")

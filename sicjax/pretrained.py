@@ -16,7 +16,7 @@ import numpy as np
 
 from sicjax.config.check import flatten
 from sicjax.config.files import to_json
-from sicjax.errors import CheckpointError, ConfigError, one_line
+from sicjax.errors import CheckpointError, ConfigError, brief, one_line
 from sicjax.paths import path
 from sicjax.paths import path as as_path
 from sicjax.run import Run, load_runs
@@ -56,8 +56,7 @@ def load_pretrained(name: str) -> Run:
     """
     names = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
     if name not in names:
-        said = " ".join(repr(name).split())
-        raise ValueError(f"load_pretrained({said}): must be one of {', '.join(names)}")
+        raise ValueError(f"load_pretrained({brief(name)}): must be one of {', '.join(names)}")
     return load_weights(PRETRAINED / name)
 
 

@@ -56,8 +56,8 @@ BATCH_STEPS = 128_000  # of the walks that are drawn and run at once
 MEAN_SPEED = 0.4  # of smooth walks, relative to the largest velocity component
 TOLERANCE = 1e-5  # of W in evaluation rollouts, relative; a step of the state is off by as much
 ROUNDING = 1e-5  # of velocities that are differences of positions, relative to the largest
-BOX = Rule(float, lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN_M} m")
-INDEX = Rule(operator.index, lambda value: True, "an integer")
+BOX = Rule(lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN_M} m")
+INDEX = Rule(lambda value: isinstance(operator.index(value), int), "an integer")
 SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # in a notebook's picture of a run
 WIDTHS, PIECE_STEPS = (16, 48), 40  # walks and steps that a program of fast rollouts runs
 WIDE = (64, 256)  # walks on an accelerator, where more of them take hardly longer

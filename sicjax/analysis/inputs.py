@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from sicjax.errors import brief as brief
+
 
 def check_number(
     name: str, value: Any, unit: str, *, least: float = -np.inf, above: float = -np.inf
@@ -57,11 +59,6 @@ def kind_of(values: Any) -> str:
     """Return a short description of a value: its type, or the type of an array's elements."""
     dtype = getattr(values, "dtype", None)
     return type(values).__name__ if dtype is None else f"an array of {dtype}"
-
-
-def brief(value: Any) -> str:
-    """Return a value on one line of bounded length."""
-    return " ".join(repr(value).split())[:80]
 
 
 def warn(message: str) -> None:

@@ -10,6 +10,7 @@ from scipy import fft
 
 from sicjax.analysis.firing_fields import find_fields
 from sicjax.analysis.grid_score import score_chunks
+from sicjax.errors import brief
 from sicjax.progress import track
 
 CANDIDATES = 12  # places tried for each field; the first free one is used
@@ -28,8 +29,7 @@ def generator(key: Any = None, seed: Any = 0) -> np.random.Generator:
     if key is None:
         whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
         if not (whole and 0 <= seed < 2**32):
-            said = " ".join(repr(seed).split())[:80]
-            raise ValueError(f"seed is {said}; it must be a whole number from 0 to 2**32 - 1")
+            raise ValueError(f"seed is {brief(seed)}; it must be a whole number below 2**32")
         # These are the two words of jax.random.key(seed).
         return np.random.default_rng(np.array([0, seed], np.uint32))
     import jax
@@ -38,9 +38,8 @@ def generator(key: Any = None, seed: Any = 0) -> np.random.Generator:
         key = jax.random.key_data(key)
     words = np.asarray(key)
     if words.dtype != np.uint32 or words.ndim != 1:
-        said = " ".join(repr(key).split())
         raise ValueError(
-            f"key is {said}; it must be one JAX key, such as jax.random.key(0) (or give seed=)"
+            f"key is {brief(key)}; it must be one JAX key, such as jax.random.key(0), or give seed="
         )
     return np.random.default_rng(words)
 

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference, FrozenConfigDict
 
 from sicjax.config.fields import FIELDS, STAGED, VARIED, Field
-from sicjax.errors import ConfigError
+from sicjax.errors import ConfigError, brief
 
 
 def default() -> ConfigDict:
@@ -85,7 +85,7 @@ def validate(config: ConfigDict) -> None:
         steps = stage.get("num_steps")
         if type(steps) is not int or not FIELDS["num_steps"].rule.holds(steps):
             raise ConfigError(
-                f"stages[{_brief(name)}]['num_steps']={_brief(steps)}: each stage must have one,"
+                f"stages[{brief(name)}]['num_steps']={brief(steps)}: each stage must have one,"
                 f" {FIELDS['num_steps'].rule.says}"
             )
     _check_min_step(values)
@@ -97,8 +97,8 @@ def _check_min_step(values: Mapping[str, Any]) -> None:
         for variant, own in (values["variants"] or {"": {}}).items():
             found = {**values, **flatten(fields), **flatten(own)}
             if found["loss.min_step"] >= found["loss.sigma_x"]:
-                where = f"variants[{_brief(variant)}]: " if variant else ""
-                where = f"stages[{_brief(stage)}]: {where}" if stage else where
+                where = f"variants[{brief(variant)}]: " if variant else ""
+                where = f"stages[{brief(stage)}]: {where}" if stage else where
                 raise ConfigError(
                     f"{where}loss.min_step={found['loss.min_step']}: must be below loss.sigma_x"
                 )
@@ -111,19 +111,19 @@ def _check(name: str, value: Any, shown: str | None = None) -> None:
     if isinstance(value, str) and value in field.also:
         return
     if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
-        raise ConfigError(f"{shown}={_brief(value)}: must be {_type_name(field)}")
+        raise ConfigError(f"{shown}={brief(value)}: must be {_type_name(field)}")
     if not field.rule.holds(value):
-        raise ConfigError(f"{shown}={_brief(value)}: must be {field.rule.says}")
+        raise ConfigError(f"{shown}={brief(value)}: must be {field.rule.says}")
 
 
 def _check_tables(field: str, tables: dict[Any, Any], allowed: Sequence[str], what: str) -> None:
     """Check named tables of fields and values."""
     for label, table in tables.items():
         if not (isinstance(label, str) and label and label.isprintable()):
-            raise ConfigError(f"{field}: {_brief(label)} can't be a name; give printable text")
-        shown = f"{field}[{_brief(label)}]"
+            raise ConfigError(f"{field}: {brief(label)} can't be a name; give printable text")
+        shown = f"{field}[{brief(label)}]"
         if not isinstance(table, dict):
-            raise ConfigError(f"{shown}={_brief(table)}: must be a table of fields and values")
+            raise ConfigError(f"{shown}={brief(table)}: must be a table of fields and values")
         for name, value in flatten(table).items():
             if field == "stages" and name == "num_steps":
                 continue  # the length of the stage, not a field that changes
@@ -236,12 +236,6 @@ _TYPE_NAMES: Mapping[type, str] = {
 
 def _type_name(field: Field) -> str:
     return " or ".join([_TYPE_NAMES[type(field.default)], *field.also])
-
-
-def _brief(value: Any) -> str:
-    """Format a value on one line of bounded length."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:60]}..."
 
 
 def unknown_field(name: str) -> str:

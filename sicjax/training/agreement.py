@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sicjax.config.check import flatten
 from sicjax.devices import processes
 from sicjax.devices.hardware import all_devices
-from sicjax.errors import ConfigError
+from sicjax.errors import ConfigError, brief
 from sicjax.training.fingerprint import package_digest
 from sicjax.training.method import Method, record
 from sicjax.training.provenance import versions
@@ -74,8 +74,8 @@ def _complaint(offer: Mapping[str, Any], facts: Mapping[str, Any], folder: Path 
     for name in {**first, **facts}:
         if first.get(name) != facts.get(name):
             return (
-                f"{who} differs from process 0: {name} is {_brief(facts.get(name))} there,"
-                f" {_brief(first.get(name))} in process 0; start all with the same command and"
+                f"{who} differs from process 0: {name} is {brief(facts.get(name))} there,"
+                f" {brief(first.get(name))} in process 0; start all with the same command and"
                 " code, or separate runs with --num_processes=1 each"
             )
     if (folder is None) != (offer["token"] is None):
@@ -116,8 +116,3 @@ def _sees(path: Path) -> bool:
             return False
         time.sleep(0.1)
     return True
-
-
-def _brief(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
