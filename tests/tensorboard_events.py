@@ -6,7 +6,7 @@ from tensorboardX.record_writer import masked_crc32c
 
 def read_events(workdir):
     """Tag, step and value of every number in a folder's event files."""
-    found = []
+    found: list[tuple[str, int, float]] = []
     for path in sorted(workdir.glob("events.out.tfevents.*")):
         for event in events(path.read_bytes()):
             if event.HasField("session_log") and event.session_log.status == SessionLog.START:
