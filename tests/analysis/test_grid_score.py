@@ -88,7 +88,7 @@ def test_nothing_to_score_is_nan():
     [
         (np.ones((30, 30)), 2.0, r"ratemaps has shape \(30, 30\)"),
         (np.ones((2, 30, 40)), 2.0, "square box"),
-        (np.ones((2, 30, 30)), (2.0, 3.0), "box_m is"),
+        (np.ones((2, 30, 30)), (2.0, 3.0), "box_m="),
         (np.ones((2, 30, 30)), -1.0, "box_m=-1"),
         (np.full((2, 30, 30), np.inf), 2.0, "holds inf"),
     ],
