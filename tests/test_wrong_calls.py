@@ -225,7 +225,7 @@ def test_other_wrong_calls_are_one_line():
 
 @pytest.mark.parametrize("name", ["separation_loss", "invariance_loss", "norm_relu"])
 def test_the_same_numbers_in_another_layout_give_the_same(name):
-    """JAX reads the other byte order as if it were this machine's."""
+    """Lists, strides, Fortran's order and another precision are the same numbers."""
     arrays = [k for k, v in strange_calls.sound()[name][1].items() if isinstance(v, np.ndarray)]
     calls = [(name, argument, layout) for argument in arrays for layout in strange_calls.SAME]
     assert not {call: said for call in calls if (said := strange_calls.problem(*call))}

@@ -129,14 +129,14 @@ STRANGE: Mapping[str, Callable[[], Any]] = {
 SAME: Mapping[str, Callable[[np.ndarray], Any]] = {
     "float64": lambda a: a.astype(np.float64), "strided": lambda a: np.repeat(a, 2, -1)[..., ::2],
     "Fortran's order": np.asfortranarray, "read only": lambda a: _read_only(a),
-    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")), "a list": lambda a: a.tolist(),
-    "jax": jnp.asarray,
+    "a list": lambda a: a.tolist(), "jax": jnp.asarray,
 }  # fmt: skip
 OTHER: Mapping[str, Callable[[np.ndarray], Any]] = {
     "bfloat16": lambda a: jnp.asarray(a, jnp.bfloat16), "float16": lambda a: a.astype(np.float16),
     "integers": lambda a: (9 * a).astype(np.int16), "booleans": lambda a: a > 0.5,
     "all NaN": lambda a: np.full(a.shape, np.nan), "one inf": lambda a: _with(a, np.inf),
     "one NaN": lambda a: _with(a, np.nan), "zeros": np.zeros_like, "large": lambda a: a * 1e12,
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
     "an axis more": lambda a: a[None], "an axis less": lambda a: a[0], "transposed": lambda a: a.T,
     "the first alone": lambda a: a[:1], "none of it": lambda a: a[:0],
     "a narrow last axis": lambda a: a[..., :1], "complex": lambda a: a + 1j,
