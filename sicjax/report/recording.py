@@ -3,26 +3,23 @@
 Letters: N cells.
 """
 
-import base64
-import io
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sicjax import plots
-from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.recorded_kinds import MIN_SPIKES
 from sicjax.analysis.recordings import RecordingAnalysis
 from sicjax.analysis.tables import Table
 from sicjax.paths import path
+from sicjax.report.chapters.recorded import kinds_found, recorded_cells, recorded_modules
+from sicjax.report.contents import make_chapters
 from sicjax.report.folder import PAGE, refuse_others, replacing
-from sicjax.report.page import template
+from sicjax.report.page import render
 from sicjax.training.provenance import versions
 
-DPI, CSS_DPI = 120, 96
-COLUMNS = 6  # maps in a row: names and numbers need room
 SHOWN = (
     "unit", "name", "kind", "module", "num_spikes", "mean_rate_hz", "peak_rate_hz", "grid_score",
     "grid_score_corrected", "null_threshold", "spacing_m", "orientation_deg", "num_fields",
@@ -65,23 +62,21 @@ def report_recording(
         raise ValueError("cells: there are none to report on")
     target = path("folder", folder)
     refuse_others(target)
-    shown, pictures = [], {}
-    for file, heading, caption, figure in _figures(cells):
-        pictures[file], width = _png(figure)
-        picture = base64.b64encode(pictures[file]).decode("ascii")
-        shown.append((heading, caption, picture, width))
-    page = template("recording.html.j2").render(
-        name=name, facts=_facts(cells), headline=_headline(cells), figures=shown,
-        tables=[
-            ("Cells", *_table(cells, SHOWN)),
-            *([("Modules", *_table(cells.modules))] if cells.modules.members else []),
-        ],
-        methods=methods(cells),
-        versions=", ".join(f"{package} {version}" for package, version in versions().items()),
+    makers = {
+        "cells": partial(recorded_cells, cells),
+        "modules": partial(recorded_modules, cells),
+    }
+    chapters, pictures = make_chapters(makers)
+    tables = [("Cells", *_table(cells, SHOWN))]
+    if cells.modules.members:
+        tables.append(("Modules", *_table(cells.modules)))
+    page = render(
+        "recording.html.j2", list(chapters.values()), pictures, name=name, facts=_facts(cells),
+        tables=tables, methods=methods(cells),
     )  # fmt: skip
     with replacing(target) as place:
         for file, content in pictures.items():
-            (place / f"{file}.png").write_bytes(content)
+            (place / file).write_bytes(content)
         cells.save_csv(place / "cells.csv")
         cells.modules.save_csv(place / "modules.csv")
         (place / PAGE).write_text(page, encoding="utf-8")
@@ -123,71 +118,14 @@ def summary(cells: RecordingAnalysis) -> str:
         for line in lines
     ]
     more = [f"{len(rows) - ROWS_IN_BRIEF} more in cells.csv"] * (len(rows) > ROWS_IN_BRIEF)
-    return "\n".join([_facts(cells), _headline(cells), *table, *more])
+    found = f"Kinds of cells: {kinds_found(cells)}. Modules: {cells.modules.summary}."
+    return "\n".join([_facts(cells), found, *table, *more])
 
 
 def _facts(cells: RecordingAnalysis) -> str:
     sides = " x ".join(f"{side:.2f}" for side in dict.fromkeys(cells.sides_m))
     minutes = cells.duration_s / 60
     return f"{len(cells.names)} cells · {cells.arena}, {sides} m · {minutes:.1f} min of movement"
-
-
-def _headline(cells: RecordingAnalysis) -> str:
-    kinds, counts = np.unique(cells.kind, return_counts=True)
-    found = ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
-    return f"Kinds of cells: {found}. Modules: {cells.modules.summary}."
-
-
-def _figures(cells: RecordingAnalysis) -> list[tuple[str, str, str, plots.Figure]]:
-    """Return each figure with the name of its file, its heading and its caption."""
-    names = [str(name)[:9] for name in cells.names]  # a map is about 14 letters wide
-    peaks, scores = np.maximum(cells.peak_rate_hz, 0), cells.grid_score
-    rates = [f"{name} {peak:.0f} Hz" for name, peak in zip(names, peaks, strict=True)]
-    scored = [
-        name + f" g {score:.2f}" * bool(np.isfinite(score))
-        for name, score in zip(names, scores, strict=True)
-    ]
-    maps = np.where(np.isfinite(cells.ratemaps), cells.ratemaps, np.nan)
-    sheet = plots.ratemap_sheet(
-        maps, cells.box_m, titles=rates, columns=COLUMNS, fig=plots.blank_figure()
-    )
-    lags = autocorrelogram(maps)
-    quarter = lags.shape[-1] // 4
-    correlograms = plots.autocorrelogram_sheet(
-        lags[:, quarter:-quarter, quarter:-quarter], cells.box_m / maps.shape[-1], titles=scored,
-        axes_m=cells.lattice, columns=COLUMNS, fig=plots.blank_figure(),
-    )  # fmt: skip
-    null = plots.blank_figure(max(4.0, 1.5 + 0.25 * len(names)), 3.6)
-    plots.null_distributions(cells.grid_score, cells.null, names, ax=null.subplots())
-    found = [
-        ("ratemaps", "Rate maps", "Each cell's firing rate by position, from 0 to its own peak;"
-         " grey where the animal was not. Above each map: name and peak rate.", sheet),
-        ("autocorrelograms", "Autocorrelograms", "Each map's correlation with itself, shifted by up"
-         " to half the box. Lines: the lattice's three axes. Dots: the six nearest fields. Look for"
-         " a hexagon of red spots. g is the grid score.", correlograms),
-        ("null", "Scores and their null distributions", "Orange: the cell's grid score. Grey: the"
-         " scores of its own spikes, shifted in time. A grid cell's score lies above the dash, the"
-         " 99th percentile.", null),
-    ]  # fmt: skip
-    if cells.is_grid.any():
-        figure = plots.blank_figure(5.2, 3.8)
-        grid = cells.is_grid
-        groups = [f"module {k}" if k >= 0 else "no module" for k in cells.module[grid]]
-        plots.period_orientation(
-            cells.spacing_m[grid], cells.orientation_deg[grid], groups, ax=figure.subplots()
-        )
-        found.append(
-            ("modules", "Modules", "Period and orientation of the grid cells. Cells of one module"
-             " lie together.", figure)
-        )  # fmt: skip
-    return found
-
-
-def _png(figure: plots.Figure) -> tuple[bytes, int]:
-    """Return a figure as a PNG file, and its width on the page in CSS pixels."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, facecolor="white")
-    return file.getvalue(), round(figure.get_size_inches()[0] * CSS_DPI)
 
 
 def _table(table: Table, names: tuple[str, ...] = ()) -> tuple[list[str], list[list[str]]]:
