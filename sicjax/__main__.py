@@ -129,11 +129,17 @@ def score(arguments: Sequence[str]) -> None:
             warnings.simplefilter("always")
             cells = score_recording(**recording, **chosen)
         for warning in assumed:
-            print(f"sicjax: {file.name}: {warning.message}", file=sys.stderr)
+            print(f"sicjax: {file.name}: {_with_flags(warning.message, named)}", file=sys.stderr)
         page = report_recording(cells, folder, name=file.stem)
     except (OSError, TypeError, ValueError) as error:
-        raise ConfigError(f"{options.session}: {one_line(error)}") from None
+        raise ConfigError(f"{options.session}: {_with_flags(one_line(error), named)}") from None
     print(f"{summary(cells)}\n{page}")
+
+
+def _with_flags(message: object, names: Sequence[str]) -> str:
+    """Return a message that says units= to those who write Python with --units= in its place."""
+    words = rf'\b({"|".join(names)})=(?:"(\w+)")?'
+    return re.sub(words, lambda m: f"--{m[1].replace('_', '-')}={m[2] or ''}", str(message))
 
 
 def _hyphens(flag: re.Match[str]) -> str:

@@ -269,3 +269,25 @@ def test_help_needs_no_jax():
         " guarded(sicjax, ['score', '--help'])"
     )
     assert not loaded_by(code) & {"jax", "matplotlib"}
+
+
+def test_all_missing_names_are_in_one_line(session, tmp_path, capsys):
+    times, positions, spikes = session
+    file = tmp_path / "session.mat"
+    io.savemat(file, {"post": times, "pos": positions, "spk": cells_of(spikes)})
+    assert guarded(sicjax, ["score", str(file)]) == 2
+    error = capsys.readouterr().err
+    for named in ("--times-name", "--position-name", "--spikes-name", "post, pos, spk"):
+        assert named in error
+    assert error.count("\n") == 1
+
+
+def test_a_message_names_flags(session, tmp_path, capsys):
+    times, positions, spikes = session
+    file = tmp_path / "session.npz"
+    for scale, flag in ((100, "--units=cm"), (300, "--units=")):
+        np.savez(file, times=times, positions=scale * (positions + 1), spikes=cells_of(spikes))
+        guarded(sicjax, ["score", str(file), "--num-shuffles=3"])
+        error = capsys.readouterr().err
+        assert flag in error
+        assert " units=" not in error

@@ -60,11 +60,13 @@ def read_recording(
                 spikes_name = spikes_name or "units"
             else:
                 times_name = times_name or TIMES
-            return {
-                "times": times_name and _named(contents, times_name, file, "--times-name"),
-                "positions": _positions(contents, position_name, file),
-                **_spikes(contents, spikes_name, file),
-            }
+            return _together(
+                file,
+                contents,
+                lambda: {"times": times_name and _named(contents, times_name, "--times-name")},
+                lambda: {"positions": _positions(contents, position_name, file)},
+                lambda: _spikes(contents, spikes_name, file),
+            )
     except ConfigError:
         raise
     except Exception as error:  # libraries raise errors of many classes for a damaged file
@@ -72,12 +74,37 @@ def read_recording(
         raise ConfigError(f"{file}: can't be read as {kind}: {one_line(error)}") from None
 
 
-def _named(contents: Mapping[str, Any], name: str, file: Path, flag: str) -> Any:
+class _MissingError(ConfigError):
+    """A file lacks a name, which a flag can set."""
+
+    def __init__(self, name: str, flag: str) -> None:
+        super().__init__(name, flag)
+        self.name, self.flag = name, flag
+
+
+def _together(
+    file: Path, contents: Mapping[str, Any], *reads: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return all that is read, or name all that is missing in one error."""
+    found, missing = {}, []
+    for read in reads:
+        try:
+            found |= read()
+        except _MissingError as error:
+            missing.append(error)
+    if missing:
+        names = " and no ".join(error.name for error in missing)
+        flags = " ".join(f"{error.flag}=NAME" for error in missing)
+        raise ConfigError(f"{file}: no {names}; it holds {_list(contents)}; choose by {flags}")
+    return found
+
+
+def _named(contents: Mapping[str, Any], name: str, flag: str) -> Any:
     """Return what a file holds by a name; "session.t" is the field t of the struct session."""
     value: Any = contents
     for part in [name] if name in contents else name.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise ConfigError(f"{file}: no {name}; it holds {_list(contents)} (see {flag})")
+            raise _MissingError(name, flag)
         value = value[part]
         if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0:
             value = value.item()  # a dict in an .npz
@@ -95,7 +122,7 @@ def _positions(contents: Mapping[str, Any], name: str | None, file: Path) -> Any
     names = name.split(",") if name else [POSITIONS]
     if not name and POSITIONS not in contents and {*AXES} & {*contents}:
         names = list(AXES)
-    found = [_named(contents, part, file, "--position-name") for part in names]
+    found = [_named(contents, part, "--position-name") for part in names]
     if len(found) == 1:
         return found[0]
     columns = [flat(numbers(part, value)) for part, value in zip(names, found, strict=True)]
@@ -124,9 +151,9 @@ def _spikes(contents: Mapping[str, Any], name: str | None, file: Path) -> dict[s
             return {"spike_times": trains, "unit": None, "time": None}
     if "," in name:
         unit, _, time = name.partition(",")
-        table = {part: _named(contents, part, file, "--spikes-name") for part in (unit, time)}
+        table = {part: _named(contents, part, "--spikes-name") for part in (unit, time)}
         return {"spike_times": table, "unit": unit, "time": time}
-    found = _named(contents, name, file, "--spikes-name")
+    found = _named(contents, name, "--spikes-name")
     # Numbers alone are the spikes of one cell. (SciPy also unpacks a MATLAB cell array of one.)
     if isinstance(found, int | float) or (isinstance(found, np.ndarray) and found.dtype != object):
         found = {name: found}
