@@ -1,12 +1,14 @@
 """Pages and notebooks: their code runs as written, the site builds without a warning."""
 
 import ast
+import contextlib
 import copy
 import functools
 import html
 import http.server
 import importlib.util
 import inspect
+import io
 import json
 import os
 import re
@@ -53,6 +55,11 @@ OTHERS = {
     "importlib",
     "subprocess",
     "sys",
+    "csv",
+    "datetime",
+    "scipy",
+    "pynwb",
+    "ratinabox",
 }  # besides sicjax
 OUTSIDE = {"tensorboard"}  # programs that a page has the reader install
 
@@ -437,8 +444,33 @@ def test_notebook_runs_with_small_settings(path, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_there_are_six_notebooks_in_the_order_of_their_readme_and_of_the_site():
-    assert len(NOTEBOOKS) == 6
+@pytest.mark.usefixtures("as_jax_is")
+@pytest.mark.filterwarnings("ignore")  # pynwb's own
+def test_the_notebook_from_a_file_runs_as_written(clone, monkeypatch):
+    """All its cells with the small settings, its commands in this process."""
+    pytest.importorskip("ratinabox", reason="comes with the test extra: pip install 'sicjax[test]'")
+
+    def run(command, **options):
+        if command[1:4] != ["-m", "sicjax", "score"]:  # of a library
+            return real(command, **options)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            assert guarded(installed, command[3:]) == 0
+        return types.SimpleNamespace(stdout=said.getvalue(), stderr="")
+
+    names, real = {}, subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    notebook = ROOT / "experiments" / "notebooks" / "from_file.ipynb"
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source + "\n" + cell.metadata.get("small", ""), names)
+    pages = [path.parent.name for path in clone.glob("*/report.html")]
+    files = ["agent", "rat7", "session"] + ["rat7_session"] * ("pynwb" in names)
+    assert sorted(pages) == sorted([*(f"{name}_sicjax" for name in files), "session_in_python"])
+    assert [row["name"] for row in names["rows"]] == ["T1C1", "T1C2", "T2C1"]
+    assert (clone / "maps.pdf").is_file()
+
+
+def test_notebooks_are_in_the_order_of_their_readme_and_of_the_site():
     readme = (ROOT / "experiments" / "notebooks" / "README.md").read_text()
     order = re.findall(r"\| \d \| \[\w+\]\((\w+)\.ipynb\)", readme)
     assert sorted(order) == [path.stem for path in NOTEBOOKS]
