@@ -86,7 +86,8 @@ def _together(
     file: Path, contents: Mapping[str, Any], *reads: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return all that is read, or name all that is missing in one error."""
-    found, missing = {}, []
+    found: dict[str, Any] = {}
+    missing: list[_MissingError] = []
     for read in reads:
         try:
             found |= read()

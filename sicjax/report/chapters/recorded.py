@@ -11,7 +11,7 @@ from sicjax.analysis.recordings import RecordingAnalysis
 from sicjax.report.chapter import Chapter, Row, Shown
 from sicjax.report.tables import pair
 
-COLUMNS = 6  # maps in a row: names and numbers need room
+COLUMNS = 12  # maps in a row: they fill the page
 NARROW = 14  # null distributions that fit into half of the page
 
 
