@@ -292,10 +292,12 @@ def _same(make: Callable, config: ConfigDict, method: Method, **options: Any) ->
     """
     if method != PAPER:
         return make(config, method=method, **options)
-    # The schedule reads num_steps only where decay_steps is 0: a run that is prolonged goes on
-    # with the same program.
+    # Only a cosine ends, and reads num_steps only where decay_steps is 0: a run that is prolonged
+    # goes on with the same program.
     fields = {name: FIELDS[name].default for name in _OUTSIDE}
-    ends = config.optimizer.decay_steps or config.num_steps
+    ends = 0
+    if config.optimizer.schedule == "cosine":
+        ends = config.optimizer.decay_steps or config.num_steps
     fields |= {"optimizer.decay_steps": ends, "num_steps": FIELDS["num_steps"].default}
     return _made(make, FrozenConfigDict(changed(config, fields)), **options)
 
