@@ -75,7 +75,6 @@ def test_a_split_batch_has_the_loss_and_gradient_of_one_device(tiny_config, numb
 
 
 def test_one_network_on_all_devices_trains_as_on_one(tiny_config):
-    tiny_config.data.num_trajectories = 5
     tiny_config.num_networks = 2
     tiny_config.parallel = "batch"
     layout = make_layout(2, "batch")
@@ -161,8 +160,13 @@ def test_a_batch_takes_no_more_cores_than_help(monkeypatch, platform, number, mo
 def test_a_run_asks_for_as_many_devices_as_its_largest_stage_can_use(tiny_config, monkeypatch):
     asked = []
 
+    class BeforeItCompilesError(Exception):
+        pass
+
     def layout(*given, most):
         asked.append(most)
+        if len(asked) == 2:
+            raise BeforeItCompilesError
         return make_layout(*given, most=most)
 
     for user in ("sicjax.runs", "sicjax.training.costs"):
@@ -172,7 +176,8 @@ def test_a_run_asks_for_as_many_devices_as_its_largest_stage_can_use(tiny_config
         "small": {"num_steps": 1, "data": {"num_trajectories": 2}},
         "large": {"num_steps": 1, "data": {"num_trajectories": 50}},
     }
-    train(tiny_config)
+    with pytest.raises(BeforeItCompilesError):
+        train(tiny_config)
     assert asked == [most_shares(50 * 6)] * 2
     assert asked[0] > most_shares(2 * 6)
 
@@ -213,6 +218,7 @@ def test_rows_and_population_are_inverse(number, devices, mode):
         assert_trees_equal(layout.network(rows, k), jax.tree.map(lambda leaf, k=k: leaf[k], tree))
 
 
+@pytest.mark.slow
 def test_a_thousand_networks_in_one_population(tiny_config, tmp_path, capsys):
     tiny_config.num_networks, tiny_config.num_steps = 1000, 2
     run = train(tiny_config, tmp_path)
@@ -235,6 +241,7 @@ def test_out_of_memory_names_the_number_that_would_fit(tiny_config, tmp_path, mo
         return memory.device_bytes(Dispatch(tiny_config, make_layout(number)).program)
 
     tiny_config.num_networks = 20
+    assert need(20) / 10 <= need(8) / 4  # of a network, on two devices
     limit = need(8) + 100
     monkeypatch.setattr(memory, "device_limit", lambda layout: limit)
     with pytest.raises(ConfigError, match=r"num_networks=20: too much for .* 2 dev") as error:

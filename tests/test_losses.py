@@ -35,12 +35,14 @@ def make(key=0, *, num_trajectories=5, trajectory_length=20, num_units=7, unit=F
     return states, batch, start
 
 
-# Shapes off the tile, one trajectory, one step, one unit, and enough states for several tiles.
-SHAPES = [(5, 20, 7), (1, 13, 3), (9, 1, 4), (1, 1, 2), (3, 33, 1), (16, 25, 8)]
+# Off the tile; one state; one unit; enough states for several tiles.
+SHAPES = [(5, 20, 7), (1, 1, 2), (3, 33, 1), (16, 25, 8)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("reduction", "unit"), [("mean", True), ("sum", False)])
+@pytest.mark.parametrize(
+    ("shape", "reduction", "unit"),
+    [(SHAPES[0], "sum", False), *((shape, "mean", True) for shape in SHAPES[1:])],
+)
 def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
     B, T, N = shape
     states, batch, start = make(
@@ -69,7 +71,7 @@ def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
     np.testing.assert_allclose(terms[:2], slow[:2], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[3]])
 def test_equals_reference_in_single_precision(shape):
     B, T, N = shape
     unit = N % 2 == 0
@@ -328,7 +330,8 @@ def test_unchanged_by_reordering_trajectories_and_units(x64):
 
 
 def test_eager_jit_vmap_agree():
-    made = [make(key) for key in range(2)]
+    # Few states, because eager mode runs each operation of each loop by itself.
+    made = [make(key, num_trajectories=2, trajectory_length=3) for key in range(2)]
     states = jnp.stack([states for states, _, _ in made])
     positions = jnp.stack([batch.positions for _, batch, _ in made])
     steps = jnp.stack([batch.steps for _, batch, _ in made])
@@ -341,14 +344,13 @@ def test_eager_jit_vmap_agree():
     ]
     for loss in losses:
         mapped = jax.vmap(jax.value_and_grad(loss))(states, positions, steps)
-        for k in range(2):
-            jitted = jax.jit(jax.value_and_grad(loss))(states[k], positions[k], steps[k])
-            with jax.disable_jit():
-                eager = jax.value_and_grad(loss)(states[k], positions[k], steps[k])
-            # Batched products may round differently: either way 6e-6 of each pair, as above.
-            for other in (jax.tree.map(lambda leaf, k=k: leaf[k], mapped), eager):
-                for a, b in zip(other, jitted, strict=True):
-                    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+        jitted = jax.jit(jax.value_and_grad(loss))(states[1], positions[1], steps[1])
+        with jax.disable_jit():
+            eager = jax.value_and_grad(loss)(states[1], positions[1], steps[1])
+        # Batched products may round differently: either way 6e-6 of each pair, as above.
+        for other in (jax.tree.map(lambda leaf: leaf[1], mapped), eager):
+            for a, b in zip(other, jitted, strict=True):
+                np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
 def test_no_square_array_of_states():

@@ -230,6 +230,7 @@ def sound(tmp_path_factory):
     return workdir, (workdir / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow  # the fast versions: the tests above, of one kind of damage each
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_damage_costs_the_rows_that_it_hits(data, sound):

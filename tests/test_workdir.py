@@ -60,6 +60,7 @@ def test_a_config_is_read_as_it_was_signed(tmp_path, tiny_config):
         workdir.read_config(tmp_path / "elsewhere")
 
 
+@pytest.mark.slow  # the fast version: a_damaged_config_is_one_line
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_damage_to_a_config_leaves_it_readable_or_is_one_line(data, tmp_path_factory):
