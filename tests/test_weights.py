@@ -20,9 +20,13 @@ from sicjax.report.tables import median
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.parent.name for path in PRETRAINED.glob("*/weights.npz"))
+SMALLEST_FIRST = [
+    "quick",
+    *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n != "quick"),
+]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALLEST_FIRST)
 def test_rate_maps_give_the_committed_figures(name):
     """Another machine rounds otherwise, which long walks amplify.
 
@@ -47,13 +51,13 @@ def test_rate_maps_give_the_committed_figures(name):
         assert median(maps.variance_explained[active]) == pytest.approx(summary[key], abs=0.01)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALLEST_FIRST)
 def test_modules_are_the_committed_ones(name):
-    """By 20 shuffles instead of 100: a verdict on a few units may differ, a period may not."""
+    """By 5 shuffles instead of 100: a verdict on a few units may differ, a period may not."""
     summary = json.loads((PRETRAINED / name / "summary.json").read_text())
     box_m = summary.get("verdict_box_m", 3.0)
     maps = sicjax.load_pretrained(name).ratemaps(box_m).ratemaps
-    units = sicjax.analyze_ratemaps(maps, box_m, num_shuffles=20, key=jax.random.key(0))
+    units = sicjax.analyze_ratemaps(maps, box_m, num_shuffles=5, key=jax.random.key(0))
     modules = sicjax.find_modules(units)
     wanted = summary["modules"]
     assert len(modules.members) == len(wanted) > 0
@@ -89,8 +93,8 @@ def test_unknown_name_lists_those_that_exist():
         sicjax.load_pretrained("quack")
 
 
-def test_what_is_saved_is_loaded(tiny_config, tmp_path):
-    run = sicjax.train(tiny_config)
+def test_what_is_saved_is_loaded(finished, tmp_path):
+    run = sicjax.load_run(finished)
     save_weights(run, tmp_path, origin="a test")
     again = load_weights(tmp_path)
     walk = 0.1 * np.ones((5, 2))
@@ -234,10 +238,10 @@ def test_damaged_weights_are_one_line(tmp_path, name, text):
         load_weights(tmp_path)
 
 
-def test_what_cannot_be_exported_is_refused(tiny_config, tmp_path, capsys):
-    run = sicjax.train(tiny_config)
+def test_what_cannot_be_exported_is_refused(finished, tmp_path, capsys):
+    run = sicjax.load_run(finished)
     huge = dataclasses.replace(run, parameters=jax.tree.map(lambda a: 1e9 * a, run.parameters))
-    with pytest.raises(ValueError, match="initial_direction: has entries beyond 65504"):
+    with pytest.raises(ValueError, match="initial_direction"):
         save_weights(huge, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
     flags = [f"--workdir={tmp_path}", "--network=0", "--name=none"]
