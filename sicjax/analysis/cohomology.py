@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 from ripser import ripser
 
-FIELD = 47  # coefficients in Z/47: large, so that torsion does not show, and as in Gardner et al.
-EDGES = 512  # looked at together
-FURTHER = 1.1  # factor beyond the last change, for bars of H2 to end; repeated until they do
+FIELD = 47  # coefficients in Z/47, as in Gardner et al.: large, so that torsion does not show
+EDGES = 512  # edges tested together
+FURTHER = 1.1  # go this much beyond the last change, until all bars of H2 have ended
 
 
 def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,7 +32,7 @@ def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     Source: Bauer 2021 (Ripser); the stopping rule is ours.
     """
     single = np.asarray(distance, np.float32)
-    cone = float(single.max(axis=1).min())  # one point is joined to all
+    cone = float(single.max(axis=1).min())  # beyond this length one point is joined to all
     reach = FURTHER * last_change(single)
     while True:
         bars = ripser(
@@ -58,7 +58,7 @@ def last_change(distance: np.ndarray) -> float:
     first, second = np.triu_indices(len(distance), 1)
     length = distance[first, second]
     order = np.argsort(length, kind="stable")
-    place = np.zeros(distance.shape, np.int64)  # of each edge in that order; points, before all
+    place = np.zeros(distance.shape, np.int64)  # rank of each edge; a point ranks before all
     place[first[order], second[order]] = place[second[order], first[order]] = 1 + np.arange(
         len(order)
     )
@@ -82,7 +82,7 @@ def _doubtful(place: np.ndarray, first: np.ndarray, second: np.ndarray) -> Itera
     rows = np.arange(len(first))
     link[rows, first] = link[rows, second] = False
     joined = (place <= number.min()).astype(np.float32)
-    start = np.argmax(link * joined.sum(axis=0), axis=1)  # joined to the most
+    start = np.argmax(link * joined.sum(axis=0), axis=1)  # start at the point with most neighbours
     found = link & (joined[start] > 0)
     size, reached = link.sum(axis=1), found.sum(axis=1)
     growing = np.flatnonzero(reached < size)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.ratemaps import smooth_ratemaps
 
-PROMINENCE = 0.3  # of the map's range: how far a field must rise above the pass to a higher field
+PROMINENCE = 0.3  # least rise above the pass to a higher field, relative to the map's range
 _NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
@@ -21,7 +21,7 @@ class Fields:
 
     basins: np.ndarray  # [y, x] 1..K, 0 where unvisited
     peaks: np.ndarray  # [K, 2] (iy, ix)
-    smoothing: float  # standard deviation with which the map was smoothed, bins
+    smoothing: float  # standard deviation of the smoothing, bins
 
 
 def count_fields(ratemaps: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def find_fields(ratemap: np.ndarray) -> Fields:
     label = np.zeros(len(tops), dtype=int)
     label[fields] = np.arange(1, len(fields) + 1)
     at = np.unravel_index(tops[fields], ratemap.shape)
-    peaks = nearest[:, at[0], at[1]].T  # the filled copy of a bin at the wall is as high as it
+    peaks = nearest[:, at[0], at[1]].T  # filled copies of a bin at the wall are as high
     return Fields(np.where(visited, label[owner][basins], 0), peaks, width)
 
 

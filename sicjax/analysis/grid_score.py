@@ -18,7 +18,7 @@ from sicjax.analysis.ratemaps import check_box, check_ratemaps
 # The ring runs from 0.5 to 1.5 periods: the six nearest fields whole, and not the central peak.
 RADII = np.linspace(0.5, 1.5, 16)
 ANGLES = np.deg2rad(np.arange(0, 180, 3))
-# Maps whose pictures are handled at once, few enough to stay in cache, and whose vectors are.
+# Maps handled at once: few pictures, so that they stay in cache, and many vectors.
 CHUNK, MANY = 8, 96
 
 
@@ -131,7 +131,7 @@ def _turned_correlations(polar: np.ndarray, degrees: Sequence[int]) -> np.ndarra
     r = np.empty((len(degrees), len(polar)))
     whole = np.isfinite(polar).all(axis=(1, 2))
     r[:, ~whole] = [_turned_correlation(polar[~whole], angle) for angle in degrees]
-    rings = polar[whole]  # which have, turned, the same mean and spread
+    rings = polar[whole]  # turned whole rings keep their mean and spread
     rings = rings - (RADII[:, None] * rings).mean(axis=(1, 2), keepdims=True) / RADII.mean()
     weighted = RADII[:, None] * rings
     spread = (weighted * rings).sum(axis=(1, 2))

@@ -25,16 +25,16 @@ ACTIVE_LEVEL, ACTIVE_SHARE = 0.2, 0.03  # an active one exceeds 20 % of its peak
 CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit is constant
 
 # Against nulls. Shares are of the variance that position explains (`spatial_share`).
-PERCENTILE = 99  # of the null, which a score or a fit must exceed
-MIN_FIELDS = 5  # with fewer there is no decision: three random fields fit a hexagon
-SQUARENESS = 0.5  # from a hexagonal lattice (0) to a square one (1), where the name changes
-LATTICE_SHARE = 1 / 3  # which a lattice's waves must explain
-SINGLE_SHARE = 0.6  # which a band's one wave, or a place cell's one field, must explain
-NEXT_SHARE = 1 / 4  # of what the one explains, which the next wave or field explains at most
-PLACE_AREA = 1 / 3  # of the box; a place field is smaller at half its height
+PERCENTILE = 99  # a score or a fit must exceed this percentile of its null model
+MIN_FIELDS = 5  # fewer give no decision, because any three fields fit a hexagon
+SQUARENESS = 0.5  # hexagonal lattices (0) become square ones (1) here
+LATTICE_SHARE = 1 / 3  # least share that a lattice's waves must explain
+SINGLE_SHARE = 0.6  # least share for a band's one wave or a place cell's field
+NEXT_SHARE = 1 / 4  # the next wave or field explains at most this part of it
+PLACE_AREA = 1 / 3  # largest share of the box that a place field covers at half height
 
 # At a glance.
-GLANCE_FIELDS, GLANCE_HEXAGONAL, GLANCE_SQUARE = 3, 0.5, 0.7  # fewest fields, lowest scores
+GLANCE_FIELDS, GLANCE_HEXAGONAL, GLANCE_SQUARE = 3, 0.5, 0.7  # least fields and scores
 
 
 def silent_units(ratemaps: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-NEIGHBOURS = 24  # states to which a reference state's tangent plane is fitted
+NEIGHBOURS = 24  # states that a tangent plane is fitted to
 REACH_M = 0.4  # places farther apart are not neighbours; well below any period
 
 
@@ -28,7 +28,7 @@ class Manifold:
     positions_m: np.ndarray  # [R, 2], smoothed over neighbours
     tangents: np.ndarray  # [R, 2, N] orthonormal
     metres: np.ndarray  # [R, 2, 2] displacement in x and y for each unit along each tangent
-    tangent_share: float  # of the variance of neighbouring states, in the plane; median
+    tangent_share: float  # median share of the neighbours' variance in the plane
     reach_m: float
 
 

@@ -11,8 +11,8 @@ from sicjax.analysis.lattice import shortest_pair
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
 from sicjax.analysis.waves import fit_waves_together, wave_vectors
 
-HARMONICS = 4  # along each wave vector, to describe fields
-PHASES = 36  # tried along each axis of the unit cell
+HARMONICS = 4  # per wave vector, to describe the fields
+PHASES = 36  # phases tried along each axis of the unit cell
 
 _AT_ONCE = 4096  # states whose phases are read together
 # Half of the plane of waves: the other half are their complex conjugates.

@@ -93,7 +93,7 @@ def strongest_wave(ratemap: np.ndarray) -> np.ndarray:
     size = [4 * n for n in ratemap.shape]
     power = np.abs(fft.rfft2(centred, s=size)) ** 2
     y, x = np.unravel_index(np.argmax(power[:, :-1]), power[:, :-1].shape)
-    left = power[-y % size[0], 1] if x == 0 else power[y, x - 1]  # the mirror image beyond kx = 0
+    left = power[-y % size[0], 1] if x == 0 else power[y, x - 1]  # for kx < 0 use the mirror image
     offsets = []
     for before, after in ((left, power[y, x + 1]), (power[y - 1, x], power[(y + 1) % size[0], x])):
         bend = 2 * power[y, x] - before - after

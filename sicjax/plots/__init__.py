@@ -1,9 +1,9 @@
-"""Figures: arrays in, matplotlib out. Nothing is computed but where ink goes, nothing is saved.
+"""Figures: arrays in, matplotlib out. Functions only draw; they save no files.
 
 Letters: N units; K units shown; y, x bins of a map; S samples of a path. Lengths in metres, angles
 in degrees. Functions that draw one panel take `ax=`; those that lay out several take `fig=`, whose
-size they set. Both return what they drew on, and open a pyplot figure if they get none. Everything
-is drawn under sicjax's own matplotlib settings: yours change nothing, and stay as they are.
+size they set. Both return what they drew on, and open a pyplot figure if they get none. Figures use
+sicjax's own matplotlib settings. Your settings have no effect on them and stay as they are.
 
 Source: ours; the looks are the paper's and its field's.
 

@@ -29,7 +29,7 @@ from sicjax.plots.style import (
     plain_numbers,
 )
 
-_LINEAR_STEPS = 10  # up to here an axis of steps is linear, so that step 0 has a place
+_LINEAR_STEPS = 10  # an axis of steps is linear up to here, so it can show step 0
 
 
 @own_settings()
@@ -137,14 +137,14 @@ def attractor_return(
     null: ArrayLike | None = None, level: float | None = 0.02,
     y: str = "excess distance to the manifold", ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw what becomes of perturbed states, one line an amplitude; those of a null dashed.
+    """Draw the distance of perturbed states over time: one line for each amplitude, nulls dashed.
 
     Args:
         steps: [K] since the perturbation, from 0.
         distance: [A, K] relative to the norm; 0 leaves a gap.
         amplitudes: [A] asked for, relative to the norm.
         null: [A, K] the same of another network.
-        level: marked as "back"; none when None.
+        level: distance marked as "back"; None draws none.
         y: label of the distances.
         ax: where to draw.
     """
@@ -169,7 +169,7 @@ def attractor_shift(
     steps: ArrayLike, left: ArrayLike, shift_m: ArrayLike, *, null: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw the share of a shift along the manifold that is left, one line a size of it.
+    """Draw the share of a shift along the manifold that is left, one line for each size.
 
     Args:
         steps: [K] since the shift, from 0.
@@ -191,7 +191,7 @@ def attractor_shift(
 def _beside_null(
     ax: Axes, steps: ArrayLike, values: ArrayLike, null: ArrayLike | None, names: Sequence[str]
 ) -> None:
-    """Draw lines [A, K], one a name, and those of a null dashed."""
+    """Draw lines [A, K], one for each name, with those of a null dashed."""
     shades = mpl.colormaps[CMAP](np.linspace(0.8, 0.1, len(names)))
     for row, (shade, name) in enumerate(zip(shades, names, strict=True)):
         ax.plot(steps, np.asarray(values)[row], color=shade, lw=1.5, label=name)
@@ -222,7 +222,7 @@ def _since_perturbation(ax: Axes, steps: ArrayLike, x: str, y: str) -> Axes:
 def jacobian_gains(
     lengths: ArrayLike, gains: Mapping[str, ArrayLike], *, ax: Axes | None = None
 ) -> Axes:
-    """Draw by how much products of steps scale displacements; 1 is neutral, below it corrected.
+    """Draw the factor by which several steps scale a displacement; below 1 they correct it.
 
     Args:
         lengths: [L] steps in a row.
@@ -257,7 +257,7 @@ def noise_drift(
     Args:
         steps: [K] since the noise began.
         shift_m: [A, K] root mean square shift, metres.
-        amplitudes: [A] of the noise, relative to the norm.
+        amplitudes: [A] amplitudes of the noise, relative to the norm.
         diffusion: [A] square metres per step; drawn as a dashed line root of 4 D steps.
         ax: where to draw.
     """

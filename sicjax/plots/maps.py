@@ -28,8 +28,12 @@ from sicjax.plots.style import (
     peaks_of,
 )
 
-_GAP, _HEAD, _FOOT = 0.08, 0.23, 0.34  # of a tile: between maps, above each, below the sheet
-_ROUNDING = 1e-3  # a correlation in single or half precision may pass 1 by this much
+_GAP, _HEAD, _FOOT = (
+    0.08,
+    0.23,
+    0.34,
+)  # relative to a tile: between maps, above each, below the sheet
+_ROUNDING = 1e-3  # rounding may push a correlation this far above 1
 
 
 @own_settings()
@@ -305,7 +309,7 @@ def _foot(ax: Axes, side: int) -> float:
 
 def _lattices(ax: Axes, centres: np.ndarray, axes: np.ndarray, side: int) -> None:
     """Draw axes [K, 3, 2] in bins, their six fields and a ring, around centres [K, 2] of tiles."""
-    ends = axes * [1, -1]  # a sheet's y counts downwards
+    ends = axes * [1, -1]  # y points down in a sheet
     inside = np.abs(ends).max(axis=-1) < side / 2
     for centre, end, kept in zip(centres, ends, inside, strict=True):
         if not kept.any():
@@ -349,7 +353,9 @@ def _colour_key(
 def _sheet_key(ax: Axes, cmap: str, ends: tuple[str, str], side: int) -> None:
     """Draw the key of the colours under a sheet, at its right."""
     y, half = _foot(ax, side), 0.05 * side
-    right = ax.images[0].get_extent()[1] - (0.12 + 0.083 * len(ends[1])) * side  # room for the end
+    right = (
+        ax.images[0].get_extent()[1] - (0.12 + 0.083 * len(ends[1])) * side
+    )  # leave room for the number at the end
     _colour_key(ax, cmap, ends, (right - 0.9 * side, right, y + half, y - half))
 
 
@@ -390,7 +396,7 @@ def _rows_of_maps(
     note = f"{length:g} m" + ("" if circle_m is None else "      dashed circle: training range")
     ax.text(left + length + 0.03 * widest, bar, note, va="center")
     if len(titles) >= 5:  # there is room beside the scale bar
-        end, half = (len(titles) - 2) * pitch, 0.03 * widest  # its name takes a tile and a half
+        end, half = (len(titles) - 2) * pitch, 0.03 * widest  # the name needs a tile and a half
         place = end - 0.6 * pitch, end, bar - half, bar + half
         _colour_key(ax, cmap, ("0", "each map's peak"), place)
     ax.set_axis_off()

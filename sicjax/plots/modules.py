@@ -33,7 +33,7 @@ from sicjax.plots.style import (
 )
 
 _TURN = 60  # degrees after which a hexagonal lattice is itself again
-_EDGE = 6  # degrees: units nearer to the edge than this would be torn apart by it
+_EDGE = 6  # degrees: the edge would split units nearer to it than this
 
 
 @own_settings()
@@ -69,7 +69,7 @@ def period_orientation(
     spacing_m: ArrayLike, orientation_deg: ArrayLike, labels: Sequence[str], *,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw period against orientation, one dot a unit, coloured by group.
+    """Draw period against orientation, one dot for each unit, coloured by group.
 
     Orientations of 1 and 59 degrees are neighbours: where units lie near 0, the axis begins in
     the widest gap between orientations instead, so that no module is torn apart.
@@ -233,7 +233,7 @@ def torus(
 
 
 def _barcode(ax: Axes, diagrams: Sequence[ArrayLike]) -> None:
-    """Draw the longest bars of each dimension, from birth to death; one without end to the edge."""
+    """Draw the longest bars of each dimension from birth to death; endless bars reach the edge."""
     bars = [np.asarray(diagram, dtype=float).reshape(-1, 2) for diagram in diagrams]
     end = 1.05 * max((d[np.isfinite(d)].max(initial=0) for d in bars), default=0) or 1.0
     y = 0
@@ -255,7 +255,7 @@ def module_relation(
     bases_m: ArrayLike, common_m: ArrayLike, *, index: ArrayLike, error: float, p: float,
     names: Sequence[str], ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw several lattices over each other, and the cell of the lattice that they have in common.
+    """Draw several lattices over each other, and the unit cell of their common lattice.
 
     Args:
         bases_m: [K, 2, 2] rows span each lattice (x, y), metres.
@@ -269,7 +269,9 @@ def module_relation(
     ax = axes_or_new(ax)
     bases, common = np.asarray(bases_m, dtype=float), np.asarray(common_m, dtype=float)
     cells, half = np.asarray(index), 1.25 * np.linalg.norm(common, axis=-1).max()
-    order = np.argsort([abs(np.linalg.det(basis)) for basis in bases])[::-1]  # coarse ones below
+    order = np.argsort([abs(np.linalg.det(basis)) for basis in bases])[
+        ::-1
+    ]  # draw coarse lattices first, below the others
     for size, k in zip((90, 26, 9, 3), order, strict=False):
         x, y = _lattice_points(bases[k], half).T
         ax.scatter(
@@ -277,7 +279,7 @@ def module_relation(
             label=f"{names[k]}: {cells[k]} in the cell",
         )  # fmt: skip
     one, two = common
-    sides = np.stack([one, -two if one @ two > 0 else two])  # the cell that reaches less far
+    sides = np.stack([one, -two if one @ two > 0 else two])  # the more compact of the two cells
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ sides
     ax.plot(*corners.T, color=INK, lw=1, zorder=0)
     ax.set_aspect("equal")
@@ -290,7 +292,7 @@ def module_relation(
 
 
 def _lattice_points(basis: np.ndarray, half: float) -> np.ndarray:
-    """Points [P, 2] of a lattice within a square of half a side, metres."""
+    """Return the points [P, 2] of a lattice in a square around 0 of this half side, metres."""
     reach = int(np.ceil(2 * half * np.abs(np.linalg.inv(basis)).sum()))
     steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
     points = steps @ basis

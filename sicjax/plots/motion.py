@@ -41,7 +41,7 @@ def formation(
     steps: ArrayLike, ratemaps: ArrayLike, groups: Sequence[tuple[str, int]], *,
     share: ArrayLike | None = None, cmap: str = CMAP, fig: Figure | None = None,
 ) -> FuncAnimation:  # fmt: skip
-    """Animate rate maps in the course of a training: lattices form, a row for each group.
+    """Animate rate maps during training: lattices form; one row for each group.
 
     Args:
         steps: [F] updates of the training, one for each frame.
@@ -164,7 +164,7 @@ def on_torus(
     positions: ArrayLike, phases: Sequence[ArrayLike], box_m: float, *, names: Sequence[str],
     every: int = 1, tail: int = 60, fig: Figure | None = None,
 ) -> FuncAnimation:  # fmt: skip
-    """Animate the point that each module's activity is on its torus, beside the path in the box.
+    """Animate the point of each module's activity on its torus, beside the path in the box.
 
     Args:
         positions: [S, 2] metres from the box's centre.
@@ -251,7 +251,7 @@ def _arena(
 def _cell_of_units(
     ax: Axes, phases: ArrayLike, axes_m: ArrayLike, ringed: int, colour: str, cmap: str
 ) -> Any:
-    """Dots for units at their phases [M, 2] in the hexagon that is nearest to one lattice point."""
+    """Draw dots for units at their phases [M, 2], in the hexagon around one lattice point."""
     axes = np.asarray(axes_m, dtype=float)
     around = np.concatenate([[[0, 0]], _six(axes)])
     places = np.nan_to_num(np.asarray(phases, dtype=float)) @ axes[:2]
@@ -259,8 +259,9 @@ def _cell_of_units(
     nearest = np.argmin(np.linalg.norm(shifted, axis=-1), axis=1)
     places = shifted[np.arange(len(places)), nearest]
     six = around[1:]
-    pairs = np.stack([six, np.roll(six, -1, axis=0)], axis=1)  # a corner is as far from 0 as from
-    corners = np.linalg.solve(pairs, (pairs**2).sum(axis=-1, keepdims=True) / 2)[..., 0]  # both
+    # Each corner of the hexagon is as far from 0 as from two neighbouring lattice points.
+    pairs = np.stack([six, np.roll(six, -1, axis=0)], axis=1)
+    corners = np.linalg.solve(pairs, (pairs**2).sum(axis=-1, keepdims=True) / 2)[..., 0]
     ax.add_patch(Polygon(corners, fc="#f4f4f4", ec=colour, lw=1.4, zorder=0))
     size = min(260.0, 4200 / len(places))
     (x, y), dark = places.T, np.zeros(len(places))
@@ -280,7 +281,7 @@ def _six(axes_m: np.ndarray) -> np.ndarray:
 
 
 def _block(ax: Axes, count: int, aspect: float, cmap: str) -> Any:
-    """Squares for units, in a block of some width to its height; white where none is left."""
+    """Draw squares for units, in a block of a given aspect; white where no unit is left."""
     columns = max(math.ceil(math.sqrt(count * aspect)), 12)
     cells = np.full((-(-count // columns), columns), np.nan)
     image = ax.imshow(
@@ -296,12 +297,12 @@ def _block(ax: Axes, count: int, aspect: float, cmap: str) -> Any:
     return image
 
 
-_TUBE, _TILT = 0.42, np.deg2rad(52)  # radius of a doughnut's tube; elevation that it is seen from
+_TUBE, _TILT = 0.42, np.deg2rad(52)  # radius of the tube; elevation of the view
 _DOUGHNUT = (-1.5, 1.5, -1.45, 1.45)  # left, right, bottom and top of its picture
 
 
 def _project(phases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points [..., 2] of a doughnut's picture at phases [..., 2]; above 0 where they face us."""
+    """Return points [..., 2] of a torus's picture at phases [..., 2], and depths; above 0 is visible."""
     around, tube = np.moveaxis(2 * np.pi * phases, -1, 0)
     outwards = np.stack(
         [np.cos(tube) * np.cos(around), np.cos(tube) * np.sin(around), np.sin(tube)], axis=-1
@@ -330,7 +331,7 @@ def _facets(ax: Axes, colour: str) -> None:
     _, facing = _project(start + step.mean(axis=0))
     start, facing = start[facing[:, 0] > -0.2], facing[facing > -0.2]
     quads, _ = _project(start + step)
-    depth = np.sin(2 * np.pi * start[:, 0, 0])  # what is nearer covers the rest
+    depth = np.sin(2 * np.pi * start[:, 0, 0])  # nearer facets cover farther ones
     light = np.clip(facing, 0, 1)[:, None]
     tint = 1 - 0.5 * (1 - np.array(mpl.colors.to_rgb(colour)))
     shades = tint * (0.6 + 0.4 * light) + (1 - tint) * 0.25 * light**2
