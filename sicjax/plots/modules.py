@@ -71,8 +71,8 @@ def period_orientation(
 ) -> Axes:  # fmt: skip
     """Draw period against orientation, one dot for each unit, coloured by group.
 
-    Orientations of 1 and 59 degrees are neighbours: where units lie near 0, the axis begins in
-    the widest gap between orientations instead, so that no module is torn apart.
+    Orientations of 1 and 59 degrees are neighbours. If units lie near 0, the axis begins in the
+    widest gap between orientations, so that no module is split.
 
     Args:
         spacing_m: [N] metres; NaN is left out.
