@@ -302,7 +302,7 @@ _DOUGHNUT = (-1.5, 1.5, -1.45, 1.45)  # left, right, bottom and top of its pictu
 
 
 def _project(phases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return points [..., 2] in a torus's picture at phases [..., 2], and depths; > 0 is in view."""
+    """Return points [..., 2] in a torus's picture at phases [..., 2], and depths; > 0 in view."""
     around, tube = np.moveaxis(2 * np.pi * phases, -1, 0)
     outwards = np.stack(
         [np.cos(tube) * np.cos(around), np.cos(tube) * np.sin(around), np.sin(tube)], axis=-1
