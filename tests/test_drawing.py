@@ -230,6 +230,14 @@ def test_figures_are_saved_as_pdf(name):
     assert b"/Type3" not in drawn  # fonts that editors of vector graphics can read
 
 
+def test_a_backend_that_starts_with_the_first_figure_stays_interactive():
+    """As in a notebook; otherwise only its first figure would be shown."""
+    with mpl.rc_context({"interactive": False}):
+        with plots.style.own_settings():
+            mpl.rcParams["interactive"] = True  # matplotlib_inline does so
+        assert mpl.rcParams["interactive"]
+
+
 def test_a_user_may_still_ask_for_another_size_when_saving():
     figure = figure_of("permuted_batch")
     file = io.BytesIO()

@@ -54,12 +54,18 @@ def own_settings() -> Iterator[None]:
     """Draw under sicjax's settings, whatever the user's are; works as a decorator, too.
 
     One thread at a time: matplotlib's settings are global. Two threads that overlap would each
-    put back what they found, and the user could be left with ours.
+    put back what they found, and the user could be left with ours. Only what was changed is put
+    back, unlike by `rc_context`: the first figure of a notebook starts its backend, which switches
+    to interactive drawing, and must stay so or no later figure is shown.
     """
     with _LOCK:
         changed = {name: value for name, value in SETTINGS.items() if mpl.rcParams[name] != value}
-        with mpl.rc_context(changed):
+        before = {name: mpl.rcParams[name] for name in changed}
+        try:
+            mpl.rcParams.update(changed)
             yield
+        finally:
+            mpl.rcParams.update(before)
 
 
 class OwnFigure(Figure):
