@@ -84,7 +84,10 @@ def link(notebook: nbformat.NotebookNode, name: str, address: str) -> None:
 
 
 def _tidy(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Join the pieces that a stream came in, and keep the last line of progress only."""
+    """Join the pieces that a stream came in, and keep the last line of progress only.
+
+    Bars rewrite their line, each time after a carriage return, and leave nothing when they end.
+    """
     joined: list[nbformat.NotebookNode] = []
     for output in outputs:
         last = joined[-1] if joined else None
@@ -94,8 +97,9 @@ def _tidy(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNod
             joined.append(output)
     for output in joined:
         if output.output_type == "stream":
-            output.text = re.sub(r"(step \d+/\d+ .*\n)(?=step )", "", output.text)
-    return joined
+            text = re.sub(r"[^\n]*\r", "", output.text)
+            output.text = re.sub(r"(step \d+/\d+ .*\n)(?=step )", "", text)
+    return [o for o in joined if o.output_type != "stream" or o.text.strip()]
 
 
 def main(arguments: Sequence[str]) -> None:

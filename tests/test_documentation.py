@@ -53,6 +53,7 @@ OTHERS = {
     "json",
     "pathlib",
     "importlib",
+    "optax",
     "subprocess",
     "sys",
     "csv",
@@ -431,6 +432,11 @@ def test_notebook_is_committed_with_the_outputs_of_one_run(path):
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not any(output["output_type"] == "error" for output in outputs)
+    for cell in cells:  # each cell that draws shows a figure
+        if "sicjax.plots." in "".join(cell["source"]):
+            assert any("image/png" in output.get("data", {}) for output in cell["outputs"])
+    text = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "it/s]" not in text, "a progress bar"
     assert path.stat().st_size < 1.5e6
 
 
