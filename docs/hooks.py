@@ -20,11 +20,15 @@ NOTEBOOKS, RESULTS = EXPERIMENTS / "notebooks", EXPERIMENTS / "results"
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 COMMANDS = re.compile(r'(?<=<div class="language-)(?:bash|console) .*?</code>', re.DOTALL)
 FLAG = re.compile(r"(<[^>]*>)|--?\w")
+PICTURE = re.compile(r'<img [^>]*src="([^":]+)"[^>]*>(?!</a>)')
 BADGE = re.compile(r"\[!\[([^]]*)\]\([^)]*\)\]\(([^)]*)\)")
 
 
 def on_page_content(content, **_):
-    """Equations, as `arithmatex` marks them, become MathML; no line ends inside a flag."""
+    """Equations become MathML, pictures links to themselves; no line ends inside a flag.
+
+    Equations are as `arithmatex` marks them. A phone shows a wide picture too small to read.
+    """
 
     def to_mathml(match):
         display = "block" if match[1] == "div" else "inline"
@@ -33,6 +37,7 @@ def on_page_content(content, **_):
     def keep_flags(match):
         return FLAG.sub(lambda at: at[1] or f'<span class="flag">{at[0]}</span>', match[0])
 
+    content = PICTURE.sub(r'<a class="picture" href="\1">\g<0></a>', content)
     return COMMANDS.sub(keep_flags, EQUATION.sub(to_mathml, content))
 
 

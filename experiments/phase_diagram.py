@@ -87,7 +87,7 @@ def as_markdown(rows: Sequence[Row], axes: Axes) -> str:
 def draw(rows: Sequence[Row], axes: Axes) -> plots.Figure:
     """Draw the four panels; each shows medians over seeds."""
     (y, ys), (x, xs) = axes.items()
-    figure = plots.blank_figure(2 * (2.2 + 0.75 * len(xs)), 2 * (1.2 + 0.5 * len(ys)))
+    figure = plots.blank_figure(2 * (2.2 + 0.9 * len(xs)), 2 * (1.2 + 0.5 * len(ys)))
     for panel, (column, label) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
         table = sweep.median_over_seeds(rows, column, axes)
         text = kinds(rows, axes) if column == "grid_fraction" else None

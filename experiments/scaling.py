@@ -275,7 +275,7 @@ def draw(rows: Mapping[str, Row]) -> plots.Figure:
     }  # fmt: skip
     for label, pairs in lengths_by_sigma_g(rows).items():
         right.plot(*zip(*pairs, strict=True), "o-", ms=4, lw=1, label=labels[label])
-        right.legend(frameon=False, fontsize=8)
+        right.legend(frameon=False, fontsize=9)
     right.set_ylim(0)
     plots.dress(right, x="$\\sigma_g$", y="length (m)")
     return figure

@@ -1,0 +1,101 @@
+"""Draw committed figures again from what is committed, after a change of how figures look.
+
+    python -m experiments.redraw [NAME ...]
+
+NAME is a file of rows (claims_quick, phase_capacity_sigma_g, scaling: seconds for all), or a trained
+network (quick, full, modules: a report each, half a minute or more). All are drawn when none is
+given. Figures whose networks or recordings are not in the repository stay as they are.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import sicjax
+from experiments import claims, phase_diagram, scaling
+from sicjax import command
+from sicjax.errors import ConfigError
+from sicjax.report.network import write_report
+
+RESULTS = Path(__file__).parent / "results"
+GALLERY = Path(__file__).parent.parent / "docs" / "gallery"
+PHASES = {  # file -> fields along y and x
+    "phase_capacity_sigma_g": ("loss.sigma_g", "loss.capacity"),
+    "phase_isometry_invariance": ("loss.invariance", "loss.conformal_isometry"),
+}
+REPORTED = {  # network -> figure -> the file of the report on it
+    "quick": {
+        RESULTS / "quick_ratemaps_3m_seed0.png": "ratemaps_3m.png",
+        RESULTS / "quick_walk_seed0.gif": "walk.gif",
+        GALLERY / "attractor_return.png": "attractor_return.png",
+        GALLERY / "compared_periods.png": "compared_periods.png",
+        GALLERY / "distance_map.png": "distance_map.png",
+        GALLERY / "generalisation.png": "generalisation.png",
+        GALLERY / "period_orientation.png": "period_orientation.png",
+        GALLERY / "torus.png": "torus_0.png",
+    },
+    "full": {
+        RESULTS / "full_attractor_shift_seed1707.png": "attractor_shift.png",
+        RESULTS / "full_generalisation_seed1707.png": "generalisation.png",
+        RESULTS / "full_ratemaps_4m_seed1707.png": "ratemaps_4m.png",
+        RESULTS / "full_torus_seed1707.png": "torus_1.png",
+    },
+    "modules": {
+        RESULTS / "modules_relation_seed1505.png": "module_relation.png",
+        RESULTS / "modules_torus_seed1505.png": "torus_2.png",
+    },
+}
+
+
+def draw_rows(source: Path, target: Path) -> None:
+    """Draw the figure of a file of rows.
+
+    Args:
+        source: claims_*.json, scaling.json or one of `PHASES`.
+        target: file of the figure.
+    """
+    rows = json.loads(source.read_text())
+    if source.stem in PHASES:
+        axes = {name: sorted({row[name] for row in rows}) for name in PHASES[source.stem]}
+        figure = phase_diagram.draw(rows, axes)
+    else:
+        figure = (scaling if source.stem == "scaling" else claims).draw(rows)
+    figure.savefig(target, dpi=150)
+
+
+def draw_reported(name: str) -> None:
+    """Write a report on a trained network, and take its figures from there."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report"
+        moves = any(file.endswith(".gif") for file in REPORTED[name].values())
+        write_report(sicjax.load_pretrained(name), report, metrics=(), animations=moves)
+        for target, file in REPORTED[name].items():
+            shutil.copy(report / file, target)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Draw the named figures again.
+
+    Raises:
+        ConfigError: an unknown flag or name.
+    """
+    parser = command.Parser(__doc__)
+    parser.add_argument("names", metavar="NAME", nargs="*", help="what to draw (all)")
+    options = parser.read(arguments)
+    sources = [*RESULTS.glob("claims_*.json"), *(RESULTS / f"{name}.json" for name in PHASES)]
+    rows = {path.stem: path for path in [*sorted(sources), RESULTS / "scaling.json"]}
+    known = [*rows, *REPORTED]
+    if unknown := [name for name in options.names if name not in known]:
+        raise ConfigError(f"{unknown[0]}: nothing to draw; there are {', '.join(known)}")
+    for name in options.names or known:
+        if name in rows:
+            draw_rows(rows[name], RESULTS / f"{name}.png")
+        else:
+            draw_reported(name)
+        print(f"drawn: {name}", flush=True)
+
+
+if __name__ == "__main__":
+    command.run(main)
