@@ -11,9 +11,9 @@ from sicjax.errors import ConfigError
 def test_rows_become_the_committed_figure(name, tmp_path):
     """The same layout: text may be laid out by another version of matplotlib."""
     redraw.draw_rows(redraw.RESULTS / f"{name}.json", tmp_path / "again.png")
-    with Image.open(tmp_path / "again.png") as again:
-        with Image.open(redraw.RESULTS / f"{name}.png") as committed:
-            assert again.size == committed.size
+    paths = tmp_path / "again.png", redraw.RESULTS / f"{name}.png"
+    with Image.open(paths[0]) as again, Image.open(paths[1]) as committed:
+        assert again.size == committed.size
 
 
 def test_figures_of_reports_are_committed_ones():
