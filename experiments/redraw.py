@@ -2,9 +2,9 @@
 
     python -m experiments.redraw [NAME ...]
 
-NAME is a file of rows (claims_quick, phase_capacity_sigma_g, scaling: seconds for all), or a trained
-network (quick, full, modules: a report each, half a minute or more). All are drawn when none is
-given. Figures whose networks or recordings are not in the repository stay as they are.
+NAME is a file of rows (claims_quick, phase_capacity_sigma_g, scaling: seconds for all), or a
+trained network (quick, full, modules: a report each, half a minute or more). All are drawn if none
+is named. Figures whose networks or recordings are not in the repository stay as they are.
 """
 
 import json
