@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sicjax
 from sicjax import config as C
 from sicjax.config.files import to_json
 from sicjax.errors import ConfigError
@@ -108,6 +109,16 @@ def test_a_step_reached_is_that_of_a_whole_checkpoint(tmp_path, tiny_config):
     (place / "8" / "sha256.json").write_text(json.dumps({"state/array": ""}))
     with pytest.raises(ConfigError, match="num_steps=6: must be at least 8"):
         workdir.check(tmp_path, tiny_config)
+
+
+def test_metrics_of_another_program_are_refused_not_cut(tmp_path, tiny_config):
+    """Even if its rows look like ours."""
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"step": 9000, "network": 0, "loss": 1.5}\n')
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl"):
+        sicjax.train(tiny_config, tmp_path)
+    assert metrics.read_text().startswith('{"step": 9000')
+    assert list(tmp_path.iterdir()) == [metrics]
 
 
 # Another process that takes the lock as the package does, and says so.

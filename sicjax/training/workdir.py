@@ -72,6 +72,11 @@ def check(folder: Path, config: ConfigDict) -> None:
                 raise ConfigError(
                     f"workdir={folder}: has checkpoints but no config.json; not a run"
                 )
+            if (folder / "metrics.jsonl").exists():  # a run signs its folder before it logs
+                raise ConfigError(
+                    f"workdir={folder}: has a metrics.jsonl but no config.json, so no run of ours"
+                    " wrote it; give this run another --workdir"
+                )
             return
         found = settled(read_config(folder))
         step = reached(folder / "checkpoints")
