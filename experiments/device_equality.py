@@ -98,7 +98,7 @@ def tiny() -> ConfigDict:
 
 
 if __name__ == "__main__":
-    # Only here: whoever imports this module keeps their own devices.
+    # Only here: importing this module must leave the devices as they are.
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", DEVICES[-1])
     command.run(main)

@@ -18,6 +18,7 @@ CODE = [
     for folder in ("sicjax", "configs", "experiments")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
+TEMPLATES = sorted((ROOT / "sicjax" / "report" / "templates").glob("*.j2"))
 
 # Each is a regular expression, looked for in lower case, with what to say instead.
 TRANSLATED = {
@@ -40,9 +41,18 @@ TRANSLATED = {
     r"\bwords? of the trade\b": "technical terms",
     r"\bsee that\b": "check that",
     r"\bwithout a word\b": "silently",
-    r"\b60(?:°|-degree) score\b": "grid score",
-    r"\b90(?:°|-degree) score\b": "square score",
+    r"\b60(?:°|-degree) scores?\b": "grid score",
+    r"\b90(?:°|-degree) scores?\b": "square score",
     r"\bplace explains\b": "position explains",
+    r"\bheeds?\b": "handles, follows",
+    r"\bwhat little\b": "the few",
+    r"\bno other than\b": "the same",
+    r"\bwhoever\b": "a caller that",
+    r"\bwhatever (?:network|made)\b": "any",
+    r"\bput(?:s|ting)? to(?:gether)? anew\b": "again",
+    r"\bwhen all that\b": "after everything",
+    r"\bthat is none\b": "not a ...",
+    r"\bwhich is none\b": "not a ...",
 }
 # Where such a word is meant as it stands: (file, expression).
 MEANT: set[tuple[str, str]] = set()
@@ -51,6 +61,10 @@ MEANT: set[tuple[str, str]] = set()
 def texts(path):
     """Every text of a page or module that a reader sees: prose, docstrings, comments, messages."""
     source = path.read_text()
+    if path.suffix == ".j2":
+        return re.sub(
+            r"<(style|script)>.*?</\1>|<[^>]*>|{[{%].*?[}%]}", " ", source, flags=re.DOTALL
+        )
     if path.suffix == ".md":
         return re.sub(r"```.*?```", "", source, flags=re.DOTALL)
     strings = [
@@ -62,7 +76,9 @@ def texts(path):
     return "\n".join([*strings, *comments])
 
 
-@pytest.mark.parametrize("path", [*PAGES, *CODE], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [*PAGES, *CODE, *TEMPLATES], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_texts_are_plain_english(path):
     name, text = path.relative_to(ROOT).as_posix(), " ".join(texts(path).lower().split())
     found = {

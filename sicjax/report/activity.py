@@ -1,4 +1,4 @@
-"""A report on any activity: states and positions of whatever network or animal.
+"""A report on any activity: the states and positions of another network or a simulation.
 
 Letters: W walks, T steps, N units. Lengths in metres.
 """
@@ -57,37 +57,36 @@ def report_activity(
     min_visits: int = 1,
     torus_rolls: int = 20,
 ) -> Path:
-    """Write the report of a run on any other activity: another network's, or a simulation's.
+    """Write a report like a run's on other activity: of another network, or of a simulation.
 
     The same scorers, figures and page: rate maps, kinds of units, modules, tori, how modules are
-    related, which places are distinguished. What a network must be run for (other boxes, drift from
-    short walks, return after a push) is named as missing. Recorded spikes have a null of their own:
-    `score_recording`.
+    related, which places are distinguished. The page lists the measurements that need a network to
+    run (other boxes, drift from short walks, return after a push). For recorded spikes use
+    `score_recording`, which has a null for them.
 
     Args:
         states: [W, T, N] on W walks of T steps in order, or [T, N] on one; in any unit.
         positions: [W, T, 2] or [T, 2], x and y of the same samples.
-        folder: of the report: a new or empty one, or one that holds an earlier report, whose files
-            are replaced. A folder that holds anything else is refused.
+        folder: of the report. It must be new, empty, or hold an earlier report, whose files are
+            replaced. A folder with anything else is refused.
         name: of the network, for the page.
         units: of the positions, "m", "cm" or "mm"; a span above 10 is taken as centimetres.
-        box_m: side of the square box, metres; the extent of the positions when not given.
-        centre_m: (x, y) of the box, metres; 0 when only `box_m` is given and the positions lie
-            around it, their middle otherwise.
+        box_m: side of the square box, metres; by default the extent of the positions.
+        centre_m: (x, y) of the box, metres. By default 0 if `box_m` is given and the positions lie
+            around 0, otherwise their middle.
         bin_m: side of a bin, metres.
         min_visits: a bin with fewer samples counts as unvisited.
-        torus_rolls: size of the null of each module's torus test, seconds for 20; 0 for none, and
-            so no verdict.
+        torus_rolls: size of the null of each module's torus test, seconds for 20; 0 disables the
+            null, so there is no verdict.
 
     Returns:
         Path of report.html; beside it summary.json, units.csv, modules.csv, the maps and figures.
 
     Raises:
-        TypeError: states or positions that are no numbers, a name or a folder that is none.
-        ValueError: a folder that holds files that no report wrote, shapes that don't match, values
-            that aren't finite, or anything else that can't be right, in one line that names the
-            argument. What was assumed (unit, place of the
-            box) or left out (samples outside it) is said in a warning.
+        TypeError: states or positions that are not numbers, or a name or folder that is not text.
+        ValueError: a folder with other files, shapes that don't match, values that aren't finite,
+            or another wrong argument; one line names it. Assumptions (unit, place of the box) and
+            samples outside the box give a warning.
         OSError: the folder can't be written.
 
     Source: ours; scores as in `analyze_ratemaps`, `find_modules` and `torus_test`.
@@ -146,7 +145,7 @@ def _write(found: Activity, folder: Path, name: str) -> Path:
 
 
 def _missing() -> Chapter:
-    """Return the chapter that names what only a network that can be run has."""
+    """Return the chapter that lists the measurements that need a network to run."""
     rows = [Row(what, "–", f"Needs {needed}.", "–") for what, needed in NEEDS_A_NETWORK]
     numbers = {"needs_a_network": [what for what, _ in NEEDS_A_NETWORK]}
     return Chapter("Not measured: needs a network that can be run", numbers, rows, [])

@@ -1,4 +1,4 @@
-"""Contents: chapters put together into summary.json, pictures and a page."""
+"""Contents: from chapters to summary.json, pictures and a page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from sicjax.report.results import Judged
 from sicjax.report.tables import MODULE_COLUMNS, as_csv, as_json, module_rows, unit_rows
 from sicjax.report.workers import second_thread
 
-SHEETS = ("ratemaps", "autocorrelograms", "generalisation", "film_strip")  # 256 colours will do
+SHEETS = ("ratemaps", "autocorrelograms", "generalisation", "film_strip")  # 256 colours suffice
 
 
 def make_chapters(
@@ -23,7 +23,7 @@ def make_chapters(
     """Make every chapter, and its pictures.
 
     Args:
-        makers: what makes each chapter, in the order in which to make them.
+        makers: a function for each chapter, called in this order.
         figures: "png", or "pdf" or "svg" for such files beside those of the page.
         done: called after each chapter.
 
@@ -49,13 +49,13 @@ def make_chapters(
 
 
 def motion_files(moving: Mapping[str, Motion]) -> dict[str, bytes]:
-    """Return the files of moving pictures: each moves, and has a still."""
+    """Return the files of animations: a GIF and a still PNG of each."""
     stills = {f"{name}.png": motion.png for name, motion in moving.items()}
     return stills | {f"{name}.gif": motion.gif for name, motion in moving.items()}
 
 
 def summarise(about: Mapping[str, Any], chapters: Sequence[Chapter]) -> dict[str, Any]:
-    """Return the numbers of summary.json; NaN where there is nothing to measure."""
+    """Return the numbers of summary.json; NaN for what could not be measured."""
     numbers = dict(about)
     for chapter in chapters:
         numbers |= chapter.numbers
@@ -66,11 +66,11 @@ def write_contents(
     folder: Path, judged: Judged, summary: Mapping[str, Any], pictures: Mapping[str, bytes],
     page: str,
 ) -> None:  # fmt: skip
-    """Write maps, numbers, pictures and the page made of them, in place of an earlier report's.
+    """Write maps, numbers, pictures and the page, in place of an earlier report.
 
     Args:
         folder: of the report.
-        judged: what its maps say.
+        judged: results of its maps.
         summary: its numbers.
         pictures: files by their names.
         page: the text of report.html.

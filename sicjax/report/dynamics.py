@@ -1,4 +1,4 @@
-"""How a network's states move: places confused, errors corrected, modules that drift together.
+"""Measure the dynamics of a network: ambiguity, attractor, relations of its modules.
 
 Letters: W walks, T steps, N units, S states, K modules. Lengths in metres.
 """
@@ -45,14 +45,14 @@ DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, after which step, for 
 def measure_dynamics(
     run: Run, walked: Walked, find_modules: Callable[[], Modules], maps: RateMaps
 ) -> Dynamics:
-    """Measure how a network's states move.
+    """Measure the dynamics of a network.
 
     Args:
         run: the network.
         walked: many short walks of it, in a box larger than MANIFOLD_BOX_M.
         find_modules: returns the modules of its grid cells. It may have to wait for them, so it is
-            called when all that needs no modules is measured.
-        maps: of short walks, from which the modules' phases are read before they drift.
+            called after everything that needs no modules.
+        maps: of short walks, which show the modules' phases before they drift.
     """
     # The null: the same network before its first update.
     init = make_init(run.config, run.method)

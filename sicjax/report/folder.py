@@ -40,17 +40,17 @@ def refuse_others(folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(folder: Path, *, keep: bool = False) -> Iterator[Path]:
-    """Give an empty folder to fill; when that ends well, its files replace the report in `folder`.
+    """Yield an empty folder to fill; on success, its files replace the report in `folder`.
 
-    Files that no report wrote stay. A kill while the new files are made leaves the old report; one
-    while they are moved leaves no report.html, so no report.
+    Files that no report wrote stay. A kill while the new files are made leaves the old report. A
+    kill while they are moved leaves no report.html, so no report.
 
     Args:
         folder: of the report.
         keep: whether the report's other files stay, too.
 
     Raises:
-        FileExistsError: a file of the user's has the name of one of the report's.
+        FileExistsError: a user's file has the name of one of the report's files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     listed, ours, new = (folder / LIST).exists(), _written(folder), folder / UNFINISHED
@@ -85,7 +85,7 @@ def add(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write more files into a report's folder, or replace them.
 
     Raises:
-        FileExistsError: a file of the user's has the name of one of them.
+        FileExistsError: a user's file has the name of one of them.
     """
     with replacing(folder, keep=True) as place:
         for name, content in files.items():
@@ -93,7 +93,7 @@ def add(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _written(folder: Path) -> set[str]:
-    """Return the names of what reports wrote into a folder."""
+    """Return the names of the files that reports wrote into a folder."""
     try:
         names = json.loads((folder / LIST).read_text())
     except (OSError, ValueError):

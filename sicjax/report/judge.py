@@ -1,7 +1,7 @@
-"""Which units are grid cells, which modules they form, whether those are tori: by maps alone.
+"""Judge units and modules by their rate maps alone: grid cells, modules, tori.
 
-Everything about the torus tests of a report is here: landmarks, rolls, and what they cost. Nothing
-here needs a network or JAX's arrays, so that a worker process can do it.
+This file owns the torus tests of a report: landmarks, rolls and their cost. It needs neither a
+network nor JAX's arrays, so a worker process can run it.
 Letters: N units.
 """
 

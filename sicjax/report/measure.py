@@ -1,4 +1,4 @@
-"""Everything that is measured on a network: `Run` -> `Evaluation`.
+"""Measure a network: `Run` -> `Evaluation`.
 
 Results that need only rate maps are in `Judged`, which `report_activity` also uses.
 Letters: W walks, T steps, N units; S samples, K bins of steps. Lengths in metres.
@@ -50,7 +50,7 @@ STAGES = 9  # how often `measure` calls `done`
 
 
 def map_verdict(run: Run) -> Mapped:
-    """Return the maps that verdicts will come from, before anything else is measured."""
+    """Return the maps that the verdicts come from; they are measured first."""
     maps = run.ratemaps(run.config.evaluation.verdict_box)
     with threadpool_limits(1):  # as in `measure`: another number of threads rounds otherwise
         scores = score_ratemaps(maps.ratemaps, maps.box_m)
@@ -66,12 +66,12 @@ def measure(
     Args:
         run: the network.
         verdict: its `map_verdict`.
-        worker: judges cells and tori while this process measures. The torus tests may still be
-            under way when all else is measured: whoever reads `Evaluation.tori` waits for them.
+        worker: judges cells and tori while this process measures. The torus tests may still run
+            when everything else is done; reading `Evaluation.tori` waits for them.
         recorded_path: a walk with leaves [T, 2], or none.
         torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict;
             -1 for that of the config's default.
-        done: called STAGES times, whenever a part is measured.
+        done: called STAGES times, once after each part.
     """
     verdict_box = verdict.maps.box_m
     judged = worker.beside(worker, judge.judge_units, verdict.maps, judge.SHUFFLES)
@@ -138,13 +138,13 @@ def _scored(pair: tuple[RateMaps, Future[Scores]]) -> tuple[RateMaps, Scores]:
 def _test_tori(
     worker: Worker, ratemaps: np.ndarray, judged: Future[tuple[UnitAnalysis, Modules]], rolls: int
 ) -> tuple[TorusTest, ...]:
-    """Test the modules when they are known, in the worker that found them."""
+    """Wait for the modules, then test them in the worker that found them."""
     members = judged.result()[1].members
     return worker(judge.judge_modules, ratemaps, members, rolls, judge.LANDMARKS)
 
 
 def _along(run: Run, path: Walk, smooth: Mapping[float, Mapped], lattice: np.ndarray) -> PathMapped:
-    """Map a path in one go and in pieces, and compare both with the smooth walks' maps."""
+    """Map a path in one go and in pieces, and correlate both with the maps of smooth walks."""
     steps, positions = np.asarray(path.steps), np.asarray(path.positions)
     reach = np.abs(positions).max()
     box_m = next((box for box in smooth if reach <= box / 2), max(smooth))
@@ -174,7 +174,7 @@ def median_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _path_integration(run: Run, reference: RateMaps, wide: Walked) -> PathIntegration:
-    """Measure along long walks in the reference maps' box and along short ones in the largest."""
+    """Measure along long walks in the reference maps' box, and short ones in the largest box."""
     long = walk(run, reference.box_m, DRIFT_WALKS, DRIFT_STEPS)
     spans = np.unique(np.geomspace(10, DRIFT_STEPS, 25).astype(int))
     against_map = (long.states, long.positions, spans, reference.ratemaps, reference.box_m)

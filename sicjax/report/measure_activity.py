@@ -1,4 +1,4 @@
-"""Everything that is measured on states and positions alone: arrays -> `Activity`.
+"""Measure activity from its states and positions alone: arrays -> `Activity`.
 
 Letters: W walks, T steps, N units; S samples. Lengths in metres.
 """
@@ -29,7 +29,7 @@ def measure_activity(
     codes: np.ndarray, places: np.ndarray, middle: np.ndarray, side: float, bins: int,
     min_visits: int, torus_rolls: int,
 ) -> Activity:  # fmt: skip
-    """Measure what states and positions alone can tell.
+    """Measure activity from its states and positions.
 
     Args:
         codes: [W, T, N], states.
@@ -53,6 +53,7 @@ def measure_activity(
             min_visits=min_visits,
         )  # fmt: skip
 
+    # Fail for poor coverage before the shuffles, which take most of the time.
     maps = mapped(slice(None))
     _check_coverage(maps)
     length = codes.shape[1]
@@ -63,6 +64,7 @@ def measure_activity(
     units, modules = judge.judge_units(maps, judge.SHUFFLES)
     tori = judge.judge_modules(maps.ratemaps, modules.members, torus_rolls, judge.LANDMARKS)
     lattices = modules.lattice if len(modules.members) > 1 else None
+    # The code of a network that drifts differs between the halves of its walks.
     halves = [mapped(part).ratemaps[active] for part in _halves(length)]
     return Activity(
         **glanced,

@@ -1,4 +1,4 @@
-"""The report on one network: measured, drawn and written."""
+"""Measure one network, draw its figures and write its report."""
 
 import dataclasses
 import os
@@ -57,10 +57,10 @@ def write_report(
 ) -> Path:
     """Measure a network and write its report.
 
-    Everything is made in a folder inside `folder` first, so that a kill leaves the old report or
-    none, never half of one. Files that no report wrote stay. Animations come last, into a report
-    that is whole. While another process, where there is a second core, judges the cells, tests the
-    modules for tori and draws what moves, this one runs the network and draws all else.
+    The files are made in a folder inside `folder` first, so a kill never leaves half a report.
+    Files that no report wrote stay. Animations are added last, to a complete report. With a second
+    core, a worker process judges the cells, tests the modules for tori and draws the animations,
+    while this process runs the network and draws the other figures.
 
     Args:
         run: the network.
@@ -68,23 +68,23 @@ def write_report(
         metrics: the network's rows of metrics.jsonl, for the training curves.
         frames: the network's snapshots, for the film strip.
         recorded_path: a walk with leaves [T, 2] to drive the network along.
-        recorded_note: one line: which path that is, or why there is none; None if none was asked
-            for.
+        recorded_note: one line that names the path or says why there is none; None if the config
+            names no path.
         variant: name of the settings that the network was trained with.
-        torus_rolls: size of the null of each module's torus test, a fifth of a second for each; 0
-            for none, and so no verdict; -1: 20, the largest module first, while the estimated
-            total stays within a minute.
-        animations: draw what moves, too, which takes a few seconds.
+        torus_rolls: size of the null of each module's torus test, a fifth of a second per roll. 0
+            disables the null, so there is no verdict. -1: 20, the largest module first, while the
+            estimated total stays within a minute.
+        animations: also draw the animations, which takes a few seconds.
         figures: "png"; "pdf" or "svg" also write each figure as such a file.
-        first: a file beside the folder for a first picture: the maps that verdicts will come from.
-            It is written, whole, seconds after the call, and named on standard output.
+        first: a file beside the folder for a first picture of the maps. It is written seconds after
+            the call, and named on standard output.
         progress: show a bar after two seconds.
 
     Returns:
         Path of report.html.
 
     Raises:
-        OSError: the folder can't be written, or a file of the user's has a name that is needed.
+        OSError: the folder can't be written, or a user's file has the name of a report's file.
     """
     folder = Path(folder)
     run = dataclasses.replace(run, parameters=jax.tree.map(np.asarray, run.parameters))
@@ -104,7 +104,8 @@ def write_report(
             run, verdict, worker, recorded_path=recorded_path, torus_rolls=torus_rolls,
             done=done,
         )  # fmt: skip
-        # The worker draws what moves when the tori are tested; this process all else meanwhile.
+        # The worker draws the animations after the torus tests; meanwhile this process draws the
+        # other chapters. "modules" comes last, because only it waits for the torus tests.
         moving = None
         if animations:
             moving = worker.later(animate, looked_at(found), frames, shown_walk(run))
@@ -117,7 +118,7 @@ def write_report(
                 "attractor": partial(attractor, found.dynamics),
                 "relations": partial(relations, found),
                 "training": partial(training, run, found, metrics, frames),
-                "modules": partial(modules, found, ROLLS),  # last: it waits for the torus tests
+                "modules": partial(modules, found, ROLLS),
             },
             figures=figures,
             done=done,
@@ -148,7 +149,7 @@ def _page(
 
 
 def _write_first_picture(path: Path, verdict: Mapped) -> None:
-    """Write the first picture, whole or not at all, and say where it is."""
+    """Write the first picture, and print where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, pack(paint(first_picture(verdict)), few_colours=True))
     print(f"first picture: {path}", flush=True)

@@ -27,8 +27,8 @@ def render(
     Args:
         template_name: which template.
         chapters: in the order of the page. The first figure of the first one leads the page.
-        files: PNG files, and GIF files of what moves, by their names.
-        about: what else the template needs.
+        files: PNG files, and GIF files of animations, by their names.
+        about: further variables of the template.
     """
     lead = chapters[0].figures[0]
     sections = []
@@ -51,7 +51,7 @@ def render(
 
 
 def template(name: str) -> jinja2.Template:
-    """Return one of the templates; a name that it is not given is an error."""
+    """Return one of the templates; a missing variable is an error."""
     environment = jinja2.Environment(
         autoescape=True,
         loader=jinja2.FileSystemLoader(_TEMPLATES),

@@ -1,4 +1,4 @@
-"""What a report measures, before anything is written: plain data.
+"""The results of a report, as plain data.
 
 Letters: W walks, T steps, N units; S samples; K bins of steps. Lengths in metres.
 """
@@ -53,7 +53,7 @@ class Mapped:
 
 @dataclass(frozen=True)
 class MappedSamples(Mapped):
-    """Maps of activity that `report_activity` was called with."""
+    """Maps of the activity that was passed to `report_activity`."""
 
     @property
     def title(self) -> str:
@@ -97,7 +97,7 @@ class Dynamics:
 
 @dataclass(frozen=True)
 class Judged(ABC):
-    """What rate maps alone say of N units, whatever made their activity."""
+    """Results that need only the rate maps of N units, of a network or of other activity."""
 
     active: np.ndarray  # [N] bool
     lattice: np.ndarray  # [N] "hexagonal", "square" or "" (none)
@@ -173,7 +173,7 @@ class Activity(Judged):
 
     samples: MappedSamples
     num_walks: int
-    mean_norm: float  # of the states as they came, by which all here is divided
+    mean_norm: float  # of the input states; everything here is divided by it
     centre_m: tuple[float, float]  # of the box, in the coordinates of the positions
     halves: float  # correlation of maps of the walks' first and second half, median of active units
     separation: Binned  # neural against physical distance
@@ -184,15 +184,15 @@ class Activity(Judged):
 
     @property
     def mapped(self) -> list[Mapped]:
-        """The one set of maps."""
+        """The single set of maps."""
         return [self.samples]
 
     @property
     def first(self) -> Mapped:
-        """The same."""
+        """The maps that decide what is active and a lattice: the single set."""
         return self.samples
 
     @property
     def verdict(self) -> Mapped:
-        """The same."""
+        """The maps that the verdicts come from: the single set."""
         return self.samples

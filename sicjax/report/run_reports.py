@@ -1,4 +1,4 @@
-"""Reports on all networks of a run, which go on where they were interrupted; or scores alone."""
+"""Reports on all networks of a run, which continue after an interruption; or scores alone."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ SCORES = "scores.csv"  # in report/
 
 
 def write_reports(runs: Sequence[Run], workdir: Path) -> None:
-    """Evaluate networks of a run, write their reports, and the index of all that are reported.
+    """Write the reports of some networks of a run, and the index of all reports.
 
     Args:
         runs: some of the workdir's networks.
@@ -48,7 +48,7 @@ def write_reports(runs: Sequence[Run], workdir: Path) -> None:
 
 
 def report_left(workdir: Path, runs: Sequence[Run]) -> None:
-    """Write a report on every network; after an interruption, on those that are left.
+    """Write a report on every network; after an interruption, only on the remaining ones.
 
     Raises:
         ConfigError: the folder can't be written.
@@ -101,6 +101,7 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
     Raises:
         ConfigError: the folder can't be written.
     """
+    # Only what the verdicts need: maps of one box, their shuffles, and the modules.
     rows = []
     for run in track(runs, "scores", show=progress):
         units, modules = judge_units(map_verdict(run).maps, SHUFFLES)
@@ -117,6 +118,7 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
                 "failure": run.failure or "",
             }
         )
+    # Written when all networks are scored, so an old table stays until the new one is complete.
     table = workdir / "report" / SCORES
     try:
         table.parent.mkdir(exist_ok=True)
@@ -134,9 +136,9 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
 
 
 def recorded_walk(config: ConfigDict) -> tuple[Walk | None, str | None]:
-    """Return the rat path that drives the network in the report, and one line about it.
+    """Return the recorded path that drives the network in the report, and one line about it.
 
-    Without a path, the line says why; it is None where none was asked for.
+    If there is no path, the line says why; it is None if the config names none.
 
     Raises:
         ConfigError: a path that can't be used.
@@ -177,5 +179,5 @@ def _write_index(here: Desk) -> None:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(
                 f"{here.shown(place)}: a network_*/summary.json can't be read"
-                f" ({one_line(error)}); remove what is no report, and start again"
+                f" ({one_line(error)}); move that folder away, then run the command again"
             ) from None

@@ -1,7 +1,7 @@
-"""Quick looks at a network's maps while it trains, kept for the film strip.
+"""Snapshots: quick maps of a network while it trains, kept for the film strip.
 
-Letters: N units. The maps are of the 2 m box, from a few walks of 250 steps, so that a look takes
-a second or two; what is counted on them shows where a training is heading, and is no verdict.
+Letters: N units. The maps are of the 2 m box, from a few walks of 250 steps, so a snapshot takes
+a second or two. Counts on them show where a training is heading; they are no verdict.
 """
 
 import io
@@ -28,7 +28,7 @@ SHOWN = 24  # units in the picture
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The maps of one network at one step of its training, and what is counted on them."""
+    """Maps of one network at one step of its training, and two counts on them."""
 
     step: int
     ratemaps: np.ndarray  # [N, 50, 50], NaN where unvisited; half precision when read from disk
@@ -37,11 +37,11 @@ class Snapshot:
 
 
 def take(run: Run) -> tuple[Snapshot, np.ndarray]:
-    """Look at a network.
+    """Take a snapshot of a network.
 
     Returns:
-        The snapshot, and a picture [height, width, 3] of the best units' maps with their 60-degree
-        scores, and of their autocorrelograms.
+        The snapshot, and a picture [height, width, 3] of the best units: their maps with grid
+        scores, and their autocorrelograms.
     """
     largest = run.config.data.max_velocity
     walk = smooth_walks(
@@ -65,7 +65,7 @@ def take(run: Run) -> tuple[Snapshot, np.ndarray]:
 
 
 def save(workdir: Path, network: int, snapshot: Snapshot) -> None:
-    """Keep a snapshot in a run's folder; whole, or not at all."""
+    """Write a snapshot into a run's folder, completely or not at all."""
     path = _folder(workdir, network) / f"{snapshot.step:09d}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
@@ -77,13 +77,13 @@ def save(workdir: Path, network: int, snapshot: Snapshot) -> None:
 
 
 def load(workdir: Path, network: int) -> list[Snapshot]:
-    """Read a network's snapshots, by rising step; those that are damaged are left out."""
+    """Read a network's snapshots, by rising step, without damaged ones."""
     paths = _folder(workdir, network).glob("*.npz")
     return [found for path in sorted(paths) if (found := _read(path))]
 
 
 def _read(path: Path) -> Snapshot | None:
-    """Read a snapshot; None if its file is damaged, which only costs a frame of the strip."""
+    """Read a snapshot; None if its file is damaged, because the film strip can do without it."""
     try:
         with path.open("rb") as file, np.load(file) as found:
             maps = found["ratemaps"]
@@ -96,9 +96,9 @@ def _read(path: Path) -> Snapshot | None:
 
 
 def cut_after(workdir: Path, step: int) -> None:
-    """Remove what was kept after a step, which a run that resumes there takes again.
+    """Remove the snapshots after a step; a run that resumes there takes them again.
 
-    Files that no run has written stay where they are.
+    Files that no run wrote stay.
     """
     for path in workdir.glob("snapshots/network_*/*"):
         ours = path.stem.isdecimal() and path.suffix in (".npz", ".tmp")
@@ -111,7 +111,7 @@ def _folder(workdir: Path, network: int) -> Path:
 
 
 def _picture(maps: np.ndarray, scores: Scores, active: np.ndarray) -> np.ndarray:
-    if not active.size:  # then what little there is
+    if not active.size:  # show the silent maps instead
         active, scores = np.arange(len(maps)), score_ratemaps(maps, BOX_M)
     best = np.argsort(-np.nan_to_num(scores.grid_score, nan=-9), kind="stable")[:SHOWN]
     titles = [f"u{active[n]} {scores.grid_score[n]:.2f}" for n in best]

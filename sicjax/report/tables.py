@@ -22,6 +22,7 @@ MODULE_COLUMNS = (
 
 def unit_rows(judged: Judged) -> list[dict[str, Any]]:
     """Return the rows of units.csv; kind and module come from the maps of the verdict."""
+    # First the columns of the verdict, then one group of columns for each set of maps.
     units = judged.units
     columns: dict[str, np.ndarray] = {
         "unit": np.arange(len(judged.active)),
@@ -99,7 +100,7 @@ def _cell(value: Any) -> Any:
 
 
 def median(values: np.ndarray) -> float:
-    """Return the median of the finite values; NaN of none."""
+    """Return the median of the finite values; NaN if there are none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else np.nan
 
@@ -110,27 +111,27 @@ def bin_middles(edges: np.ndarray) -> np.ndarray:
 
 
 def number(value: float) -> str:
-    """Write a number with two decimals; a dash where there is none."""
+    """Write a number with two decimals; a dash for NaN."""
     return f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
 
 
 def pair(one: float, two: float) -> str:
-    """Write two numbers; a dash where there is neither."""
+    """Write two numbers; a dash if both are NaN."""
     return f"{number(one)}, {number(two)}" if np.isfinite([one, two]).any() else "–"
 
 
 def percent(share: float) -> str:
-    """Write a share in percent; a dash where there is none."""
+    """Write a share in percent; a dash for NaN."""
     return f"{share:.0%}" if np.isfinite(share) else "–"
 
 
 def steps(count: float, longest: float = np.inf) -> str:
-    """Write a number of steps, up to the longest walk; a dash where there is none."""
+    """Write a number of steps, up to the longest walk; a dash for NaN."""
     if not np.isfinite(count):
         return "–"
     return f"{count:,.0f}" + (" or more" if count >= longest else "")
 
 
 def listed(texts: Sequence[str]) -> str:
-    """Write a list as a sentence has it: a, b and c."""
+    """Join texts as in a sentence: a, b and c."""
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)

@@ -1,4 +1,4 @@
-"""Walks of a network that a report measures on.
+"""Walks along which a report measures a network.
 
 Letters: W walks, T steps, N units; S samples. Lengths in metres.
 """
@@ -15,7 +15,7 @@ from sicjax.run import DROPPED_STEPS, MEAN_SPEED, Run
 
 @dataclass(frozen=True)
 class Walked:
-    """Walks from the start, and what a network does along them."""
+    """Walks from the start, and a network's states along them."""
 
     steps: np.ndarray  # [W, T, 2] metres per step
     positions: np.ndarray  # [W, T, 2] after each step
@@ -38,7 +38,7 @@ def walk(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walked:
 
 
 def draw_walks(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walk:
-    """Draw smooth walks of the usual speed."""
+    """Draw smooth walks at the mean speed of the maps."""
     largest = run.config.data.max_velocity
     return smooth_walks(
         jax.random.key(1), num_walks=num_walks, num_steps=num_steps, box_m=box_m,
@@ -47,7 +47,7 @@ def draw_walks(run: Run, box_m: float, num_walks: int, num_steps: int) -> Walk:
 
 
 def walks_of(steps: np.ndarray) -> Walk:
-    """Return the walks that steps [W, T, 2] make."""
+    """Return the walks with these steps [W, T, 2]."""
     return Walk(jnp.asarray(steps), jnp.asarray(np.cumsum(steps, axis=1, dtype=np.float64)))
 
 

@@ -1,8 +1,8 @@
-"""A worker process and a second thread, which work while this one runs the network and draws.
+"""A worker process and a second thread, for work beside running the network and drawing.
 
-Cohomology and the scores of shuffled maps hold Python's lock for seconds, so that threads would
-only take turns. The worker is loky's: a fresh interpreter, since a fork of a process in which JAX
-computes may hang, and one that does not import the user's script, so that it needs no guard.
+Cohomology and the scores of shuffled maps hold Python's lock for seconds, so threads would only
+take turns. The worker is loky's: a fresh interpreter, because a fork of a process that runs JAX may
+hang. Unlike `multiprocessing`, loky doesn't import the user's script again, so that needs no guard.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
 from sicjax.devices.hardware import available_cores
 
-# An accelerator is this process's, and a core: threads of BLAS would wait for each other.
+# The parent owns the accelerator and one core; more threads of BLAS would wait for each other.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -27,20 +27,20 @@ _ENVIRONMENT = {
 
 
 class Worker:
-    """Calls functions of modules in another process, in the order in which they are asked for."""
+    """Calls functions in another process, in the order of the requests."""
 
     def __init__(self, executor: ProcessPoolExecutor | None) -> None:
         self._executor, self._ended = executor, False
         self._thread = ThreadPoolExecutor(1)
 
     def beside(self, function: Callable[..., Any], *args: Any) -> Future:
-        """Call functions in a thread of this process, one after another: to wait for the worker."""
+        """Call a function in a thread of this process that may wait for the worker, in order."""
         return self._thread.submit(function, *args)
 
     def later(self, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
         """Begin a call; returns a function that waits for its result.
 
-        Without another process, or where that has died, the result is computed when asked for.
+        If there is no other process, or it has died, that function computes the result here.
         """
         here = partial(function, *args)
         if self._executor is None:
@@ -61,11 +61,11 @@ class Worker:
         return wait
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Return what a function returns, called in the other process."""
+        """Call a function in the other process and return its result."""
         return self.later(function, *args)()
 
     def end(self) -> None:
-        """End the process at once; who waits for a result gets an error."""
+        """End the process at once; a caller that waits for a result gets an error."""
         self._ended = True
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._executor is not None:
@@ -74,7 +74,7 @@ class Worker:
 
 @contextlib.contextmanager
 def worker_process() -> Iterator[Worker]:
-    """Give a worker, which ends with the context. With one core, functions are called here."""
+    """Yield a worker that ends with the context; with a single core, it calls functions here."""
     worker = Worker(_start() if available_cores() > 1 else None)
     try:
         yield worker
@@ -84,11 +84,11 @@ def worker_process() -> Iterator[Worker]:
 
 @contextlib.contextmanager
 def second_thread() -> Iterator[Callable[..., Future]]:
-    """Give a function that has another thread call functions, one after another."""
+    """Yield a function that submits calls to a second thread, which runs them in order."""
     thread = ThreadPoolExecutor(1)
     try:
         yield thread.submit
-    finally:  # an interrupted report doesn't wait for what has not begun
+    finally:  # an interrupted report doesn't wait for calls that have not begun
         thread.shutdown(wait=False, cancel_futures=True)
 
 
@@ -97,7 +97,7 @@ def _start() -> ProcessPoolExecutor:
 
 
 def _begin(parent: int) -> None:
-    """Leave Ctrl-C, which reaches both processes, to the parent; end when it does."""
+    """Ignore Ctrl-C, which the parent handles, and end when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Attractor: whether the network corrects errors, and keeps what it should."""
+"""Attractor: whether the network corrects errors and keeps shifts of place."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from sicjax.report.tables import number, steps
 
 
 def attractor(found: Dynamics) -> Chapter:
-    """Return the chapter on what perturbed states do, beside the network before training."""
+    """Return the chapter on perturbed states, compared with the network before training."""
     trained, null = attractor_numbers(found.attractor), attractor_numbers(found.untrained)
     numbers = {"attractor": trained, "attractor_untrained": null}
     if trained is None or found.attractor is None:
@@ -21,7 +21,7 @@ def attractor(found: Dynamics) -> Chapter:
 
 
 def attractor_numbers(found: Attractor | None) -> dict[str, Any] | None:
-    """Return the numbers of one network's attractor; None where there is none to measure."""
+    """Return the numbers of one network's attractor; None if it was not measured."""
     if found is None:
         return None
     middle = QUANTILES.index(0.5)
@@ -60,9 +60,9 @@ def _rows(found: Mapping[str, Any], null: Mapping[str, Any] | None) -> list[Row]
             " shifts smaller than the ripples are lost.", "at rest"),
         Row(f"Gain of {found['gain_steps'][-1]} steps, along and across the manifold",
             f"{gains[0]} (untrained {gains[1]})",
-            "What is left of the smallest displacement. Across: 0 if errors are corrected. Along:"
-            " 1 if the manifold is smooth, less if it has ripples of a centimetre or so.",
-            "at rest"),
+            "The share of the smallest displacement that is left. Across: 0 if errors are"
+            " corrected. Along: 1 if the manifold is smooth, less if it has ripples of a centimetre"
+            " or so.", "at rest"),
         Row("Diffusion with noise of 5 % in every step",
             f"{found['diffusion_m2_per_step'][-1]:.1e} m² per step",
             "A quarter of the growth per step of the squared shift along the manifold.", "at rest"),
@@ -70,12 +70,13 @@ def _rows(found: Mapping[str, Any], null: Mapping[str, Any] | None) -> list[Row]
 
 
 def _figures(found: Attractor, null: Attractor | None) -> list[Shown]:
-    """Draw what perturbed states do, by what steps scale displacements, and what noise does."""
+    """Draw the return after a push, shifts, gains, and drift by noise."""
     back = plots.blank_figure(9.4, 3.6)
     panels = back.subplots(1, 2, sharey=True)
     for ax, where, name in zip(
         panels, ("walking", "resting"), ("across_walking", "across"), strict=True
     ):
+        # The same pushes before training: what the architecture alone corrects.
         other = None if null is None else getattr(null, name).distance
         plots.attractor_return(
             found.across.steps, getattr(found, name).distance, found.across.amplitudes,
@@ -113,6 +114,7 @@ def _figures(found: Attractor, null: Attractor | None) -> list[Shown]:
               " shrinks them (orange falls). Along it, a smooth manifold keeps them (blue stays at"
               " 1); ripples of a centimetre or so spread the bars."),
         Shown("noise_drift", noisy,
-              "Shift along the manifold that noise in every step at rest adds up to. Nothing"
-              " corrects it. Dashed: diffusion; the smaller its rate, the longer place is kept."),
+              "Shift along the manifold caused by noise in every step, at rest. Nothing corrects"
+              " it. Dashed: the fitted diffusion; the slower it is, the longer the network keeps"
+              " its place."),
     ]  # fmt: skip

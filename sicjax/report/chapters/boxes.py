@@ -1,4 +1,4 @@
-"""Other boxes and speeds: whether the same cells keep their lattices there. Lengths in metres."""
+"""Other boxes and speeds: do the same cells keep their lattices there? Lengths in metres."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SAME_PERIOD = 0.05  # relative difference between boxes
 
 
 def boxes(found: Evaluation) -> Chapter:
-    """Return the chapter on boxes that the verdicts do not come from, and on other speeds."""
+    """Return the chapter on the other boxes and on slower and faster walks."""
     shares = _same_period(found)
     numbers: dict[str, Any] = {
         "grid_cells_of_same_period": shares,
@@ -72,9 +72,9 @@ def _generalisation(found: Evaluation) -> Shown:
     )
     return Shown(
         "generalisation", figure,
-        "The best units of each module in boxes of several sizes, to one scale. The network was"
-        " trained near the start only: 99 % of its training positions lie inside the dashed circle"
-        f" ({found.training_range_m:.2f} m). Look for lattices that go on beyond it. Scores:"
+        "The best units of each module in boxes of several sizes, drawn to one scale. The network"
+        " was trained near the start only: 99 % of its training positions lie inside the dashed"
+        f" circle ({found.training_range_m:.2f} m). Look for lattices that go on beyond it. Scores:"
         f" {found.verdict.title}.",
         wide=True,
     )  # fmt: skip

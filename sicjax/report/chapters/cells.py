@@ -1,4 +1,4 @@
-"""Grid cells: which units are, their maps and their scores.
+"""Grid cells: the kinds of units, their maps and their scores.
 
 Letters: N units. Lengths in metres.
 """
@@ -30,14 +30,14 @@ from sicjax.report.tables import median, pair, percent
 
 
 def cells(judged: Judged) -> Chapter:
-    """Return the chapter on units one by one; its first figure is the sheet at the top."""
+    """Return the chapter on single units; its first figure leads the page."""
     figures = [_verdict_sheet(judged), *_other_sheets(judged), *_score_figures(judged)]
     numbers = {**_numbers(judged), "by_map": {m.name: _of_maps(m, judged) for m in judged.mapped}}
     return Chapter("Grid cells", numbers, _rows(numbers, judged), figures, _headline(judged))
 
 
 def _headline(judged: Judged) -> str:
-    """Say that there is no grid cell; if there are some, the modules' sentence counts them."""
+    """Say that there are no grid cells; if there are some, the modules' headline counts them."""
     if not judged.fires.any():
         return f"No grid cells: none of the {len(judged.fires)} units fires anywhere."
     if not judged.units.is_grid.any():
@@ -49,7 +49,7 @@ def _headline(judged: Judged) -> str:
 
 
 def _numbers(judged: Judged) -> dict[str, Any]:
-    """Count the units that are active, seem to carry a lattice, are constant, or of a kind."""
+    """Count active units, lattices at a glance, constant units, and the units of each kind."""
     active, lattice, scores = judged.active, judged.lattice, judged.first.scores
     hexagonal, square = lattice == "hexagonal", lattice == "square"
     return {
@@ -88,6 +88,7 @@ def _of_maps(mapped: Mapped, judged: Judged) -> dict[str, Any]:
 
 
 def _rows(numbers: dict[str, Any], judged: Judged) -> list[Row]:
+    # Verdicts come from one box and quick counts from another; each row names its source.
     box, first, units = judged.verdict.title, judged.first.title, judged.units
     kinds = ", ".join(f"{count} {kind}" for kind, count in numbers["kinds"].items() if count)
     scores = [np.median(s[units.is_grid]) if units.is_grid.any() else np.nan
@@ -111,10 +112,10 @@ def _rows(numbers: dict[str, Any], judged: Judged) -> list[Row]:
             " null, so this is no verdict.", first),
         Row("Constant units", constant, "Equally active everywhere. Usual: none to three.", first),
     ]  # fmt: skip
-    if judged.constant.any():
+    if judged.constant.any():  # a few constant units can satisfy most of the capacity term
         rows.append(
             Row("Their share of |mean g|\u2060²", percent(judged.constant_share),
-                "How much of the capacity term they satisfy alone.", first)
+                "The part of the capacity term that these units alone satisfy.", first)
         )  # fmt: skip
     return rows
 
@@ -122,11 +123,11 @@ def _rows(numbers: dict[str, Any], judged: Judged) -> list[Row]:
 def _verdict_sheet(judged: Judged) -> Shown:
     mapped = judged.verdict
     order = module_order(judged)[: max(int(judged.fires.sum()), 1)]
-    missed = "no sample is" if isinstance(judged, Activity) else "no walk came"
+    missed = "no samples" if isinstance(judged, Activity) else "not visited"
     return Shown(
         f"ratemaps_{mapped.name}",
         rate_sheet(mapped, judged, order, module_groups(judged, order)),
-        f"{MAPS} (grey where {missed}). Active units, by module and phase within it. Look for the"
+        f"{MAPS} (grey: {missed}). Active units, by module and phase within it. Look for the"
         f" same lattice, shifted, in all units of a module. {LETTERS}",
         wide=True,
     )  # fmt: skip
@@ -136,12 +137,13 @@ def _other_sheets(judged: Judged) -> list[Shown]:
     """Draw the sheets of a network's 2 m box, and the autocorrelograms."""
     shown = []
     if isinstance(judged, Evaluation):
+        # One order for all sheets of the box, so that a unit is found at the same place in each.
         order, short = display_order(judged), judged.near_start
         count = max(int(judged.active.sum()), 1)
         if judged.first is not judged.verdict:
             shown.append(Shown(
                 f"ratemaps_{judged.first.name}", rate_sheet(judged.first, judged, order),
-                f"{MAPS} ({judged.first.box}; grey where no walk came). All units: hexagonal"
+                f"{MAPS} ({judged.first.box}; grey: not visited). All units: hexagonal"
                 " ones first, then square, other active and inactive ones, each by falling"
                 f" score. {LETTERS}",
                 wide=True,

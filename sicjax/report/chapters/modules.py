@@ -21,8 +21,8 @@ def modules(judged: Judged, untested: str) -> Chapter:
     """Return the chapter on modules. Waits for their torus tests.
 
     Args:
-        judged: what the maps say.
-        untested: how to test the modules that have no null, for the table.
+        judged: results of the maps.
+        untested: the command that tests modules without a null, for the table.
     """
     found = module_rows(judged)
     numbers = {
@@ -35,7 +35,7 @@ def modules(judged: Judged, untested: str) -> Chapter:
 
 
 def _headline(found: Sequence[Mapping[str, Any]], judged: Judged) -> str:
-    """Say how many grid cells there are, which modules they form, and which are tori."""
+    """Count the grid cells and the modules, and say which modules are tori."""
     grids, box = int(judged.units.is_grid.sum()), judged.verdict.box
     if not grids:
         return ""
@@ -96,7 +96,7 @@ def _rows(found: Sequence[Mapping[str, Any]], judged: Judged, untested: str) -> 
 
 
 def _period_figures(judged: Judged) -> list[Shown]:
-    """Draw the periods and orientations of the units that pass."""
+    """Draw the periods and orientations of grid cells and square units."""
     units, box = judged.units, judged.verdict.box
     shown = units.is_grid | (units.kind == "square")
     labels = np.where(units.is_grid, "no module", units.kind).astype("<U40")
@@ -111,8 +111,8 @@ def _period_figures(judged: Judged) -> list[Shown]:
     )  # fmt: skip
     return [
         Shown("periods", figures[0],
-              f"Periods (distances between neighbouring fields) of the grid cells ({box}). The"
-              " ratio of a module is to the module before it."),
+              f"Periods (distances between neighbouring fields) of the grid cells ({box}). Each"
+              " ratio is to the module with the next shorter period."),
         Shown("period_orientation", figures[1],
               f"Period and orientation of the same units ({box}). A module is one tight group."),
     ]  # fmt: skip
@@ -123,7 +123,8 @@ def _figures_of_each(judged: Judged) -> list[Shown]:
     maps, units, shown = judged.verdict.maps, judged.units, []
     for k, (members, torus) in enumerate(zip(judged.modules.members, judged.tori, strict=True)):
         group = f"Module {k}: {len(members)} cells, {judged.modules.period_m[k]:.2f} m"
-        waves = torus.waves / (maps.box_m / maps.ratemaps.shape[-1])  # per bin -> per metre
+        # The torus test measures waves in bins; the spectrum has cycles per metre.
+        waves = torus.waves / (maps.box_m / maps.ratemaps.shape[-1])
         frequencies, power = mean_power(maps.ratemaps[members], maps.box_m)
         spectrum, phases = plots.blank_figure(), plots.blank_figure()
         plots.fourier_power(power, frequencies, waves, ax=spectrum.subplots())

@@ -27,7 +27,7 @@ STEP_MS, LOOK_MS, HELD_MS = 160, 450, 2500  # of a frame of the walk, of the for
 
 
 def motion(moving: Mapping[str, Motion]) -> Chapter:
-    """Return the chapter on what `animate` drew."""
+    """Return the chapter with the animations that `animate` drew."""
     captions = {
         "walk": "The network walks in the 2 m box. Each dot on the right is a unit, drawn at its"
         " phase in the unit cell of its module. Bright units are active. As the network walks, a"
@@ -53,7 +53,7 @@ def shown_walk(run: Run) -> Walked:
 
 
 def looked_at(found: Evaluation) -> Evaluation:
-    """Return the small part of an evaluation that `animate` reads, for another process."""
+    """Return the part of an evaluation that `animate` reads, small enough for another process."""
     near = {SHORT_BOXES_M[0]: found.near_start}
     first = {BOXES_M[0]: found.first}
     return dataclasses.replace(
@@ -62,14 +62,14 @@ def looked_at(found: Evaluation) -> Evaluation:
 
 
 def animate(found: Evaluation, frames: Sequence[Snapshot], walked: Walked) -> dict[str, Motion]:
-    """Draw what moves, by the name of its files; nothing where no unit is active.
+    """Draw the animations, by the names of their files; none if no unit is active.
 
-    Nothing here needs JAX, so that another process can do it.
+    This needs no JAX, so the worker process can do it.
 
     Args:
-        found: of the network, or what is `looked_at` of it.
+        found: of the network, or the part that `looked_at` returns.
         frames: the network's snapshots; none for no formation.
-        walked: of `shown_walk`.
+        walked: from `shown_walk`.
     """
     if not found.active.any():
         return {}
@@ -100,7 +100,7 @@ def _name(found: Evaluation, k: int) -> str:
 def _formation(
     found: Evaluation, frames: Sequence[Snapshot], shown: Sequence[int]
 ) -> FuncAnimation:
-    """Follow the best units of each module, or of all where there is none."""
+    """Follow the best units of each module, or of all units if there is no module."""
     order, module = display_order(found), found.units.module
     rows = [(f"module {k}", order[module[order] == k][:ROW]) for k in shown]
     rows = rows or [("other", order[: min(ROW, int(found.active.sum()))])]

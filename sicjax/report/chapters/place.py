@@ -18,7 +18,7 @@ from sicjax.run import SHORT_WALK_STEPS, WALK_STEPS
 
 APART = f"{BOXES_M[-1]:g} m box, walks of {SHORT_WALK_STEPS} steps"
 AFTER = (100, 1000, 10_000)  # steps
-TOLD = 0.5  # distance at one place, of that elsewhere, above which places are not distinguished
+APART_SHARE = 0.5  # distance at one place relative to elsewhere; above, no place is distinguished
 
 
 def path_integration(found: Evaluation, recorded_note: str | None) -> Chapter:
@@ -26,8 +26,8 @@ def path_integration(found: Evaluation, recorded_note: str | None) -> Chapter:
 
     Args:
         found: what was measured.
-        recorded_note: which recorded path drove the network, or why there is none; None if none
-            was asked for.
+        recorded_note: which recorded path drove the network, or why none did; None if the config
+            names none.
     """
     active, path = found.active, found.path
     numbers = {
@@ -47,7 +47,7 @@ def path_integration(found: Evaluation, recorded_note: str | None) -> Chapter:
 
 
 def place(found: Activity) -> Chapter:
-    """Return the chapter on how states and positions alone distinguish places."""
+    """Return the chapter on how well states distinguish places, without running a network."""
     numbers: dict[str, Any] = {
         "variance_explained": median(found.samples.maps.variance_explained[found.active]),
         "correlation_of_halves": found.halves,
@@ -62,8 +62,9 @@ def place(found: Activity) -> Chapter:
             "Correlation, median of active units. Low if the code drifts, or samples are few.",
             source),
         _reach_row(numbers["place"], found.samples.maps.box_m / 2, source,
-                   "Looked for up to half the box."),
+                   "Searched up to half the box."),
     ]  # fmt: skip
+    # Two views of one table of pairs: by distance alone, and by displacement in the plane.
     separation = plots.blank_figure()
     apart = found.separation
     plots.neural_distance(apart.edges, apart.mean, apart.std, ax=separation.subplots())
@@ -73,7 +74,7 @@ def place(found: Activity) -> Chapter:
               " and standard deviation over pairs)."),
         _distance_map(found.places, source),
     ]  # fmt: skip
-    if found.same_place is not None:
+    if found.same_place is not None:  # a single walk has no other to meet
         same, drift = found.same_place, plots.blank_figure()
         plots.against_steps(
             {"same place, another walk": (bin_middles(same.edges), same.mean)},
@@ -121,7 +122,7 @@ def steps_position_holds(found: Evaluation) -> float:
 
 
 def place_numbers(found: DistanceMap) -> dict[str, Any]:
-    """Return which places are distinguished."""
+    """Return the numbers on the range over which places are distinguished."""
     deepest = found.depths.argmax() if found.depths.size else None
     return {
         "distance_same_place": found.floor,
@@ -137,17 +138,17 @@ def reach_text(range_m: float, floor: float, farthest_m: float) -> str:
 
     Args:
         range_m: the shortest distance at which two places look the same; inf where there is none.
-        floor: distance of states at one place, relative to that elsewhere; above TOLD, places are
-            not distinguished.
-        farthest_m: up to where such distances were looked for.
+        floor: distance of states at one place, relative to that elsewhere; above APART_SHARE,
+            places are not distinguished.
+        farthest_m: the largest distance that was searched.
     """
-    if np.isnan(range_m) or not floor < TOLD:
+    if np.isnan(range_m) or not floor < APART_SHARE:
         return "none found"
     return f"{range_m:.2f} m" if np.isfinite(range_m) else f"beyond {farthest_m:.2g} m"
 
 
 def _headline(found: Evaluation) -> str:
-    """Say how long path integration holds."""
+    """Return the sentence on how long path integration holds."""
     if not found.fires.any():
         return ""
     held, longest = steps_position_holds(found), _longest(found)
@@ -165,7 +166,7 @@ def _headline(found: Evaluation) -> str:
 
 
 def _longest(found: Evaluation) -> int:
-    """Return the steps of the walks along which path integration is followed."""
+    """Return the length in steps of the walks of path integration."""
     return int(found.path_integration.drift.edges[-1])
 
 

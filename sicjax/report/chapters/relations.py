@@ -1,4 +1,4 @@
-"""Relations of modules: their lattices, whether they drift together and pull one another."""
+"""Relations of modules: their lattices, their common drift, and their coupling."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def relations_of(
     lattices: ModuleRelations | None, drifts: ModuleDrifts | None, coupling: Coupling | None,
     periods_m: np.ndarray, box: str, walks: str,
 ) -> Chapter:  # fmt: skip
-    """Put together what is known of the modules.
+    """Return the chapter from the parts that were measured.
 
     Args:
         lattices: how their lattices are related; None for fewer than two modules.
@@ -81,7 +81,7 @@ def _lattice_numbers(lattices: ModuleRelations) -> dict[str, Any]:
 
 
 def _drift_numbers(drifts: ModuleDrifts) -> dict[str, Any]:
-    """Return how modules have drifted at the end of the walks."""
+    """Return the drifts of the modules at the end of the walks."""
     return {
         "drift_steps": drifts.steps[-1],
         "drift_m": drifts.rms_m[:, -1],

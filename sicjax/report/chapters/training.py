@@ -1,4 +1,4 @@
-"""Training: how the maps came about, the losses, and what a batch looks like."""
+"""Training: the maps in the course of it, the losses, and one batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from sicjax.training.method import draw_batch, make_settings
 
 FRAMES = 8  # of the film strip, at most
 PERMUTATIONS = 6  # trajectories in the figure of a batch
-FEW_UPDATES = 1000  # fewer have not been seen to give a lattice
+FEW_UPDATES = 1000  # no network has formed a lattice with fewer
 
 
 def training(
@@ -54,7 +54,7 @@ def _film_strip(found: Evaluation, frames: Sequence[Snapshot]) -> Shown:
         "film_strip", figure,
         "Maps of the same units during training, each on its own scale. These are quick maps from"
         f" {snapshots.WALKS} walks of {snapshots.STEPS} steps in the {snapshots.BOX_M:g} m box"
-        " (grey where none came).",
+        " (grey: not visited).",
         wide=True,
     )  # fmt: skip
 
