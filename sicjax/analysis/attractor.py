@@ -126,11 +126,13 @@ def measure_attractor(
         raise ValueError(
             f"walks {velocities.shape}: must be [{len(codes)}, T, 2], T at least {STEPS[-1]}"
         )
+    # One generator draws all directions and noises; another order of draws gives other numbers.
     rng = generator(key)
     rest = np.zeros((STEPS[-1], 2), np.float32)
     moving = velocities.swapaxes(0, 1)
     off = perturb_across(codes, manifold, amplitudes, rng)
     on = perturb_along(codes, manifold, amplitudes, rng)
+    # Each perturbed state is compared with its undisturbed twin, so drift of both cancels.
     still = _orbit(step, codes, rest, STEPS)
     walking = _orbit(step, codes, moving, STEPS)
     shifts = [np.linalg.norm(shift_between(manifold, codes, later), axis=-1) for later in still]

@@ -35,6 +35,8 @@ def autocorrelogram(ratemaps: ArrayLike, *, min_overlap: int = 20) -> np.ndarray
     visited = np.isfinite(maps)
     values = _standardise(maps, visited)
 
+    # Wiener-Khinchin: a correlation at all lags is a product of spectra. Padding to twice the size
+    # keeps opposite walls from meeting.
     rows, columns = maps.shape[-2:]
     padded = [fft.next_fast_len(2 * n - 1, real=True) for n in (rows, columns)]
     turn = _turn_to_the_middle(rows, columns, padded).astype(np.result_type(maps, np.complex64))
@@ -57,6 +59,7 @@ def autocorrelogram(ratemaps: ArrayLike, *, min_overlap: int = 20) -> np.ndarray
         weight = visited.astype(maps.dtype)
         count, total, square = correlate(weight, weight, values, values**2)
         count = np.rint(count)
+    # An autocorrelogram is its own mirror image, so half of it is computed.
     half = _pearson(count, total, square, product, min_overlap)
     return np.concatenate([half[..., :0:-1, ::-1], half], axis=-2)
 

@@ -160,6 +160,7 @@ def drift(
     codes, places = codes[:, times].astype(np.float32), places[:, times]
     directions, centres = _code_book(ratemaps, box_m)
     decoded = decode_positions(codes, ratemaps, box_m)
+    # The expected state is the map's at the bin nearest to the true place; all are unit vectors.
     flat, place = codes.reshape(-1, codes.shape[-1]), places.reshape(-1, 2)
     nearest = np.concatenate(
         [np.argmin(_distances(part, centres), axis=1) for part in np.array_split(place, 20)]
@@ -244,6 +245,7 @@ def conformality(
         raise ValueError(
             f"transitions {matrices.shape}: must be [D, {codes.shape[1]}, {codes.shape[1]}]"
         )
+    # D products [S, N] x [N, N]: the transition depends on the direction, not on the place.
     pushed = [rectified(codes @ matrix.T) for matrix in matrices]
     speeds = np.stack([np.linalg.norm(new - codes, axis=-1) for new in pushed], axis=-1) / step_m
     cell = np.floor((places / check_box(box_m) + 0.5) * bins).astype(int)

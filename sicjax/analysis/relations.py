@@ -127,15 +127,18 @@ def relate_lattices(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> Rel
     area = cell_area(bases)
     coarsest = int(np.argmax(area))
     others = np.delete(np.arange(len(bases)), coarsest)
+    # A common lattice of all K is a sublattice of each, so also of the coarsest: few candidates.
     sublattices, index = _sublattices(max_index)
     candidates = reduce_basis(sublattices @ bases[coarsest])
     matrices, errors = _fit(candidates, bases[others])
     merit = _merit(matrices, errors, index)
     best = int(np.argmin(merit))
+    # The coarsest lattice has no fitted matrix: its candidate is exact, an integer matrix times it.
     found = np.empty((len(bases), 2, 2), int)
     found[others] = matrices[best]
     found[coarsest] = np.rint(candidates[best] @ np.linalg.inv(bases[coarsest]))
     cells = np.rint(cell_area(found)).astype(int)
+    # Two nulls: random periods and turns, then random turns alone. A +1 counts the data themselves.
     ratio = np.sqrt(area[coarsest] / area[others])
     null = (_turned(bases[others], ratio, scaled=scaled) for scaled in (True, False))
     p, p_turn = (
@@ -143,6 +146,7 @@ def relate_lattices(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> Rel
         / (_DRAWS + 1)
         for random in null
     )
+    # Orientations repeat after 60 degrees; the difference is wrapped into [-30, 30).
     angles = orientation_deg(three_axes(bases))
     return Relation(
         bases_m=bases,
@@ -272,6 +276,7 @@ def measure_drifts(
             f"ratemaps {maps.shape} and lattices_m {axes.shape}: must be of {codes.shape[2]} units"
             f" and [{len(members)}, 3, 2]"
         )
+    # [K, W, L, 2] in metres, because phases of modules of different periods are not comparable.
     drifts = np.stack(
         [
             drift_of_phase(codes[..., module], places, maps[module], box_m, lattice, when)
@@ -279,6 +284,7 @@ def measure_drifts(
         ]
     )
     pairs = tuple(combinations(range(len(members)), 2))
+    # Without a pair of modules all three are empty, which the reshape keeps.
     compared = [_correlations(drifts[one], drifts[two]) for one, two in pairs]
     correlation, null, p = np.array(compared).reshape(len(pairs), 3, len(when)).swapaxes(0, 1)
     difference = [_rms(drifts[one] - drifts[two]) for one, two in pairs]
@@ -324,6 +330,7 @@ def measure_coupling(
     cloud, maps = np.asarray(reference, dtype=np.float32), check_ratemaps(ratemaps)
     walks = np.asarray(velocities, dtype=np.float32)
     units, axes = [np.asarray(module) for module in members], np.asarray(lattices_m, dtype=float)
+    # Directions are spread evenly over the states, so no direction of the lattice is preferred.
     angle = 2 * np.pi * np.arange(len(codes)) / len(codes)
     heading = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     target = starts + displacement_m * heading

@@ -119,20 +119,24 @@ def torus_test(
     bins = np.argwhere(np.isfinite(maps).all(axis=0))
     if len(bins) < 100:
         raise ValueError(f"ratemaps_of_one_module has {len(bins)} bins visited by all; needs 100")
+    # Smoothing follows the period, so the lattice is measured first, on barely smoothed maps.
     rng = generator(key, seed)
     axes = _common_axes(smooth_ratemaps(maps, MIN_SMOOTHING))
     smoothing = _smoothing(axes)
     maps = smooth_ratemaps(maps, smoothing)
+    # Each bin is a point: its population vector, z-scored, reduced and scaled to length 1.
     points, shares = _directions(maps[:, bins[:, 0], bins[:, 1]].T, variance)
     kept = points.shape[1]
     landmarks = greedy_landmarks(points, num_landmarks)
     diagrams = _diagrams(points[landmarks])
+    # Lengths of bars depend on the number of landmarks: the null and these have the same number.
     compared = diagrams
     if num_landmarks != null_landmarks:
         compared = _diagrams(points[greedy_landmarks(points, null_landmarks)])
     lifetimes = _lifetimes(compared[0]), _lifetimes(compared[1]), _lifetimes(compared[2])
     null = _roll_null(maps, bins, num_shuffles, kept, null_landmarks, rng, progress)
     betti = _betti(lifetimes, null) if num_shuffles else None
+    # Landmarks far apart also show the whole surface in the embedding, with few points.
     embedded = greedy_landmarks(points, EMBEDDED)
     waves, rings, ring_phases = _rings(maps, bins, axes)
     return TorusTest(

@@ -117,11 +117,14 @@ def analyze_ratemaps(
     maps = check_ratemaps(ratemaps)
     check_shuffles(num_shuffles)
     check_min_units(min_units)
+    # What needs no lattice is decided by shape. Its noise has a generator of its own, so that the
+    # number of such units does not change the shuffles of the others.
     rng = generator(key, seed)
     scores = score_ratemaps(maps, box_m)
     kind, num_fields = _by_shape(maps, scores.num_fields, box_m, rng.spawn(1)[0], progress)
     phase, share = lattice_fits(maps, scores.axes_m, box_m)
 
+    # Only the rest is shuffled, which takes most of the time: a grid cell must beat its own null.
     candidates = np.nonzero(kind == "other")[0]
     null = shuffled_scores(maps[candidates], num_shuffles, rng, progress=progress)
     above, threshold = above_null(scores, candidates, null)

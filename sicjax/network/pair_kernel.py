@@ -77,6 +77,7 @@ def _visit_all(
     precision: lax.Precision | lax.DotAlgorithmPreset = lax.Precision.HIGHEST
     if tensor_cores and not interpret:
         precision = lax.DotAlgorithmPreset.TF32_TF32_F32_X3
+    # A program owns one tile of rows and loops over all columns, so it is given both.
     whole = [
         pl.BlockSpec((length, units), lambda i: (0, 0)),
         pl.BlockSpec((length,), lambda i: (0,)),

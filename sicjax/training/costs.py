@@ -101,6 +101,7 @@ def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
     stages = {
         name: {**values, **flatten(fields)} for name, fields in (config.stages or {"": {}}).items()
     }
+    # The largest batch decides how many devices can share it, and so what each must hold.
     states = max(
         own["data.num_trajectories"] * own["data.trajectory_length"] for own in stages.values()
     )
@@ -119,6 +120,7 @@ def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
                 f"{where}{name}={own[name]}: too large: a network takes at least {_size(need)}, and"
                 f" {has}"
             )
+        # One network fits; all that share a device must fit as well.
         state, _ = _least_bytes(config, method, own)
         if state * layout.per_device > limit:
             raise ConfigError(

@@ -111,21 +111,26 @@ def make_loss(
     transition = make_transition(config, method)
 
     def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
+        # Every device draws the same batch; only the trajectories that it rolls out are its own.
         batch = draw_batch(config, key, settings, method)
         initial_state = norm_relu(parameters.initial_direction)
+        # [T, N, N]: trajectories share their velocities, so T matrices serve all B of them.
         transitions = transition(parameters, batch.velocities)
         states = rollout_permuted(transitions, split.take(batch.order), initial_state)
+        # The pair losses compare states of all trajectories, so each device needs all: [B, T, N].
         states = split.gathered(states, len(batch.order))
         total, terms = sic_loss(
             states, initial_state, batch, settings.loss,
             reduction=config.loss.reduction, branch=branch, split=split, fused=fused,
         )  # fmt: skip
+        # Every device computes a user's term of the whole batch, so each takes a share of it.
         own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
         total = sum(map(split.share, own.values()), total)
         speeds, counted = neural_speeds(
             states, initial_state, batch.steps, max_step=settings.loss.sigma_x,
             min_step=settings.loss.min_step,
         )  # fmt: skip
+        # Counted, because a dead state has no gradient and a dead unit takes no part in the code.
         alive = states > 0
         return total, {
             "loss": split.total(total),
