@@ -171,14 +171,14 @@ def read_run(options: Namespace, *, bucket: bool = False) -> "tuple[ConfigDict, 
     return config, workdir or Path("runs") / file.stem
 
 
-def check_environment(environment: Mapping[str, str] = os.environ) -> None:
+def check_environment() -> None:
     """Check `ENVIRONMENT` ourselves, because JAX's own error on import is a page long.
 
     Raises:
         ConfigError: naming the variable.
     """
     for name, (least, most) in ENVIRONMENT.items():
-        text = environment.get(name)
+        text = os.environ.get(name)
         with contextlib.suppress(ValueError):
             if text is None or least <= int(text) <= most:
                 continue

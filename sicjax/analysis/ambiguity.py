@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
+from sicjax.analysis.ratemaps import bin_positions
 
 MIN_PAIRS = 20  # pairs per displacement that a mean needs
 MIN_DEPTH = 0.05  # shallower dips are ripples between samples
@@ -31,9 +31,8 @@ class DistanceMap:
 
 
 def map_distances(
-    states: ArrayLike, positions: ArrayLike, *, reach_m: float, bin_m: float = 0.04,
-    fraction: float = 0.5,
-) -> DistanceMap:  # fmt: skip
+    states: ArrayLike, positions: ArrayLike, *, reach_m: float, bin_m: float = 0.04
+) -> DistanceMap:
     """Map the neural distance of all pairs of samples against their displacement.
 
     Where the distance falls again far from 0, the code repeats itself. A displacement counts as
@@ -45,7 +44,6 @@ def map_distances(
         positions: [S, 2].
         reach_m: largest displacement along an axis.
         bin_m: bin width of displacements; bins are centred on its multiples.
-        fraction: share of the way from floor to plateau above which places are distinguished.
 
     Returns:
         `DistanceMap`. `range_m` is inf where no displacement within reach is confused with 0, and
@@ -64,6 +62,7 @@ def map_distances(
     sums, counts = np.zeros((2, side**2 + 1))  # the last one takes pairs out of reach
     squares = (codes**2).sum(axis=1)
     cells = places.T / bin_m
+    # Pairs in blocks of rows, each pair once: an array of all S^2 would not fit into memory.
     rows = max(1, _PAIRS_AT_ONCE // len(codes))
     for start in range(0, len(codes), rows):
         part, rest = slice(start, start + rows), slice(start, None)
@@ -77,40 +76,17 @@ def map_distances(
         counts += np.bincount(index, minlength=side**2 + 1)
     sums, counts = (part[:-1] + part[-2::-1] for part in (sums, counts))  # d and -d are one pair
     distance = np.where(counts >= MIN_PAIRS, sums / np.maximum(counts, 1), np.nan)
-    return _describe(distance.reshape(side, side), bin_m, fraction)
+    return _describe(distance.reshape(side, side), bin_m)
 
 
-def map_distances_of_ratemaps(
-    ratemaps: ArrayLike, box_m: float, *, reach_m: float | None = None, fraction: float = 0.5
-) -> DistanceMap:
-    """Map neural distance against displacement from rate maps: `map_distances` of their bins.
-
-    Args:
-        ratemaps: [N, bins, bins], NaN where unvisited.
-        box_m: side of the box.
-        reach_m: largest displacement along an axis; two thirds of the box by default, where a ninth
-            of the places still have a partner along a diagonal.
-        fraction: as there. One place has one state here, so the floor is 0.
-    """
-    maps = check_ratemaps(ratemaps)
-    visited = np.isfinite(maps).all(axis=0)
-    return map_distances(
-        maps[:, visited].T,
-        bin_positions(box_m, maps.shape[1])[visited],
-        reach_m=2 * box_m / 3 if reach_m is None else reach_m,
-        bin_m=box_m / maps.shape[1],
-        fraction=fraction,
-    )
-
-
-def _describe(distance: np.ndarray, bin_m: float, fraction: float) -> DistanceMap:
+def _describe(distance: np.ndarray, bin_m: float) -> DistanceMap:
     """Read floor, plateau, trough, dips and range from mean distances [side, side] around 0."""
     side = len(distance)
     middle = side // 2
     if np.isnan(distance[middle, middle]):
         distance[middle, middle] = 0.0  # one sample a place: it differs from itself by nothing
     floor, plateau = float(distance[middle, middle]), float(np.nanmedian(distance))
-    level = floor + fraction * (plateau - floor)
+    level = floor + 0.5 * (plateau - floor)
     radius = np.linalg.norm(bin_positions(side * bin_m, side), axis=-1)
     circle = np.rint(radius / bin_m).astype(int)
     confused = np.zeros(middle + 1, bool)  # in some direction, at each radius of a whole circle

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sicjax.analysis.manifold import (
-    REACH_M,
     Manifold,
     fit_manifold,
     locate,
@@ -97,7 +96,6 @@ def measure_attractor(
     step: Step, states: ArrayLike, reference: ArrayLike, reference_positions: ArrayLike,
     walks: ArrayLike, *, key: Any, jacobian: Callable[[np.ndarray], Any] | None = None,
     amplitudes: Sequence[float] = AMPLITUDES, noises: Sequence[float] = NOISES,
-    reach_m: float = REACH_M,
 ) -> Attractor:  # fmt: skip
     """Measure whether states return to the manifold, whether it is neutral, and how noise moves it.
 
@@ -112,13 +110,12 @@ def measure_attractor(
         jacobian: states [S, N] -> [S, N, N] of the step at rest; finite differences if not given.
         amplitudes: of perturbations.
         noises: of the noise.
-        reach_m: places farther apart than this are not neighbours; below half a period.
 
     Raises:
         ValueError: shapes that don't match, or too few reference states for a tangent plane.
     """
     codes, velocities = np.asarray(states, dtype=np.float32), np.asarray(walks, dtype=np.float32)
-    manifold = fit_manifold(reference, reference_positions, reach_m=reach_m)
+    manifold = fit_manifold(reference, reference_positions)
     if codes.ndim != 2 or codes.shape[1] != manifold.states.shape[1]:
         raise ValueError(f"states {codes.shape}: must be [S, {manifold.states.shape[1]}]")
     length = velocities.shape[1] if velocities.ndim == 3 else 0
@@ -285,10 +282,11 @@ def measure_gains(
     return Gains(np.asarray(lengths), along, across, largest)
 
 
-def _central_differences(step: Step, size: float = 1e-3) -> Callable[[np.ndarray], np.ndarray]:
+def _central_differences(step: Step) -> Callable[[np.ndarray], np.ndarray]:
     """Return states [S, N] -> Jacobians [S, N, N]; errors of 1e-4 in single precision."""
 
     def jacobian(states: np.ndarray) -> np.ndarray:
+        size = 1e-3
         nudge = size * np.eye(states.shape[1], dtype=np.float32)[:, None]
         rest = np.zeros(2, np.float32)
         ahead, behind = (np.asarray(step(states + sign * nudge, rest)) for sign in (1, -1))
@@ -299,7 +297,7 @@ def _central_differences(step: Step, size: float = 1e-3) -> Callable[[np.ndarray
 
 def measure_noise_drift(
     step: Step, states: np.ndarray, manifold: Manifold, noises: Sequence[float],
-    rng: np.random.Generator, *, steps: Sequence[int] = NOISE_STEPS,
+    rng: np.random.Generator,
 ) -> NoiseDrift:  # fmt: skip
     """Add noise before every step at rest, and follow states along the manifold.
 
@@ -313,25 +311,24 @@ def measure_noise_drift(
         noises: [A] root mean square length of the noise of a step (each unit's is 1 / sqrt(N) of
             it); noisy states are rectified and normalised.
         rng: random generator.
-        steps: [K] numbers of steps at which shifts are read, rising from 1 or more.
     """
     size = np.asarray(noises)[:, None, None] / np.sqrt(states.shape[1])
     noisy = np.broadcast_to(states, (len(noises), *states.shape))
     rest, twins = np.zeros(2, np.float32), states
     squares, distances, floors = [], [], []
-    for count in range(1, max(steps) + 1):
+    for count in range(1, max(NOISE_STEPS) + 1):
         noisy = np.asarray(step(rectified(noisy + size * rng.standard_normal(noisy.shape)), rest))
         twins = np.asarray(step(twins, rest))
-        if count in steps:
+        if count in NOISE_STEPS:
             floor, place = locate(manifold, twins)
             distance, moved = locate(manifold, noisy, place)
             squares.append(((moved - place) ** 2).sum(axis=-1).mean(axis=-1))
             distances.append(np.median(distance, axis=-1))
             floors.append(np.median(floor))
     mean_square = np.array(squares).T
-    slopes = [_slope(np.asarray(steps), line, manifold.reach_m / 2) for line in mean_square]
+    slopes = [_slope(np.asarray(NOISE_STEPS), line, manifold.reach_m / 2) for line in mean_square]
     return NoiseDrift(
-        steps=np.asarray(steps),
+        steps=np.asarray(NOISE_STEPS),
         amplitudes=np.asarray(noises),
         shift_m=np.sqrt(mean_square),
         distance=np.array(distances).T,

@@ -80,30 +80,28 @@ class Coupling:
     )  # [K, K, T + 1] displaced module, observed module, steps: along the displacement
 
 
-def relate_modules(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> ModuleRelations:
+def relate_modules(lattices_m: ArrayLike) -> ModuleRelations:
     """Find the lattice that every pair of modules has in common, and that of all of them.
 
     See `relate_lattices`.
 
     Args:
         lattices_m: [K, 3, 2] axes or [K, 2, 2] bases (x, y), as `Modules.lattice`.
-        max_index: of a common lattice in the coarsest one.
     """
     given = np.asarray(lattices_m, dtype=float)
     pairs = {
-        pair: relate_lattices(given[list(pair)], max_index=max_index)
-        for pair in combinations(range(len(given)), 2)
+        pair: relate_lattices(given[list(pair)]) for pair in combinations(range(len(given)), 2)
     }
     if len(pairs) < 2:
         return ModuleRelations(pairs, next(iter(pairs.values()), None))
-    return ModuleRelations(pairs, relate_lattices(given, max_index=max_index))
+    return ModuleRelations(pairs, relate_lattices(given))
 
 
-def relate_lattices(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> Relation:
+def relate_lattices(lattices_m: ArrayLike) -> Relation:
     """Find the lattice that K lattices have in common, up to an error.
 
-    Candidates are the sublattices of the coarsest lattice; each is written in the basis of every
-    other lattice and rounded to an integer matrix. The error of a candidate is the norm of F - 1, F
+    Candidates are the sublattices of the coarsest lattice up to MAX_INDEX. Each is written in the
+    basis of every other lattice and rounded to an integer matrix. The error of a candidate is the norm of F - 1, F
     the linear map that takes the rounded lattice to the candidate: how far any point is displaced,
     relative to its distance, whatever the bases. A lattice has about n sublattices of its own shape
     with indices up to n, and chance comes within e of one of them in proportion to n e^2: so the
@@ -118,7 +116,6 @@ def relate_lattices(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> Rel
 
     Args:
         lattices_m: [K, 3, 2] axes or [K, 2, 2] bases (x, y), K at least 2.
-        max_index: of a common lattice in the coarsest one.
 
     Raises:
         ValueError: another shape, fewer than two, or a lattice that isn't finite or has no area.
@@ -128,7 +125,7 @@ def relate_lattices(lattices_m: ArrayLike, *, max_index: int = MAX_INDEX) -> Rel
     coarsest = int(np.argmax(area))
     others = np.delete(np.arange(len(bases)), coarsest)
     # A common lattice of all K is a sublattice of each, so also of the coarsest: few candidates.
-    sublattices, index = _sublattices(max_index)
+    sublattices, index = _sublattices()
     candidates = reduce_basis(sublattices @ bases[coarsest])
     matrices, errors = _fit(candidates, bases[others])
     merit = _merit(matrices, errors, index)
@@ -175,11 +172,11 @@ def _check_lattices(lattices_m: ArrayLike) -> np.ndarray:
     return bases
 
 
-def _sublattices(max_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return all sublattices up to an index: Hermite normal forms [C, 2, 2], and indices [C]."""
+def _sublattices() -> tuple[np.ndarray, np.ndarray]:
+    """Return all sublattices up to MAX_INDEX: Hermite normal forms [C, 2, 2], and indices [C]."""
     forms = [
         [[index // d, b], [0, d]]
-        for index in range(1, max_index + 1)
+        for index in range(1, MAX_INDEX + 1)
         for d in range(1, index + 1)
         if index % d == 0
         for b in range(d)

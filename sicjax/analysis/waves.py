@@ -10,6 +10,8 @@ from scipy import fft
 
 from sicjax.analysis.lattice import cell_area, shortest_pair
 
+HIGHEST = 4.0  # frequency at which a power spectrum ends, cycles per metre
+
 
 def wave_vectors(axes: np.ndarray) -> np.ndarray:
     """Return the shortest wave vectors of a lattice.
@@ -129,15 +131,12 @@ def fit_band(ratemap: np.ndarray, positions: np.ndarray, bin_m: float) -> Band:
     return Band(float(np.nanvar(fitted) / total), float(np.nanvar(other) / total), crests)
 
 
-def mean_power(
-    ratemaps: np.ndarray, box_m: float, *, highest: float = 4.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies [F], cycles per metre, and the units' mean power spectrum [F, F].
+def mean_power(ratemaps: np.ndarray, box_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies [F] up to HIGHEST, cycles per metre, and the mean power spectrum [F, F].
 
     Args:
         ratemaps: [N, y, x]; unvisited bins count as the unit's mean.
         box_m: side of the box, metres.
-        highest: frequency at which the spectrum ends, cycles per metre.
     """
     means = np.nanmean(ratemaps, axis=(1, 2), keepdims=True)
     centred = np.where(np.isfinite(ratemaps), ratemaps - means, 0)
@@ -146,5 +145,5 @@ def mean_power(
     spectra = np.fft.fft2(centred * taper * taper[:, None], s=(size, size))
     power = np.fft.fftshift((np.abs(spectra) ** 2).mean(axis=0))
     frequencies = np.fft.fftshift(np.fft.fftfreq(size, box_m / ratemaps.shape[-1]))
-    kept = np.abs(frequencies) <= highest
+    kept = np.abs(frequencies) <= HIGHEST
     return frequencies[kept], power[np.ix_(kept, kept)]

@@ -50,12 +50,12 @@ def unseen_accelerator(
     return None
 
 
-def use_all_cores(environment: Mapping[str, str] = os.environ) -> None:
+def use_all_cores() -> None:
     """Make each CPU core a device, because a single device uses several cores badly.
 
     This works only before JAX's first computation. A number of devices set by the user stays.
     """
-    set_by_user = "xla_force_host_platform_device_count" in environment.get("XLA_FLAGS", "")
+    set_by_user = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not set_by_user and jax.config.values["jax_num_cpu_devices"] < 1:
         with contextlib.suppress(RuntimeError):  # JAX has computed already
             jax.config.update("jax_num_cpu_devices", available_cores())

@@ -28,10 +28,10 @@ def device_limit(layout: Layout) -> float | None:
     return min(free) / len(mine) if free else None
 
 
-def machine_free(path: Path = Path("/proc/meminfo")) -> int | None:
+def machine_free() -> int | None:
     """Return the free bytes of the machine; None where Linux doesn't say."""
     with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):
                 return 1024 * int(line.split()[1])
     return None

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from sicjax.arguments import BOUNDED, at_least, checked
 
 FARTHEST_M = 1e6  # largest distance of a recorded path from its start
+PERSISTENCE_STEPS = 10.0  # correlation time of the velocity of smooth walks
 DRAWN = 320_000  # random numbers drawn at once; smooth walks use as many as they need
 
 
@@ -98,7 +99,6 @@ def smooth_walks(
     box_m: ArrayLike,
     max_velocity: ArrayLike = 0.15,
     mean_speed: ArrayLike = 0.06,
-    persistence_steps: float = 10.0,
 ) -> Walk:
     """Draw smooth random walks in a square box from its centre; they are unlike the training data.
 
@@ -113,7 +113,6 @@ def smooth_walks(
         box_m: side of the box, metres; the box is centred on the start.
         max_velocity: largest velocity component, metres per step.
         mean_speed: mean speed before clipping, metres per step.
-        persistence_steps: correlation time of the velocity, in steps.
 
     Returns:
         A `Walk` with leaves [num_walks, T, 2]; steps are the differences of the positions.
@@ -122,8 +121,8 @@ def smooth_walks(
     firsts, kicks = num_walks * 2, num_steps * num_walks * 2
     return _walk_along(
         _draw(first_key, mean_speed, None, -(-firsts // DRAWN) * DRAWN),
-        _draw(noise_key, mean_speed, persistence_steps, -(-kicks // DRAWN) * DRAWN),
-        box_m, max_velocity, persistence_steps, num_walks=num_walks, num_steps=num_steps,
+        _draw(noise_key, mean_speed, PERSISTENCE_STEPS, -(-kicks // DRAWN) * DRAWN),
+        box_m, max_velocity, PERSISTENCE_STEPS, num_walks=num_walks, num_steps=num_steps,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sicjax.analysis.ambiguity import map_distances, map_distances_of_ratemaps
+from sicjax.analysis.ambiguity import map_distances
 from sicjax.analysis.lattice import reduce_basis, three_axes
 from sicjax.analysis.ratemaps import bin_positions
 from sicjax.analysis.synthetic import hexagonal_basis
@@ -45,8 +45,15 @@ def test_distances_equal_the_slow_reference():
             assert found.distance[y + 2, x + 2] == pytest.approx(expected, rel=1e-5)
 
 
+def of_ratemaps(maps, box_m, reach_m=4 / 3):
+    """The distances between the states of all visited bins."""
+    visited, bins = np.isfinite(maps).all(axis=0), maps.shape[1]
+    places = bin_positions(box_m, bins)[visited]
+    return map_distances(maps[:, visited].T, places, reach_m=reach_m, bin_m=box_m / bins)
+
+
 def test_one_module_repeats_itself_at_its_lattice(hexagonal):
-    found = map_distances_of_ratemaps(ratemaps(hexagonal), 2.0)
+    found = of_ratemaps(ratemaps(hexagonal), 2.0)
     near = found.dips_m[:3]  # of six neighbours, one of each two opposite ones
     fractions = near @ np.linalg.inv(BASIS)
     np.testing.assert_allclose(fractions, np.round(fractions), atol=0.03)  # a bin is 0.05
@@ -67,13 +74,13 @@ def test_one_module_repeats_itself_at_its_lattice(hexagonal):
 
 def test_a_code_without_repetition_has_no_limit():
     waves = np.random.default_rng(1).normal(0, 1.0, (40, 2))
-    found = map_distances_of_ratemaps(ratemaps(waves), 2.0)
+    found = of_ratemaps(ratemaps(waves), 2.0)
     assert found.range_m == np.inf
     assert (found.depths < 0.5).all()
 
 
 def test_a_band_never_tells_places_along_it_apart():
-    found = map_distances_of_ratemaps(ratemaps(np.array([[1.3, 0.0]])), 2.0)
+    found = of_ratemaps(ratemaps(np.array([[1.3, 0.0]])), 2.0)
     assert np.isnan(found.range_m)
     assert np.isnan(found.trough_m)
 
@@ -93,7 +100,7 @@ def test_noise_is_the_floor_and_hides_a_shallow_dip(hexagonal):
 def test_holes_and_rare_displacements_are_left_out(hexagonal):
     maps = ratemaps(hexagonal)
     maps[:, :, :25] = np.nan
-    found = map_distances_of_ratemaps(maps, 2.0, reach_m=1.2)
+    found = of_ratemaps(maps, 2.0, reach_m=1.2)
     assert np.isnan(found.distance[:, [0, -1]]).all()  # no two visited places 1.2 m apart along x
     assert np.isfinite(found.distance[30, 20:41]).all()
 
