@@ -101,11 +101,12 @@ def relate_lattices(lattices_m: ArrayLike) -> Relation:
     """Find the lattice that K lattices have in common, up to an error.
 
     Candidates are the sublattices of the coarsest lattice up to MAX_INDEX. Each is written in the
-    basis of every other lattice and rounded to an integer matrix. The error of a candidate is the norm of F - 1, F
-    the linear map that takes the rounded lattice to the candidate: how far any point is displaced,
-    relative to its distance, whatever the bases. A lattice has about n sublattices of its own shape
-    with indices up to n, and chance comes within e of one of them in proportion to n e^2: so the
-    best candidate is that of the least product of all indices and error to the power 2 K - 2.
+    basis of every other lattice and rounded to an integer matrix. The error of a candidate is the
+    norm of F - 1, where the linear map F takes the rounded lattice to the candidate: how far any
+    point is displaced, relative to its distance, whatever the bases. A lattice has about n
+    sublattices of its own shape with indices up to n, and chance comes within e of one of them in
+    proportion to n e^2. So the best candidate has the smallest product of all indices and the error
+    to the power 2 K - 2.
 
     In the null every lattice but the coarsest is turned at random, and its period drawn
     log-uniformly down to a third of the coarsest one's; shapes stay. p is the chance that the best

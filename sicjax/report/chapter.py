@@ -3,9 +3,10 @@
 A result's number, sentence, table row, figure and caption are all made in the chapter's file.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sicjax.plots import Figure
+from sicjax.plots import Figure, blank_figure
 from sicjax.plots.pictures import Motion
 
 
@@ -26,6 +27,13 @@ class Shown(NamedTuple):
     caption: str  # its first sentence says what is drawn, and is the picture's alt text
     wide: bool = False  # a row of its own
     group: str = ""  # heading above it and the figures of the same group that follow
+
+
+def panel(draw: Callable[..., Any], *arrays: Any, **options: Any) -> Figure:
+    """Return a figure with the one panel that a function of `plots` draws from arrays."""
+    figure = blank_figure()
+    draw(*arrays, **options, ax=figure.subplots())
+    return figure
 
 
 class Chapter(NamedTuple):

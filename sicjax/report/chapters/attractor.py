@@ -5,7 +5,7 @@ from typing import Any
 
 from sicjax import plots
 from sicjax.analysis.attractor import QUANTILES, Attractor
-from sicjax.report.chapter import Chapter, Row, Shown
+from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.results import Dynamics
 from sicjax.report.tables import number, steps
 
@@ -85,19 +85,15 @@ def _figures(found: Attractor, null: Attractor | None) -> list[Shown]:
         ax.set_xlabel(f"steps since the perturbation, {where}")
     panels[0].set_ylim(bottom=0.01)  # below, differences are the noise of the floor
     panels[1].set_ylabel("")
-    kept, scaled, noisy = (plots.blank_figure() for _ in range(3))
-    plots.attractor_shift(
-        found.along.steps, found.along.shift_left, found.along.shift_m[:, 0],
-        null=None if null is None else null.along.shift_left, ax=kept.subplots(),
+    kept = panel(
+        plots.attractor_shift, found.along.steps, found.along.shift_left, found.along.shift_m[:, 0],
+        null=None if null is None else null.along.shift_left,
     )  # fmt: skip
     gains = {"along": found.gains.along, "across": found.gains.across}
     if null is not None:
         gains |= {"along, untrained": null.gains.along, "across, untrained": null.gains.across}
-    plots.jacobian_gains(found.gains.lengths, gains, ax=scaled.subplots())
-    noise = found.noise
-    plots.noise_drift(
-        noise.steps, noise.shift_m, noise.amplitudes, noise.diffusion, ax=noisy.subplots()
-    )
+    scaled, noise = panel(plots.jacobian_gains, found.gains.lengths, gains), found.noise
+    noisy = panel(plots.noise_drift, noise.steps, noise.shift_m, noise.amplitudes, noise.diffusion)
     return [
         Shown("attractor_return", back,
               "Distance of perturbed states from the manifold, in excess of the same states without"

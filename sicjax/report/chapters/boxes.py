@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from sicjax import plots
-from sicjax.report.chapter import Chapter, Row, Shown
+from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.results import Evaluation
 from sicjax.report.sheets import examples, unit_labels
 from sicjax.report.tables import listed, percent
@@ -85,17 +85,16 @@ def _comparisons(found: Evaluation) -> list[Shown]:
     first, shown = found.first, found.lattice != ""
     others = [m for m in found.mapped if m is not first and m.walk_steps == WALK_STEPS]
     names = [f"{m.suffix} walks" if m.suffix else m.box for m in others]
-    figures = [plots.blank_figure(), plots.blank_figure()]
-    for figure, quantity, score in zip(
-        figures, ("period (m)", "grid score"), ("spacing_m", "grid_score"), strict=True
-    ):
-        plots.compared(
+    figures = [
+        panel(
+            plots.compared,
             getattr(first.scores, score)[shown],
             {n: getattr(m.scores, score)[shown] for n, m in zip(names, others, strict=True)},
             quantity=quantity,
             of="2 m box",
-            ax=figure.subplots(),
         )
+        for quantity, score in (("period (m)", "spacing_m"), ("grid score", "grid_score"))
+    ]
     speeds = " and ".join(f"{m.mean_speed:.3g} m" for m in found.speeds.values())
     return [
         Shown("compared_periods", figures[0],

@@ -15,7 +15,7 @@ from sicjax.analysis.kinds import (
     active_units,
     lattices_at_a_glance,
 )
-from sicjax.report.chapter import Chapter, Row, Shown
+from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.results import Activity, Evaluation, Judged, Mapped
 from sicjax.report.sheets import (
     LETTERS,
@@ -168,20 +168,19 @@ def _other_sheets(judged: Judged) -> list[Shown]:
 def _score_figures(judged: Judged) -> list[Shown]:
     """Draw scores and their null."""
     scores, active, units = judged.first.scores, judged.active, judged.units
-    figures = [plots.blank_figure(), plots.blank_figure()]
-    plots.score_histogram(
+    histogram = panel(
+        plots.score_histogram,
         {"grid score": scores.grid_score[active], "square score": scores.square_score[active]},
         {"grid score": GLANCE_HEXAGONAL, "square score": GLANCE_SQUARE},
-        ax=figures[0].subplots(),
     )
-    plots.score_against_null(
-        units.grid_score, units.null_threshold, list(units.kind), ax=figures[1].subplots()
+    against_null = panel(
+        plots.score_against_null, units.grid_score, units.null_threshold, list(units.kind)
     )
     return [
-        Shown("scores", figures[0],
+        Shown("scores", histogram,
               f"Scores of the active units ({judged.first.title}). Dashed: the thresholds of the"
               " quick count. Verdicts are made with a null instead, see the next figure."),
-        Shown("scores_null", figures[1],
+        Shown("scores_null", against_null,
               "Each unit's grid score against the 99th percentile of its own shuffled fields"
               f" ({judged.verdict.title}). Grid cells lie above the diagonal. A unit with too few"
               " fields has no null and is left out."),

@@ -10,7 +10,7 @@ import numpy as np
 
 from sicjax import plots
 from sicjax.analysis.waves import mean_power
-from sicjax.report.chapter import Chapter, Row, Shown
+from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.results import Judged
 from sicjax.report.tables import listed, module_rows
 
@@ -103,17 +103,12 @@ def _period_figures(judged: Judged) -> list[Shown]:
     for k, members in enumerate(judged.modules.members):
         ratio = f", ratio {judged.modules.ratios[k - 1]:.2f}" if k else ""
         labels[members] = f"module {k}: {judged.modules.period_m[k]:.2f} m{ratio}"
-    figures = [plots.blank_figure(), plots.blank_figure()]
-    plots.period_histogram(units.spacing_m[shown], labels[shown], ax=figures[0].subplots())
-    plots.period_orientation(
-        units.spacing_m[shown], units.orientation_deg[shown], labels[shown],
-        ax=figures[1].subplots(),
-    )  # fmt: skip
+    period, orientation, label = units.spacing_m[shown], units.orientation_deg[shown], labels[shown]
     return [
-        Shown("periods", figures[0],
+        Shown("periods", panel(plots.period_histogram, period, label),
               f"Periods (distances between neighbouring fields) of the grid cells ({box}). Each"
               " ratio is to the module with the next shorter period."),
-        Shown("period_orientation", figures[1],
+        Shown("period_orientation", panel(plots.period_orientation, period, orientation, label),
               f"Period and orientation of the same units ({box}). A module is one tight group."),
     ]  # fmt: skip
 
@@ -126,9 +121,8 @@ def _figures_of_each(judged: Judged) -> list[Shown]:
         # The torus test measures waves in bins; the spectrum has cycles per metre.
         waves = torus.waves / (maps.box_m / maps.ratemaps.shape[-1])
         frequencies, power = mean_power(maps.ratemaps[members], maps.box_m)
-        spectrum, phases = plots.blank_figure(), plots.blank_figure()
-        plots.fourier_power(power, frequencies, waves, ax=spectrum.subplots())
-        plots.phase_tiling(units.phase[members], judged.modules.lattice[k], ax=phases.subplots())
+        spectrum = panel(plots.fourier_power, power, frequencies, waves)
+        phases = panel(plots.phase_tiling, units.phase[members], judged.modules.lattice[k])
         states = plots.torus(
             torus.embedding,
             torus.circular_coordinates[torus.embedding_points, 0],

@@ -9,7 +9,7 @@ import numpy as np
 
 from sicjax import plots
 from sicjax.analysis.ambiguity import DistanceMap
-from sicjax.report.chapter import Chapter, Row, Shown
+from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.dynamics import FARTHEST_M
 from sicjax.report.results import BOXES_M, Activity, Evaluation
 from sicjax.report.sheets import examples, unit_labels
@@ -65,9 +65,8 @@ def place(found: Activity) -> Chapter:
                    "Searched up to half the box."),
     ]  # fmt: skip
     # Two views of one table of pairs: by distance alone, and by displacement in the plane.
-    separation = plots.blank_figure()
     apart = found.separation
-    plots.neural_distance(apart.edges, apart.mean, apart.std, ax=separation.subplots())
+    separation = panel(plots.neural_distance, apart.edges, apart.mean, apart.std)
     figures = [
         Shown("neural_distance", separation,
               "Distance between the states at two places against the distance of the places (mean"
@@ -75,10 +74,11 @@ def place(found: Activity) -> Chapter:
         _distance_map(found.places, source),
     ]  # fmt: skip
     if found.same_place is not None:  # a single walk has no other to meet
-        same, drift = found.same_place, plots.blank_figure()
-        plots.against_steps(
+        same = found.same_place
+        drift = panel(
+            plots.against_steps,
             {"same place, another walk": (bin_middles(same.edges), same.mean)},
-            y="neural distance |g − g′|", chance=found.places.plateau, ax=drift.subplots(),
+            y="neural distance |g − g′|", chance=found.places.plateau,
         )  # fmt: skip
         figures.append(Shown(
             "drift", drift,
@@ -243,25 +243,26 @@ def _against_steps(found: Evaluation) -> list[Shown]:
     network looks like a bad one. summary.json has its error.
     """
     same, gone = found.path_integration.same_place, found.path_integration.drift
-    middles, figures = bin_middles(gone.edges), [plots.blank_figure() for _ in range(2)]
+    middles = bin_middles(gone.edges)
     who = "grid cells" if found.units.is_grid.any() else "active units"
-    plots.against_steps(
-        {who: (middles, np.maximum(explained(found), 0))},
-        y="variance explained by position", level=0.5, ax=figures[0].subplots(),
+    share = panel(
+        plots.against_steps, {who: (middles, np.maximum(explained(found), 0))},
+        y="variance explained by position", level=0.5,
     )  # fmt: skip
-    plots.against_steps(
+    distance = panel(
+        plots.against_steps,
         {
             "to the short walks' map": (middles, gone.distance),
             "same place, another path": (bin_middles(same.edges), same.mean),
         },
-        y="neural distance |g − g′|", chance=gone.chance_distance, ax=figures[1].subplots(),
+        y="neural distance |g − g′|", chance=gone.chance_distance,
     )  # fmt: skip
     return [
-        Shown("explained", figures[0],
+        Shown("explained", share,
               "Variance explained by position in the course of long walks: how well a cell's"
               f" short-walk map predicts its activity at the true place (2 m box; median of {who})."
               " Above the dotted line the code is still where its map says."),
-        Shown("drift", figures[1],
+        Shown("drift", distance,
               "Distance of the state from the mean state of short walks at the same place, and from"
               " the state of another walk there, against the steps taken (2 m box). Dashed: the"
               " distance between random places."),
@@ -271,10 +272,9 @@ def _against_steps(found: Evaluation) -> list[Shown]:
 def _over_places(found: Evaluation) -> list[Shown]:
     """Draw distances between the states of places, and the code's speed."""
     apart, speeds = found.path_integration.separation, found.path_integration.conformality
-    separation = plots.blank_figure()
-    plots.neural_distance(
-        apart.edges, apart.mean, apart.std,
-        training_range_m=found.training_range_m, ax=separation.subplots(),
+    separation = panel(
+        plots.neural_distance, apart.edges, apart.mean, apart.std,
+        training_range_m=found.training_range_m,
     )  # fmt: skip
     conformal = plots.conformality(
         speeds.by_place, BOXES_M[-1], speeds.directions_deg, speeds.by_direction,
@@ -294,10 +294,9 @@ def _over_places(found: Evaluation) -> list[Shown]:
 
 
 def _distance_map(places: DistanceMap, source: str) -> Shown:
-    figure = plots.blank_figure()
-    plots.distance_map(
-        places.distance, places.bin_m, dips_m=places.dips_m, range_m=places.range_m,
-        ax=figure.subplots(),
+    figure = panel(
+        plots.distance_map, places.distance, places.bin_m, dips_m=places.dips_m,
+        range_m=places.range_m,
     )  # fmt: skip
     known = f" (dashed circle, {places.range_m:.2f} m)" if np.isfinite(places.range_m) else ""
     return Shown(

@@ -9,7 +9,7 @@ import numpy as np
 from sicjax import plots
 from sicjax.devices.compilation import jit_once
 from sicjax.report import snapshots
-from sicjax.report.chapter import Chapter, Shown
+from sicjax.report.chapter import Chapter, Shown, panel
 from sicjax.report.results import Evaluation
 from sicjax.report.sheets import examples
 from sicjax.report.snapshots import Snapshot
@@ -64,10 +64,8 @@ def _batch(run: Run) -> Shown:
     config.data.num_trajectories = PERMUTATIONS
     draw = jit_once(lambda key: draw_batch(config, key, make_settings(config), run.method))
     batch = draw(jax.random.key(run.seed))
-    figure = plots.blank_figure()
-    plots.permuted_batch(np.asarray(batch.positions), ax=figure.subplots())
     return Shown(
-        "batch", figure,
+        "batch", panel(plots.permuted_batch, np.asarray(batch.positions)),
         "Six trajectories of one training batch. They take the same steps in different orders, so"
         " all end at the same point.",
     )  # fmt: skip
