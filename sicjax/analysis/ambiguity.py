@@ -18,7 +18,7 @@ _PAIRS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class DistanceMap:
-    """Neural distance against displacement, and the displacements that look like none."""
+    """Neural distance against displacement, and displacements at which two places look the same."""
 
     distance: np.ndarray  # [y, x] mean |g(x) - g(x + d)| over places; NaN where too few pairs
     bin_m: float  # displacements are multiples of it, 0 in the middle

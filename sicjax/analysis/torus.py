@@ -1,4 +1,4 @@
-"""Is the activity of one module a torus? Persistent cohomology, circular coordinates, rings.
+"""Test whether the activity of one module is a torus: cohomology, circular coordinates, rings.
 
 Letters: N units; P points (visited bins); L landmarks; S shuffles; y, x bins of a map. After
 Gardner et al. 2022 (Nature 602), for rate maps: one point per bin, no noise to clean away in time.

@@ -1,4 +1,4 @@
-"""Compiling in less time: programs kept on disk, small ones on the CPU, those that run once."""
+"""Less compiling: a cache on disk, small programs on the CPU, fewer optimisations of others."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-# Seconds of compiling from which on a program is kept. JAX's default is 1; a report's programs,
-# some fifteen, take 0.3 to 0.9 each.
+# Programs that take at least this many seconds to compile are cached. JAX's default is 1, but the
+# fifteen programs of a report take 0.3 to 0.9 each.
 KEPT_FROM_S = 0.2
 # The default device outside of `small_programs`; empty where there is none around.
 _outside: ContextVar[tuple[Any, ...]] = ContextVar("outside", default=())
@@ -20,11 +20,11 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def use_cache(folder: Path | None = None) -> Path:
-    """Turn JAX's persistent compilation cache on; one that the user has set up is left as it is.
+    """Turn on JAX's persistent compilation cache, unless the user has set one up.
 
-    Entries that can't be read are removed first: JAX leaves an entry that a kill truncated where it
-    is, and compiles its program again, with a warning, every time. Cached programs are code that
-    this process will run, so a folder that other users can write to is not used.
+    Unreadable entries are removed first. JAX writes an entry in place and never replaces it, so one
+    that a kill truncated would cost a warning and a compilation in every later run. Cached programs
+    are code that this process runs, so a folder that other users can write to is not used.
 
     Args:
         folder: by default sicjax/ under $XDG_CACHE_HOME, or under ~/.cache.
@@ -43,7 +43,7 @@ def use_cache(folder: Path | None = None) -> Path:
             return folder
         remove_unreadable(folder)
     except OSError:
-        return folder  # a home that can't be written only costs compiling
+        return folder  # without a cache, programs are only compiled again
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM_S)
     return folder
@@ -87,7 +87,7 @@ def _readable(entry: bytes) -> bool:
 
 @contextlib.contextmanager
 def small_programs() -> Iterator[None]:
-    """Run here on the CPU what is held to no device: an accelerator's compiler takes a second each.
+    """Run small programs on the CPU, because compiling each for an accelerator takes a second.
 
     Code inside `large_programs` is not affected.
     """
@@ -106,7 +106,7 @@ def small_programs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def large_programs() -> Iterator[None]:
-    """Run here where it would be run outside of `small_programs`."""
+    """Run programs on the device that is the default outside of `small_programs`."""
     if outside := _outside.get():
         with jax.default_device(*outside):
             yield

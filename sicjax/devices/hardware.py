@@ -31,7 +31,7 @@ def all_devices() -> list[jax.Device]:
 def unseen_accelerator(
     devices: Path = Path("/dev"), environment: Mapping[str, str] = os.environ
 ) -> str | None:
-    """Return one line on a GPU or TPU of this machine that JAX doesn't use; None if there is none.
+    """Return one line if this machine has a GPU or TPU that JAX doesn't use, otherwise None.
 
     Args:
         devices: folder of the device files.

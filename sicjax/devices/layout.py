@@ -6,8 +6,8 @@ Letters: P networks, D devices of all processes, K networks per device.
     leaves [D, K, ...]   its rows, one a device, as a pmapped step takes them
 
 Arrays are global: every process sees all their shapes and holds the rows of its own devices.
-This file knows pytrees, but not their meaning. To exchange `pmap` for `jit` with `NamedSharding`,
-change `Layout.compile` and `on_devices` here and the collectives in `split`.
+This file handles pytrees without knowing their meaning. To exchange `pmap` for `jit` with
+`NamedSharding`, change `Layout.compile` and `on_devices` here and the collectives in `split`.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Memory that a compiled program needs of a device, and memory that the device has to give."""
+"""Memory that a compiled program needs on a device, and memory that the device has."""
 
 import contextlib
 from pathlib import Path
@@ -17,7 +17,7 @@ def device_bytes(compiled: Any) -> int:
 
 
 def device_limit(layout: Layout) -> float | None:
-    """Return the bytes that each device of this process has to give; None if it doesn't tell.
+    """Return the bytes that each device of this process has; None if unknown.
 
     CPU devices share the free memory of the machine, or of its container.
     """
@@ -29,7 +29,7 @@ def device_limit(layout: Layout) -> float | None:
 
 
 def machine_free() -> int | None:
-    """Return the free bytes of the machine; None where Linux doesn't say."""
+    """Return the free bytes of the machine; None except on Linux."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):

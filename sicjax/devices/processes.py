@@ -1,4 +1,4 @@
-"""The processes of a run: joining, agreeing, hearing of each other's end, and leaving.
+"""The processes of a run: they join, agree, learn of each other's end, and leave.
 
 Numbers that are needed once per dispatch go through the devices' collectives. Everything else goes
 through the key-value store of JAX's coordination service, which lives in process 0: it works before
@@ -36,10 +36,10 @@ _questions = itertools.count()
 class End(NamedTuple):
     """How a process of the run ended early."""
 
-    line: str  # what it said
+    line: str  # its last message
     exit_code: int
-    patience: float  # seconds in which this process should come to its own end
-    own: bool  # it is this process, which has said so but is still there
+    patience: float  # seconds that this process has to end by itself
+    own: bool  # whether it is this process, which has announced its end but still runs
 
 
 def is_first() -> bool:
@@ -84,20 +84,20 @@ def start_processes(place: Place) -> None:
 
 
 def leave_processes() -> None:
-    """Part from the other processes once all are here; each is alone with its devices after it."""
+    """Wait for the other processes and leave them; each is then alone with its devices."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 
 def largest(number: int) -> int:
-    """Return the largest of the numbers that the processes give; all must ask."""
+    """Return the largest number of all processes; a collective call."""
     if is_alone():
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def line_up() -> None:
-    """Wait for all processes before their first collective; all must ask.
+    """Wait for all processes before their first collective; a collective call.
 
     Gloo gives up if a process comes 30 s after another one, and on a busy host compiling takes
     longer than that.
@@ -108,13 +108,13 @@ def line_up() -> None:
 
 
 def from_first(number: int) -> int:
-    """Return the number that process 0 gives; all must ask."""
+    """Return the number of process 0; a collective call."""
     return number if is_alone() else int(_from_first(str(number)))
 
 
 @contextlib.contextmanager
 def on_first() -> Iterator[bool]:
-    """Give whether this is process 0; an error in it inside ends the others too. All must enter.
+    """Yield whether this is process 0; an error in its block ends the others too. All must enter.
 
     Raises:
         PeerError: in the others.
@@ -139,7 +139,7 @@ def on_first() -> Iterator[bool]:
 def agree(offer: str, judge: Callable[[str], str]) -> str:
     """Return the first complaint of any process, the same in all; "" if there is none.
 
-    All must ask.
+    A collective call.
 
     Args:
         offer: what process 0 shows the others.
@@ -161,12 +161,12 @@ def agree(offer: str, judge: Callable[[str], str]) -> str:
 
 
 def announce(exit_code: int, line: str, *, at_once: bool = False) -> None:
-    """Tell the other processes that this one is about to end; its first word counts.
+    """Tell the other processes that this one is about to end; only its first message counts.
 
     Args:
-        exit_code: what it ends with.
-        line: why, for the others to repeat.
-        at_once: the others shouldn't finish anything before they end as well.
+        exit_code: of this process.
+        line: the reason, which the others repeat.
+        at_once: the others must end at once, without finishing anything.
     """
     if not jax.distributed.is_initialized():
         return
@@ -221,7 +221,7 @@ def _set_first(key: str, value: str) -> None:
 
 
 def _from_first(text: str) -> str:
-    """Return the text that process 0 gives."""
+    """Return the text of process 0."""
     key = f"sicjax/first/{next(_questions)}"
     if not is_first():
         return _get(key, _TASK_S)

@@ -7,11 +7,10 @@ with itself. "mean" divides by the number of such pairs; "sum" counts each unord
 no such pair gives 0, and so does an empty batch. All four are jitted; forward-mode derivatives of
 the pair losses are refused.
 
-Each is computed and returned in float32, or in float64 where the states are. Of states in half
-precision that is more than they hold (JAX's own losses return the type that they are given): sums
-over pairs leave the range of float16, and bfloat16 shows two digits. Gradients have the type of
-what they belong to. A state that isn't finite makes the terms that it enters NaN or infinite; one
-at a position of NaN is missing, and enters no pair.
+Losses are computed and returned in float32, or in float64 for float64 states. States in half
+precision give float32 too, because sums over pairs exceed float16 and bfloat16 has two digits.
+Gradients have the type of their argument. A state that isn't finite makes its terms NaN or
+infinite. A state at a position of NaN is missing: it is in no pair.
 """
 
 import collections
@@ -157,8 +156,8 @@ def conformal_isometry_loss(
 
     With min_step 0, the paper's, it has no finite expectation: W(0) g is not exactly g, so the
     shortest steps move the state by a length that doesn't shrink with |v|, and the mean of
-    1 / |v|^2 over steps drawn evenly from a plane diverges. What a batch gives then hangs on its
-    few shortest steps, and no number of steps averages that out.
+    1 / |v|^2 over steps drawn evenly from a plane diverges. So the loss of a batch depends on its
+    few shortest steps, however many steps it has.
 
     Args:
         states: [B, T, N].
@@ -205,10 +204,10 @@ def neural_speeds(
     states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike,
     min_step: ArrayLike = 0.0,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """|g_t - g_{t-1}| / |v_t| per metre, and where min_step < |v_t| < max_step; both [B, T].
+    """Return |g_t - g_{t-1}| / |v_t| per metre, and whether min_step < |v_t| < max_step; [B, T].
 
-    Where a step doesn't count, as one of NaN, its speed is 0; where the state stands still, so is
-    the gradient.
+    The speed of a step that doesn't count is 0, also if the step is NaN. Where the state stands
+    still, the gradient is 0.
     """
     start = jnp.broadcast_to(initial_state, (states.shape[0], 1, states.shape[2]))
     moved = jnp.diff(states, axis=1, prepend=start)
@@ -231,7 +230,7 @@ def _conformal_isometry(
     )
 
 
-# One pass over all pairs of states gives these together.
+# A single pass over all pairs of states computes these.
 PAIR_TERMS = ("separation", "invariance")
 # The other terms, by name. One more needs an entry here, its weight in config/fields.py, and an
 # export if users are to call it. Add it at the end: checkpoints hold the index of a failed term.
@@ -268,7 +267,7 @@ def sic_loss(
 ) -> tuple[Array, LossTerms]:  # fmt: skip
     """Return the weighted sum of the four terms, and the terms (the pair terms as values only).
 
-    Of a split network the sum is this device's share, the terms are whole.
+    If devices split a batch, the sum is this device's share; the terms are complete.
 
     Args:
         states: [B, T, N].

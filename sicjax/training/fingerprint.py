@@ -1,4 +1,8 @@
-"""Digests of a user's function: one of the constants it uses, one of its source."""
+"""Digests of a user's function: of the constants it uses, and of its source.
+
+Changed constants would change a run's numbers silently, so they are compared at a restart. Changed
+source only prints a line: it may be a comment.
+"""
 
 import functools
 import hashlib
@@ -72,7 +76,7 @@ def _source(part: Any) -> str:
 
 @functools.cache
 def package_digest() -> str:
-    """Return the SHA-256, 16 digits, of the source of sicjax as it lies on this machine."""
+    """Return the first 16 digits of the SHA-256 of the source of sicjax on this machine."""
     root, digest = Path(__file__).parent.parent, hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())

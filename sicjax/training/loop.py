@@ -1,4 +1,4 @@
-"""The training loop: take a population from one step to the last; log and save on the way.
+"""The training loop: steps, logs and checkpoints of a population.
 
 Letters: P networks, D devices, K networks per device.
 """
@@ -150,7 +150,7 @@ def _interruptible_until_the_steps(
 def _check_and_describe(
     population: Population, layout: Layout, step: int, programs: Sequence[Dispatch]
 ) -> None:
-    """Say what the run will cost, and check that the devices have the memory for it."""
+    """Print the cost of the run, and check that the devices have enough memory."""
     need = max(memory.device_bytes(program.program) for program in programs)
     for line in describe_cost(population, layout, step, need):
         say(line)

@@ -122,7 +122,7 @@ class Method:
         return {name: _name(part) for name, part in self._parts().items()}
 
     def fingerprints(self) -> dict[str, Fingerprint]:
-        """Return the digests of each replaced part; an edit changes them."""
+        """Return the digests of each replaced part."""
         return {name: fingerprint(part) for name, part in self._parts().items()}
 
     def _parts(self) -> dict[str, Any]:

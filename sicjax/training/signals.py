@@ -57,7 +57,7 @@ class Signals:
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
-        """Keep an error until `agreed` is called, so that every process ends at the same place."""
+        """Keep an error until `agreed` is called, so that all processes end after the same step."""
         try:
             yield
         except Exception as error:
@@ -122,10 +122,10 @@ def _is_ours(error: BaseException | None) -> bool:
 
 
 class Watch:
-    """Ends a command that its main thread doesn't end; `watched` gives one."""
+    """Ends a command when its main thread doesn't; made by `watched`."""
 
     def __init__(self) -> None:
-        """Start with the last word unsaid."""
+        """Start without a last message."""
         self._spoken = threading.Lock()  # taken for good by the thread that says the last word
 
     def last_word(self, line: str) -> None:
@@ -162,11 +162,11 @@ class Watch:
                 run = listener if isinstance(listener, Signals) else None
 
     def heed_others(self) -> None:
-        """End the process when another one of the run has ended and its own main thread doesn't.
+        """End the process if another one of the run has ended and the main thread doesn't react.
 
-        The main thread may wait for the other one in a collective, in the compiler's or in Orbax's
-        barriers, some of which last for many minutes. It gets a few seconds to end by itself,
-        because its own line says more.
+        The main thread may wait for the other process in a collective, the compiler or a barrier of
+        Orbax, sometimes for many minutes. It gets a few seconds to end by itself, because its own
+        message says more.
         """
         from sicjax.devices import processes
 
@@ -193,11 +193,12 @@ class Watch:
 
 @contextlib.contextmanager
 def watched(*, for_good: bool = False) -> Iterator[Watch]:
-    """Let Ctrl-C end a command within a moment if no run notes it, or if it is the second one.
+    """Let Ctrl-C end a command at once if no run handles it, or if it is the second one.
 
-    Python's handlers wait until the main thread leaves compiled code, which takes XLA's compiler
-    minutes, and the error that they raise waits for the threads of a save. So another thread
-    listens, told by the handler of the operating system. Outside the main thread nothing is done.
+    Python's handlers wait until the main thread leaves compiled code; XLA's compiler can take
+    minutes. Their error then waits for the threads of a save. So another thread listens on a socket
+    that the signal handler of the operating system writes to. Outside the main thread this does
+    nothing.
 
     Args:
         for_good: the process ends with the command.
