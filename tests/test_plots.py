@@ -12,8 +12,7 @@ from PIL import Image
 from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
-from sicjax.plots import motion
-from sicjax.report import pictures
+from sicjax.plots import motion, pictures
 
 
 @pytest.fixture(autouse=True)
