@@ -105,7 +105,7 @@ def test_accumulation_averages_batches(tiny_config):
     _, metrics = jax.jit(make_step(tiny_config))(state, settings)
     data_key = jax.random.split(jax.random.key(0))[1]  # a network's second key is for its data
     keys = jax.random.split(jax.random.fold_in(data_key, 0), 2)
-    gradient = jax.value_and_grad(make_loss(tiny_config), has_aux=True)
+    gradient = jax.jit(jax.value_and_grad(make_loss(tiny_config), has_aux=True))
     both = [gradient(state.parameters, key, settings) for key in keys]
     (first, _), (second, _) = (found for found, _ in both)
     assert abs(first - second) > 1e-4  # so that one of them alone would be seen
@@ -130,11 +130,12 @@ def test_the_update_is_that_of_adamw_after_clipping(tiny_config):
     )
     state, settings = make_init(tiny_config)(jnp.uint32(0)), make_settings(tiny_config)
     parameters, its_state = state.parameters, whole.init(state.parameters)
-    step, loss = jax.jit(make_step(tiny_config)), make_loss(tiny_config)
+    step = jax.jit(make_step(tiny_config))
+    slope = jax.jit(jax.grad(make_loss(tiny_config), has_aux=True))
     data_key = jax.random.split(jax.random.key(0))[1]
     for number in range(5):
         (key,) = jax.random.split(jax.random.fold_in(data_key, number), 1)
-        gradient = jax.grad(loss, has_aux=True)(state.parameters, key, settings)[0]
+        gradient = slope(state.parameters, key, settings)[0]
         assert optax.tree.norm(gradient) > 2 * options.clip  # so that the clip is seen
         updates, its_state = whole.update(gradient, its_state, parameters)
         parameters = optax.apply_updates(parameters, updates)
