@@ -187,7 +187,7 @@ def num_modules(modules: Sequence[Mapping[str, Any]]) -> int:
 
 
 def three_of(row: Row, is_met: Callable[[Mapping[str, Any]], bool]) -> bool:
-    """Whether a network has three modules of at least 10 units that meet a condition."""
+    """Return whether a network has three modules of 10 units or more that meet a condition."""
     large = [module for module in row["modules"] if module["units"] >= MODULE_UNITS]
     return sum(is_met(module) for module in large) >= 3
 
@@ -236,7 +236,7 @@ def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
 
 
 def _keeps(row: Row, which: int) -> bool:
-    """Whether a network keeps a shift along the torus that it forgot before training."""
+    """Return whether a network keeps a shift along the torus that it forgot before training."""
     left, before = row["shift_left"], row["shift_left_untrained"]
     kept = left is not None and left[which] >= LEAST_LEFT
     return kept and (before is None or before[which] <= FORGOTTEN)

@@ -63,7 +63,7 @@ def run_notebook(path: Path, *, small: bool) -> float:
 
 
 def public_address(project: Path = PROJECT) -> str:
-    """Where the repository is public; empty where pyproject.toml doesn't say so."""
+    """Return the repository's public address, or nothing if pyproject.toml has none."""
     urls = tomllib.loads(project.read_text())["project"].get("urls", {})
     return urls.get("Repository", "").removesuffix("/").removesuffix(".git")
 

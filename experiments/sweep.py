@@ -116,7 +116,7 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
 
 
 def is_finished(config: ConfigDict, workdir: Path) -> bool:
-    """Whether a run has finished everything that this config asks for, reports included."""
+    """Return whether a run has finished everything that a config asks for, reports included."""
     try:
         found = read_config(workdir)
     except FileNotFoundError:

@@ -99,7 +99,7 @@ def without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _has_avx512(described: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the alarm can come at all: on Linux it can with AVX-512 alone."""
+    """Return whether the alarm can come at all: on Linux it needs AVX-512."""
     try:
         return b"avx512" in described.read_bytes()
     except OSError:

@@ -68,7 +68,7 @@ class Gains:
 
 @dataclass(frozen=True)
 class NoiseDrift:
-    """How noise in every step at rest moves states along the manifold."""
+    """Movement of states along the manifold by noise in every step at rest."""
 
     steps: np.ndarray  # [K] int
     amplitudes: np.ndarray  # [A] root mean square length of the noise of a step

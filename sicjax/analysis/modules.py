@@ -41,7 +41,7 @@ class Lattices(Protocol):
 
     @property
     def is_grid(self) -> np.ndarray:
-        """Which units are grid cells, [N] bool."""
+        """Grid cells among the units, [N] bool."""
 
     @property
     def lattice(self) -> np.ndarray:

@@ -49,7 +49,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class ModuleRelations:
-    """How K modules are related, pair by pair and all together."""
+    """Relations of K modules, pair by pair and all together."""
 
     pairs: Mapping[tuple[int, int], Relation]  # by the two modules' numbers, the first one smaller
     whole: Relation | None  # of all K; None for fewer than two

@@ -70,7 +70,7 @@ def remove_unreadable(folder: Path) -> list[Path]:
 
 
 def _readable(entry: bytes) -> bool:
-    """Whether an entry unpacks; both of jax's formats carry a checksum or a length."""
+    """Return whether an entry unpacks; both of jax's formats carry a checksum or a length."""
     try:
         if not entry.startswith(_ZSTANDARD):
             zlib.decompress(entry)

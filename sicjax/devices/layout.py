@@ -35,7 +35,7 @@ KEPT_FUNCTIONS = 16  # mapped functions whose programs stay compiled: two for ea
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How the networks of a population are spread over devices.
+    """The distribution of a population's networks over devices.
 
     With `batch` every device holds all networks and computes its share of each one's batch.
     Otherwise each device holds its own share of the networks, and the last rows may be copies that

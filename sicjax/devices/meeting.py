@@ -1,4 +1,4 @@
-"""How the processes of a run find each other, before JAX joins them.
+"""The meeting of a run's processes before JAX joins them.
 
 JAX's own `initialize` aborts with a stack trace when a process is missing, comes twice or can't be
 reached. So the processes first meet on the same port through a plain socket: process 0 counts the
@@ -24,7 +24,7 @@ _LONGEST = 1000  # bytes of a message
 
 
 class Place(NamedTuple):
-    """Where a process meets the others, and which one of them it is."""
+    """The address at which a process meets the others, and its own number."""
 
     coordinator: str  # HOST:PORT of process 0
     number: int  # of processes

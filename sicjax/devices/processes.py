@@ -34,7 +34,7 @@ _questions = itertools.count()
 
 
 class End(NamedTuple):
-    """How a process of the run ended early."""
+    """The early end of a process of the run."""
 
     line: str  # its last message
     exit_code: int

@@ -1,4 +1,4 @@
-"""How the code moves with place, and what perturbed states do.
+"""Figures of how the code moves with place, and of perturbed states.
 
 Letters: K steps; A amplitudes. Lengths in metres.
 """

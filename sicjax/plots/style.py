@@ -1,4 +1,4 @@
-"""What all figures share: colours, matplotlib settings, empty figures, and the look of a panel."""
+"""Style of all figures: colours, matplotlib settings, empty figures, and the look of a panel."""
 
 import contextlib
 import threading
@@ -85,7 +85,7 @@ class OwnFigure(Figure):
 
 
 def blank_figure(width: float = 5.2, height: float = 3.4) -> Figure:
-    """Make an empty figure of a size in inches. Pyplot, and so a notebook, does not know it."""
+    """Make an empty figure of a size in inches, without pyplot, so notebooks don't show it."""
     return OwnFigure(figsize=(width, height), layout="constrained")
 
 

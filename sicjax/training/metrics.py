@@ -263,7 +263,7 @@ def _checksum(row: Row) -> int:
 
 
 def _cut_after(path: Path, step: int, log_every: int) -> list[str]:
-    """Cut the rows after a step off, in place, and a last one that a kill has torn.
+    """Remove, in place, the rows after a step and a last row that a kill cut short.
 
     Rows that can't be read stay where they are: readers leave them out.
 

@@ -1,4 +1,4 @@
-"""Which code computed a result."""
+"""Provenance: the code that computed a result."""
 
 import importlib.metadata
 import platform

@@ -92,7 +92,7 @@ def check_not_forked() -> None:
 
 
 class _Fork:
-    """What a forked child must know of its parent."""
+    """The part of a parent's state that a forked child needs."""
 
     jax_runs = False  # a `Run`, which holds arrays, has been made in this process
     child_of_jax = False
