@@ -38,6 +38,7 @@ from ml_collections import ConfigDict
 from experiments import benchmark
 from sicjax import command, plots
 from sicjax import config as config_module
+from sicjax.analysis.indices import INDICES
 from sicjax.config.fields import VARIED
 from sicjax.devices import processes
 from sicjax.errors import ConfigError
@@ -50,6 +51,10 @@ from sicjax.training.workdir import read_config, settled
 Row = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
 SESSIONS = "sessions.jsonl"
+INDEX_NUMBERS = (
+    *(f"units_per_index.{index}" for index in INDICES), "grid_cells_without_index",
+    "coarsest_period_m",
+)  # fmt: skip
 
 
 def grid(axes: Axes) -> dict[str, dict[str, Any]]:
@@ -138,7 +143,8 @@ def collect(workdir: Path) -> list[Row]:
     of the last logged step. From summary.json, if there is a report: report_step, failure,
     num_modules, periods_m, period_ratio (of neighbouring modules; their median, None below two),
     and every scalar by its dotted name. From scores.csv, if it is newer: scores_step, failure,
-    num_modules, periods_m, grid_cells.
+    num_modules, periods_m, grid_cells and INDEX_NUMBERS (fields of a unit in a cell of the coarsest
+    lattice).
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -179,7 +185,7 @@ def _scores(workdir: Path) -> dict[int, Row]:
                 "scores_step": int(row["step"]), "failure": row["failure"] or None,
                 "num_modules": int(row["modules"]), "periods_m": row["periods_m"],
                 "grid_cells": int(row["grid_cells"]),
-            }
+            } | {name: float(row[name]) for name in INDEX_NUMBERS if row.get(name)}
             for row in csv.DictReader(file)
         }  # fmt: skip
 

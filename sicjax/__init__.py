@@ -21,6 +21,7 @@ _HOMES = {
     "default_config": "config.check",
     "find_modules": "analysis.modules",
     "invariance_loss": "network.losses",
+    "lattice_indices": "analysis.indices",
     "linear_ratemaps": "analysis.linear",
     "load_config": "config.files",
     "load_pretrained": "pretrained",
@@ -48,6 +49,7 @@ __all__ = [
     "default_config",
     "find_modules",
     "invariance_loss",
+    "lattice_indices",
     "linear_ratemaps",
     "load_config",
     "load_pretrained",
@@ -68,6 +70,7 @@ __all__ = [
 
 if TYPE_CHECKING:  # what type checkers and editors read
     from sicjax import plots
+    from sicjax.analysis.indices import lattice_indices
     from sicjax.analysis.linear import linear_ratemaps
     from sicjax.analysis.modules import find_modules
     from sicjax.analysis.ratemaps import bin_activity

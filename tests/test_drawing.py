@@ -112,6 +112,9 @@ PANELS = {
     "score_histogram": lambda ax: plots.score_histogram(
         {"grid score": [0.1, 0.9]}, {"grid score": 0.5}, ax=ax
     ),
+    "units_per_index": lambda ax: plots.units_per_index(
+        [[3, 1], [2, 4]], [1, 3], names=["a", "b"], rest=[0, 1], ax=ax
+    ),
     "tails": lambda ax: plots.tails({"a": [1, 2, 3, 40]}, x="x", y="y", ax=ax),
 }
 FILMS = {

@@ -149,6 +149,9 @@ def test_counts_are_those_of_the_known_maps(written):
     assert summary["kinds"]["grid"] == MODULE
     assert [module["units"] for module in summary["modules"]] == [MODULE]
     assert summary["modules"][0]["period_m"] == pytest.approx(0.5, rel=0.03)
+    assert summary["units_per_index"] == {"1": MODULE, "3": 0, "4": 0, "7": 0, "9": 0, "12": 0}
+    assert summary["grid_cells_without_index"] == 0
+    assert summary["coarsest_period_m"] == pytest.approx(0.5, rel=0.03)
     assert summary["modules"][0]["is_torus"] is None  # no null was asked for
     # The path drives an untrained network, whose maps have nothing to do with the known lattices.
     assert abs(summary["recorded_path_correlation"]) < 0.3
@@ -172,6 +175,7 @@ def test_units_and_modules_are_listed_with_every_score(written):
     assert [row["unit"] for row in rows] == [str(n) for n in range(UNITS)]
     assert [row["lattice"] for row in rows] == ["hexagonal"] * MODULE + ["square"] + [""] * 4
     assert [row["kind"] for row in rows[:MODULE]] == ["grid"] * MODULE
+    assert [row["lattice_index"] for row in rows] == ["1"] * MODULE + ["0"] * len(OTHERS)
     for name in ("2m", "3m", "4m", "2m_short", "3m_short", "2m_slow", "2m_fast"):
         assert float(rows[0][f"grid_score_{name}"]) > 0.9
         assert 0 <= float(rows[0][f"variance_explained_{name}"]) <= 1
@@ -700,6 +704,7 @@ def test_networks_are_scored_without_a_report(run, tmp_path):
     assert [(row["network"], row["modules"], row["failure"]) for row in rows] == [
         ("1", "1", "lost")
     ]
-    assert rows[0]["grid_cells"] == str(MODULE)
+    assert rows[0]["grid_cells"] == rows[0]["units_per_index.1"] == str(MODULE)
+    assert rows[0]["units_per_index.3"] == rows[0]["grid_cells_without_index"] == "0"
     assert float(rows[0]["periods_m"]) == pytest.approx(0.5, rel=0.03)
     assert [entry.name for entry in (tmp_path / "report").iterdir()] == ["scores.csv"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import sicjax
-from experiments import ablations, claims, phase_diagram, sweep
+from experiments import ablations, claims, indices, phase_diagram, sweep
+from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.command import guarded
 from sicjax.config.files import from_json
 from sicjax.training.metrics import read_metrics
@@ -100,8 +101,9 @@ def test_a_sweep_counts_modules_without_reports(swept, tmp_path, monkeypatch):
     for name in ("config.json", "metrics.jsonl"):
         (tmp_path / name).write_bytes((workdir / name).read_bytes())
     (tmp_path / "report").mkdir()
-    lines = [f"{network},a,5,4,8,7,{network % 3},0.5," for network in range(8)]
+    lines = [f"{network},a,5,4,8,7,{network % 3},0.5,,{network}," for network in range(8)]
     head = "network,variant,seed,step,active_units,grid_cells,modules,periods_m,failure"
+    head += ",units_per_index.3,coarsest_period_m"
     (tmp_path / "report" / "scores.csv").write_text("\n".join([head, *lines]))
     shown = []
     drawn = sweep.draw
@@ -110,7 +112,72 @@ def test_a_sweep_counts_modules_without_reports(swept, tmp_path, monkeypatch):
     arguments = [f"--config={path}", f"--workdir={tmp_path}", *GRID, "--config.report=scores"]
     assert guarded(sweep.main, arguments) == 0
     assert shown == ["num_modules"]
-    assert [row["num_modules"] for row in sweep.collect(tmp_path)] == [0, 1, 2, 0, 1, 2, 0, 1]
+    rows = sweep.collect(tmp_path)
+    assert [row["num_modules"] for row in rows] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [row["units_per_index.3"] for row in rows] == list(range(8))
+    assert "coarsest_period_m" not in rows[0]
+
+
+def with_indices(workdir, swept, counts):
+    """A finished run whose networks have these units of index 1 and 3."""
+    workdir.mkdir()
+    for name in ("config.json", "metrics.jsonl"):
+        (workdir / name).write_bytes((swept / name).read_bytes())
+    for network, (ones, threes) in enumerate(counts):
+        folder = workdir / "report" / f"network_{network:03d}"
+        folder.mkdir(parents=True)
+        per_index = {"1": ones, "3": threes, "4": 0, "7": 0, "9": 0, "12": 0}
+        summary = {
+            "step": 4, "failure": None, "modules": [], "units_per_index": per_index,
+            "grid_cells_without_index": network, "coarsest_period_m": None,
+        }  # fmt: skip
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_units_per_index_against_a_setting_over_several_runs(swept, tmp_path, capsys):
+    """Two copies of one sweep over capacity: four networks of each value in each."""
+    for name, extra in (("one", 0), ("two", 10)):
+        with_indices(tmp_path / name, swept[1], [(network + extra, 2) for network in range(8)])
+    out = tmp_path / "law"
+    arguments = [f"--runs={tmp_path / 'one'},{tmp_path / 'two'}", f"--workdir={out}"]
+    assert guarded(indices.main, [*arguments, "--x=loss.capacity"]) == 0
+    rows = json.loads((out / "indices.json").read_text())
+    assert len(rows) == 16
+    assert {row["run"] for row in rows} == {"one", "two"}
+    low = [row for row in rows if row["loss.capacity"] == 0.5]
+    assert [row["units_per_index.1"] for row in low] == [0, 1, 4, 5, 10, 11, 14, 15]
+    assert {row["model.num_units"] for row in rows} == {8}
+    text = (out / "indices.md").read_text()
+    assert "| 0.5 | 8 | 7.5 | 2 | 0 | 0 | 0 | 0 | 2.5 |" in text
+    assert text.strip() in capsys.readouterr().out
+    assert (out / "indices.png").stat().st_size > 5000
+
+
+def test_an_older_report_has_its_indices_measured_again(swept, tmp_path):
+    """Its summary lacks them, its maps show lattices of index 1 and 3."""
+    with_indices(tmp_path / "old", swept[1], [(0, 0)] * 8)
+    maps = [
+        lattice_map(hexagonal_basis(1.0 / np.sqrt(k), 30 * (k == 3)), box_m=3.0, bins=50)
+        for k in (1, 1, 1, 3)
+    ]
+    report = tmp_path / "old" / "report" / "network_000"
+    summary = {"step": 4, "failure": None, "modules": [], "verdict_box_m": 3.0}
+    (report / "summary.json").write_text(json.dumps(summary))
+    np.savez(report / "ratemaps_3m.npz", ratemaps=np.stack(maps))
+    row = indices.collect(tmp_path / "old", "loss.sigma_g")[0]
+    assert (row["units_per_index.1"], row["units_per_index.3"]) == (3, 1)
+    assert row["coarsest_period_m"] == pytest.approx(1.0, rel=0.03)
+
+
+def test_runs_without_indices_are_refused_in_one_line(swept, tmp_path, capsys):
+    def said(*arguments):
+        assert guarded(indices.main, [f"--workdir={tmp_path / 'law'}", *arguments]) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert "experiments.evaluate" in said(f"--runs={swept[1]}")  # trained without reports
+    assert "nowhere" in said(f"--runs={tmp_path / 'nowhere'}")
+    assert "--x=loss.capacty" in said(f"--runs={swept[1]}", "--x=loss.capacty")
+    assert not (tmp_path / "law").exists()
 
 
 def test_a_sweep_that_is_refused_says_why(tmp_path, capsys):

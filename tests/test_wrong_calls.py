@@ -45,6 +45,7 @@ SOUND = {
     **strange_calls.sound(),
     "train": (sicjax.train, {"config": sicjax.load_config("quick")}),
     "find_modules": (sicjax.find_modules, {"analysis": modules()}),
+    "lattice_indices": (sicjax.lattice_indices, {"analysis": modules()}),
     "report_activity": (sicjax.report_activity, REPORTED),
     "report_activity, in a box": (sicjax.report_activity, REPORTED | {"box_m": 1.0}),
     "report_recording": (sicjax.report_recording, {"cells": None, "folder": "nowhere"}),
@@ -126,6 +127,12 @@ WRONG = {
         "num_shuffles": [0, 2.5],
     },
     "find_modules": {"analysis": [MAPS, None]},
+    "lattice_indices": {
+        "analysis": [MAPS, None],
+        "coarsest": [1.2, np.ones((2, 2)), np.ones((3, 2)), "L"],
+        "min_units": [2, "3"],
+        "tolerance": [0, -1, "8 %"],
+    },
     "torus_test": {
         "ratemaps_of_one_module": [MAPS[0], "maps"],
         "num_shuffles": [-1, math.nan],

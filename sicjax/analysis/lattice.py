@@ -314,6 +314,28 @@ def ellipse(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, aspect, np.nan), np.where(known, tilt, np.nan)
 
 
+def relative_strain(candidates: np.ndarray, bases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Write lattices [C, 2, 2] as integer matrices times bases [..., K, 2, 2], up to an error.
+
+    The error is the norm of F - 1, F the linear map that takes the rounded lattice to the given
+    one: how far any point is displaced, relative to its distance, whatever the bases.
+
+    Returns:
+        matrices [..., C, K, 2, 2] (whole numbers) and errors [..., C, K]; inf where a matrix is
+        singular.
+    """
+    fine = bases[..., None, :, :, :]
+    target = candidates[:, None]
+    matrices = np.rint(target @ np.linalg.inv(fine))
+    rounded = matrices @ fine
+    singular = cell_area(matrices) < 0.5
+    rounded = np.where(singular[..., None, None], np.eye(2), rounded)
+    strain = np.linalg.inv(rounded) @ target - np.eye(2)
+    (a, b), (c, d) = np.moveaxis(strain, (-2, -1), (0, 1))
+    largest = (np.hypot(a + d, b - c) + np.hypot(a - d, b + c)) / 2  # singular value of a 2 x 2
+    return matrices, np.where(singular, np.inf, largest)
+
+
 def squareness(axes: np.ndarray) -> np.ndarray:
     """Say how far a lattice's shape lies from a regular hexagon (0) towards a square (1).
 

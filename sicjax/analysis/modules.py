@@ -154,13 +154,7 @@ def find_modules(analysis: Lattices, *, min_units: int = MIN_UNITS) -> Modules:
         '2 modules: 12 at 0.50 m, 12 at 0.85 m'
     """
     check_min_units(min_units)
-    for name in ("is_grid", "lattice", "spacing_m"):
-        if not hasattr(analysis, name):
-            raise TypeError(
-                f"analysis: a {type(analysis).__name__} without `{name}`; must be what"
-                " analyze_ratemaps or score_recording returns"
-            )
-    found = _checked(analysis)
+    found = check_lattices(analysis)
     num_units = len(found.is_grid)
     units = np.nonzero(found.is_grid & np.isfinite(found.spacing_m))[0]
     labels, bic_gain = np.full(num_units, -1), np.nan
@@ -177,8 +171,14 @@ def find_modules(analysis: Lattices, *, min_units: int = MIN_UNITS) -> Modules:
     )
 
 
-def _checked(analysis: Lattices) -> Lattices:
+def check_lattices(analysis: Lattices) -> Lattices:
     """Return the fields as arrays of matching shapes; raise an error that names a wrong one."""
+    for name in ("is_grid", "lattice", "spacing_m"):
+        if not hasattr(analysis, name):
+            raise TypeError(
+                f"analysis: a {type(analysis).__name__} without `{name}`; must be what"
+                " analyze_ratemaps or score_recording returns"
+            )
     is_grid = np.asarray(analysis.is_grid, dtype=bool)
     lattice = as_numbers("lattice", analysis.lattice)
     spacing_m = as_numbers("spacing_m", analysis.spacing_m)

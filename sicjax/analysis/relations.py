@@ -17,6 +17,7 @@ from sicjax.analysis.lattice import (
     cell_area,
     orientation_deg,
     reduce_basis,
+    relative_strain,
     shortest_pair,
     three_axes,
 )
@@ -128,7 +129,7 @@ def relate_lattices(lattices_m: ArrayLike) -> Relation:
     # A common lattice of all K is a sublattice of each, so also of the coarsest: few candidates.
     sublattices, index = _sublattices()
     candidates = reduce_basis(sublattices @ bases[coarsest])
-    matrices, errors = _fit(candidates, bases[others])
+    matrices, errors = relative_strain(candidates, bases[others])
     merit = _merit(matrices, errors, index)
     best = int(np.argmin(merit))
     # The coarsest lattice has no fitted matrix: its candidate is exact, an integer matrix times it.
@@ -139,11 +140,8 @@ def relate_lattices(lattices_m: ArrayLike) -> Relation:
     # Two nulls: random periods and turns, then random turns alone. A +1 counts the data themselves.
     ratio = np.sqrt(area[coarsest] / area[others])
     null = (_turned(bases[others], ratio, scaled=scaled) for scaled in (True, False))
-    p, p_turn = (
-        (np.sum(_merit(*_fit(candidates, random), index).min(axis=-1) <= merit[best]) + 1)
-        / (_DRAWS + 1)
-        for random in null
-    )
+    chance = (_merit(*relative_strain(candidates, random), index).min(axis=-1) for random in null)
+    p, p_turn = ((np.sum(drawn <= merit[best]) + 1) / (_DRAWS + 1) for drawn in chance)
     # Orientations repeat after 60 degrees; the difference is wrapped into [-30, 30).
     angles = orientation_deg(three_axes(bases))
     return Relation(
@@ -184,25 +182,6 @@ def _sublattices() -> tuple[np.ndarray, np.ndarray]:
     ]
     matrices = np.array(forms)
     return matrices, matrices[:, 0, 0] * matrices[:, 1, 1]
-
-
-def _fit(candidates: np.ndarray, bases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Write candidates [C, 2, 2] as integer matrices times bases [..., K, 2, 2].
-
-    Returns:
-        matrices [..., C, K, 2, 2] (whole numbers) and errors [..., C, K]; inf where a matrix is
-        singular.
-    """
-    fine = bases[..., None, :, :, :]
-    target = candidates[:, None]
-    matrices = np.rint(target @ np.linalg.inv(fine))
-    rounded = matrices @ fine
-    singular = cell_area(matrices) < 0.5
-    rounded = np.where(singular[..., None, None], np.eye(2), rounded)
-    strain = np.linalg.inv(rounded) @ target - np.eye(2)
-    (a, b), (c, d) = np.moveaxis(strain, (-2, -1), (0, 1))
-    largest = (np.hypot(a + d, b - c) + np.hypot(a - d, b + c)) / 2  # singular value of a 2 x 2
-    return matrices, np.where(singular, np.inf, largest)
 
 
 def _merit(matrices: np.ndarray, errors: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -55,6 +55,7 @@ from sicjax.plots.modules import (
     periods_against_range,
     phase_tiling,
     torus,
+    units_per_index,
 )
 from sicjax.plots.motion import formation, on_torus, walking
 from sicjax.plots.style import (
@@ -123,5 +124,6 @@ __all__ = [
     "score_histogram",
     "tails",
     "torus",
+    "units_per_index",
     "walking",
 ]

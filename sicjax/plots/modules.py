@@ -65,6 +65,41 @@ def period_histogram(
 
 
 @own_settings()
+def units_per_index(
+    counts: ArrayLike, indices: Sequence[int], *, names: Sequence[str] = ("",),
+    rest: ArrayLike = (), ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw how many units have each index (fields in a cell of the coarsest lattice).
+
+    One bar per index and network, or per setting, side by side.
+
+    Args:
+        counts: [G, K] units of each index, for each of G networks or settings; or [K] of one.
+        indices: [K] fields in a cell of the coarsest lattice, as `sicjax.lattice_indices` gives.
+        names: [G], for the legend; a single empty one needs none.
+        rest: [G] units without an index, drawn as one more group of bars; left out by default.
+        ax: where to draw.
+    """
+    ax = axes_or_new(ax)
+    bars, labels = np.atleast_2d(np.asarray(counts, dtype=float)), [f"{k}" for k in indices]
+    if np.size(rest):
+        bars = np.concatenate([bars, np.reshape(rest, (-1, 1))], axis=1)
+        labels.append("none")
+    width = 0.8 / len(bars)
+    for k, (name, heights) in enumerate(zip(names, bars, strict=True)):
+        middle = np.arange(len(labels)) + (k - (len(bars) - 1) / 2) * width
+        drawn = ax.bar(middle, heights, width, color=COLOURS[k % len(COLOURS)], label=name)
+        if len(bars) == 1:
+            ax.bar_label(drawn, fmt="%.4g", fontsize=SMALL)
+    if any(names):
+        ax.legend(fontsize=SMALL, frameon=False)
+    ax.set_xticks(range(len(labels)), labels)
+    ax.set_ylim(top=max(1.0, bars.max(initial=0)) * 1.15)
+    whole_numbers(ax.yaxis)
+    return dress(ax, x="fields in a cell of the coarsest lattice (index)", y="units")
+
+
+@own_settings()
 def period_orientation(
     spacing_m: ArrayLike, orientation_deg: ArrayLike, labels: Sequence[str], *,
     ax: Axes | None = None,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from sicjax.analysis.indices import lattice_indices
+from sicjax.config import flatten
 from sicjax.errors import ConfigError, one_line
 from sicjax.network.trajectories import Walk, load_recorded_walk
 from sicjax.progress import track
@@ -16,7 +18,7 @@ from sicjax.report.index import write_index
 from sicjax.report.judge import SHUFFLES, judge_units
 from sicjax.report.measure import map_verdict
 from sicjax.report.network import write_report
-from sicjax.report.tables import as_csv
+from sicjax.report.tables import as_csv, index_numbers
 from sicjax.run import Run
 from sicjax.training import workdir as workdir_module
 from sicjax.training.bucket import REPORTS, Desk, desk
@@ -96,7 +98,7 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
 
     Returns:
         Path of report/scores.csv: network, variant, seed, step, active units, grid cells, modules
-        and their periods in metres.
+        and their periods in metres, and grid cells per index.
 
     Raises:
         ConfigError: the folder can't be written.
@@ -117,6 +119,7 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
                 "periods_m": " ".join(f"{period:.3f}" for period in modules.period_m),
                 "failure": run.failure or "",
             }
+            | flatten(index_numbers(lattice_indices(units)))
         )
     # Written when all networks are scored, so an old table stays until the new one is complete.
     table = workdir / "report" / SCORES

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sicjax.analysis.indices import LatticeIndices, lattice_indices
 from sicjax.analysis.lattice import orientation_deg
 from sicjax.report.results import Judged
 
@@ -32,6 +33,7 @@ def unit_rows(judged: Judged) -> list[dict[str, Any]]:
         "kind": units.kind,
         "is_grid": units.is_grid.astype(int),
         "module": units.module,
+        "lattice_index": lattice_indices(units).index,
         "null_threshold": units.null_threshold,
         "ellipse_aspect": units.ellipse_aspect,
         "ellipse_tilt_deg": units.ellipse_tilt_deg,
@@ -65,6 +67,20 @@ def module_rows(judged: Judged) -> list[dict[str, Any]]:
         )  # fmt: skip
         rows.append(dict(zip(MODULE_COLUMNS, values, strict=True)))
     return rows
+
+
+def index_numbers(indices: LatticeIndices) -> dict[str, Any]:
+    """Return a summary's numbers on the indices of grid cells."""
+    return {
+        "units_per_index": {str(index): count for index, count in indices.counts.items()},
+        "grid_cells_without_index": without_index(indices),
+        "coarsest_period_m": indices.coarsest_period_m,
+    }
+
+
+def without_index(indices: LatticeIndices) -> int:
+    """Return the number of grid cells whose lattice is no sublattice of the coarsest one."""
+    return int(((indices.index == 0) & (indices.reason != "no grid cell")).sum())
 
 
 def as_json(summary: Mapping[str, Any]) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from sicjax import plots
+from sicjax.analysis.indices import LatticeIndices, lattice_indices
 from sicjax.analysis.waves import mean_power
 from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.results import Judged
-from sicjax.report.tables import listed, module_rows
+from sicjax.report.tables import index_numbers, listed, module_rows, without_index
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
@@ -24,14 +25,17 @@ def modules(judged: Judged, untested: str) -> Chapter:
         judged: results of the maps.
         untested: the command that tests modules without a null, for the table.
     """
-    found = module_rows(judged)
+    found, indices = module_rows(judged), lattice_indices(judged.units)
     numbers = {
         "modules": found,
         "evidence_against_one_module_bic": judged.modules.bic_gain,
-    }
-    figures = [*_period_figures(judged), *_figures_of_each(judged)]
-    return Chapter("Modules", numbers, _rows(found, judged, untested), figures,
-                   _headline(found, judged))  # fmt: skip
+    } | index_numbers(indices)
+    rows = [*_rows(found, judged, untested), _index_row(indices, judged.verdict.title)]
+    figures = [
+        *_period_figures(judged), _index_figure(indices, judged.verdict.box),
+        *_figures_of_each(judged),
+    ]  # fmt: skip
+    return Chapter("Modules", numbers, rows, figures, _headline(found, judged))
 
 
 def _headline(found: Sequence[Mapping[str, Any]], judged: Judged) -> str:
@@ -93,6 +97,31 @@ def _rows(found: Sequence[Mapping[str, Any]], judged: Judged, untested: str) -> 
             " 0.7 m.", box),
         Row("Torus: Betti numbers of each module", betti_texts(found) or "–", torus, box),
     ]  # fmt: skip
+
+
+def _index_row(indices: LatticeIndices, box: str) -> Row:
+    counts = [f"{units} of {index}" for index, units in indices.counts.items() if units]
+    period = indices.coarsest_period_m
+    against = f" ({period:.2f} m)" if np.isfinite(period) else ""
+    return Row(
+        "Grid cells of each index", ", ".join(counts) or "–",
+        f"Index: number of a cell's fields in a unit cell of the coarsest lattice{against}. Usual:"
+        f" 1 and 3. Grid cells without an index: {without_index(indices)}.", box,
+    )  # fmt: skip
+
+
+def _index_figure(indices: LatticeIndices, box: str) -> Shown:
+    figure, counts = plots.blank_figure(), indices.counts
+    plots.units_per_index(
+        [list(counts.values())], list(counts), rest=[without_index(indices)],
+        ax=figure.subplots(),
+    )  # fmt: skip
+    return Shown(
+        "units_per_index", figure,
+        f"Grid cells per index: fields in a unit cell of the coarsest lattice ({box}). Grid cells"
+        " without an index lie on no sublattice of it. By chance a lattice gets an index in one"
+        " case of eleven.",
+    )  # fmt: skip
 
 
 def _period_figures(judged: Judged) -> list[Shown]:
