@@ -1,17 +1,25 @@
 """How long one training step takes, beside the straightforward one and beside its matrix products.
 
     python -m experiments.benchmark [--json] [--config=FILE] [--config.FIELD=VALUE ...]
-        [--scaling] [--tiles] [--populations] [--estimate]
+        [--scaling] [--units] [--tiles] [--populations] [--estimate]
 
 Measured interleaved in one process, medians of repeats: (a) our whole step: sampling, forward,
 backward, clip, AdamW; (b) the straightforward step of `experiments.naive`; (c) the two dense
 products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N], each a plain
-`jnp` call. Without --config: paper scale (B 130, T 60, N 128, H 256), one network.
+`jnp` call (`step_over_gemm`); (d) the best rate of matrix products on the same device, 2048 x 2048
+and shapes that caches hold. `step_over_limit` is the step's time over that of the two products of
+(c) at the rate of (d): the stricter yardstick, because (c) also writes M x M matrices to memory.
+Without --config: paper scale (B 130, T 60, N 128, H 256), one network.
 --scaling: time and peak memory of our step against B, N and P, and on a CPU against the devices
 that its cores are taken for, each in a process of its own.
+--units: our step and its two yardsticks against N, from 32 to 512, all in turn.
 --tiles: the pair losses with their gradient against the width of their tiles, at several M and N.
---populations: the step of `quick.py` and of `full.py` against P, 50 steps in one program, for an
-accelerator; a minute and a half there.
+--populations: the step of `quick.py` and of `full.py` for P 1, 16 and 64, in turn with two
+straightforward ones (jit, vmap, M x M matrices): one evaluates the hypernetwork at all B T steps,
+the other once per velocity. On a GPU also ours with the fused kernel. 50 steps run in one program.
+Ratios are to the arithmetic of the pair losses: on an H100 or H200 in float32 and in three passes
+of TF32 by the data sheet, elsewhere at the best rate measured. Meant for an accelerator, where it
+takes minutes. --config.FIELD=VALUE changes both recipes.
 --estimate: what a step should cost on accelerators, on paper (`experiments.accelerators`), written
 to experiments/results/accelerators.md.
 """
@@ -19,10 +27,9 @@ to experiments/results/accelerators.md.
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
-import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -32,22 +39,23 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments.accelerators import NETWORKS, RECIPES, write_estimate
+from experiments import yardstick
+from experiments.accelerators import RECIPES, write_estimate
 from experiments.naive import make_naive_loss
+from experiments.populations import populations
+from experiments.timing import compile_step, device, seconds_of
 from sicjax import command
 from sicjax import config as config_module
-from sicjax.config.files import from_json, load_config, to_json
+from sicjax.config.files import from_json, to_json
 from sicjax.devices.hardware import available_cores
-from sicjax.devices.layout import make_layout
 from sicjax.network import pair_losses
 from sicjax.training.method import draw_batch, make_settings
-from sicjax.training.population import Population
-from sicjax.training.step import Dispatch, make_init, make_step, start
+from sicjax.training.step import make_init, make_step
 
 ROUNDS = 5
 PAPER_SCALE = "paper scale"  # --config by default
 WIDTHS = range(96, 417, 32)
-AT_ONCE = 50  # steps of one call, as a training takes them
+UNITS = (32, 64, 96, 128, 160, 192, 256, 384, 512)
 
 
 def paper_scale() -> ConfigDict:
@@ -56,25 +64,6 @@ def paper_scale() -> ConfigDict:
     config.optimizer.accumulation = 1
     config.optimizer.schedule = "constant"
     return config
-
-
-def compile_step(
-    config: ConfigDict, devices: int = 1, steps: int = 1
-) -> tuple[Callable[[], None], float]:
-    """Compile several steps of a population, as training takes them; return also the seconds."""
-    layout = make_layout(config.num_networks, config.parallel, devices)
-    population = Population(config)
-    states, settings = start(config, population.seeds, layout), layout.rows(population.settings())
-    began = time.perf_counter()
-    dispatch = Dispatch(config, layout)
-    seconds = time.perf_counter() - began
-
-    def run() -> None:
-        nonlocal states
-        states, metrics = dispatch(states, settings, steps)
-        jax.block_until_ready((states, metrics))
-
-    return run, seconds
 
 
 def compile_naive_step(config: ConfigDict) -> Callable[[], None]:
@@ -104,33 +93,71 @@ def compile_products(config: ConfigDict) -> Callable[[], None]:
     return run
 
 
-def seconds_of(run: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
 def measure(config: ConfigDict) -> dict[str, Any]:
-    """Medians over rounds in which each of the three runs in turn."""
-    step, compile_s = compile_step(config)
+    """Medians over rounds in which each of the four runs in turn."""
+    step = compile_step(config)
     runs = {
-        "step_s": step,
+        "step_s": step.run,
         "naive_s": compile_naive_step(config),
         "gemm_s": compile_products(config),
     }
-    for run in runs.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(ROUNDS):
-        for name, run in runs.items():
-            times[name].append(seconds_of(run))
-        print(f"round {turn + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+    times, best = in_turn(runs, "round")
     result: dict[str, Any] = {name: median(values) for name, values in times.items()}
     result["naive_over_step"] = result["naive_s"] / result["step_s"]
     result["step_over_gemm"] = result["step_s"] / result["gemm_s"]
-    result["compile_s"] = compile_s
+    result |= limit(config, result["step_s"], best)
+    result["compile_s"] = step.compile_s
     return result | sizes(config)
+
+
+def in_turn(
+    runs: Mapping[Any, Callable[[], object]], what: str
+) -> tuple[dict[Any, list[float]], float]:  # fmt: skip
+    """Time every function and the device's matrix products in turn.
+
+    Returns:
+        Seconds of each function in each round; and the best rate of products, FLOP/s.
+    """
+    rates = [yardstick.compile_rate(shape) for shape in yardstick.SHAPES]
+    for run in runs.values():
+        run()
+    times: dict[Any, list[float]] = {name: [] for name in runs}
+    best = 0.0
+    for turn in range(ROUNDS):
+        for name, run in runs.items():
+            times[name].append(seconds_of(run))
+        best = max(best, *(rate() for rate in rates))
+        print(f"{what} {turn + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+    return times, best
+
+
+def limit(config: ConfigDict, seconds: float, rate: float) -> dict[str, float]:
+    """Return the arithmetic of a step's pair losses, the rate of products, and the ratio."""
+    flops = config.num_networks * yardstick.pair_flops(config)
+    return {
+        "arithmetic_gflop": flops / 1e9,
+        "limit_gflops": rate / 1e9,
+        "step_over_limit": seconds * rate / flops,
+    }
+
+
+def against_units(config: ConfigDict) -> list[dict[str, Any]]:
+    """Our step and its yardsticks at other N; all sizes in turn in each round."""
+    configs = {}
+    for units in UNITS:
+        configs[units] = config.copy_and_resolve_references()
+        configs[units].model.num_units = units
+    steps = {("step", units): compile_step(other).run for units, other in configs.items()}
+    products = {("gemm", units): compile_products(other) for units, other in configs.items()}
+    times, best = in_turn(steps | products, "round")
+    rows = []
+    for units, other in configs.items():
+        step, gemm = (median(times[name, units]) for name in ("step", "gemm"))
+        row = {"N": units, "step_s": step, "step_over_gemm": step / gemm}
+        row |= limit(other, step, best)
+        other_gflop = config.num_networks * yardstick.other_flops(other) / 1e9
+        rows.append(row | {"other_products_gflop": other_gflop})
+    return rows
 
 
 def sizes(config: ConfigDict) -> dict[str, Any]:
@@ -147,21 +174,10 @@ def sizes(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def device() -> str:
-    """Name the first device; a CPU by its own name and the number of usable cores."""
-    found = jax.devices()[0]
-    if found.platform != "cpu":
-        return str(found.device_kind)
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as info:
-        name = next((line.split(":")[1].strip() for line in info if "model name" in line), name)
-    return f"{name}, {available_cores()} core(s)"
-
-
 def step_alone(config: ConfigDict) -> dict[str, float]:
     """Time and peak resident size of a process that runs our step and nothing else (Linux)."""
     on_cpu = jax.default_backend() == "cpu"
-    run, compile_s = compile_step(config, jax.device_count() if on_cpu else 1)
+    run, compile_s, _ = compile_step(config, jax.device_count() if on_cpu else 1)
     run()
     times: list[float] = []
     while len(times) < 3 or (len(times) < 15 and sum(times) < 5):
@@ -206,25 +222,6 @@ def scaling(config: ConfigDict) -> list[dict[str, Any]]:
             config_module.set_field(other, field, str(setting))
         rows.append({"field": name, "value": value, **in_own_process(other, devices)})
         print(rows[-1], file=sys.stderr, flush=True)
-    return rows
-
-
-def populations(recipes: Mapping[str, ConfigDict]) -> list[dict[str, Any]]:
-    """Time a step of populations on the first device, without waiting for each step.
-
-    The fastest of three calls of this many steps.
-    """
-    rows = []
-    for recipe, config in recipes.items():
-        for networks in NETWORKS:
-            other = config.copy_and_resolve_references()
-            other.num_networks = networks
-            run, compile_s = compile_step(other, steps=AT_ONCE)
-            run()
-            step = min(seconds_of(run) for _ in range(3)) / AT_ONCE
-            row = {"recipe": recipe, "P": networks, "step_s": step, "a_network_s": step / networks}
-            rows.append(row | {"compile_s": compile_s, "device": device(), "jax": jax.__version__})
-            print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
@@ -287,8 +284,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     what = parser.add_mutually_exclusive_group()
     for name, about in (
-        ("scaling", "a step against B, N and P"), ("tiles", "pair losses against tiles"),
-        ("populations", "a step against P"), ("estimate", "a step on paper"),
+        ("scaling", "a step against B, N and P"), ("units", "a step against N"),
+        ("tiles", "pair losses against tiles"), ("populations", "a step against P"),
+        ("estimate", "a step on paper"),
         ("step-alone", "a step of the config on stdin, in this process"),
     ):  # fmt: skip
         what.add_argument(f"--{name}", action="store_true", help=about)
@@ -303,10 +301,14 @@ def main(arguments: Sequence[str]) -> None:
     config_module.validate(config)
     if options.scaling:
         rows = scaling(config)
+    elif options.units:
+        about = {"backend": jax.default_backend(), "device": device(), "jax": jax.__version__}
+        rows = [row | about for row in against_units(config)]
     elif options.tiles:
         rows = tiles(config)
     elif options.populations:
-        rows = populations({name: load_config(name) for name in RECIPES})
+        recipes = {name: Namespace(config=name, fields=options.fields) for name in RECIPES}
+        rows = populations({name: command.read_config(own) for name, own in recipes.items()})
     else:
         rows = [measure(config)]
         rows[0]["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]
@@ -317,11 +319,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
+    """Rows as a Markdown table; a dash for None."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names)]
     for row in rows:
-        lines.append([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()])
+        values = ("–" if value is None else value for value in row.values())
+        lines.append([f"{v:.4g}" if isinstance(v, float) else str(v) for v in values])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -11,11 +11,12 @@ from sicjax.training.step import make_init, make_loss, make_step
 from tests import reference
 
 
-def test_the_naive_losses_equal_the_reference(x64):
+@pytest.mark.parametrize("chunk", [None, 600, 5])
+def test_the_naive_losses_equal_the_reference(x64, chunk):
     keys = jax.random.split(jax.random.key(0))
     states = jax.random.normal(keys[0], (3, 9, 5), jnp.float64)
     positions = 0.1 * jax.random.normal(keys[1], (3, 9, 2), jnp.float64)
-    separation, invariance = naive_pair_losses(states, positions, 0.05, 0.4)
+    separation, invariance = naive_pair_losses(states, positions, 0.05, 0.4, chunk)
     assert separation == pytest.approx(reference.separation(states, positions, 0.05, 0.4))
     assert invariance == pytest.approx(reference.invariance(states, positions, 0.05))
 
@@ -28,16 +29,22 @@ def in_double(tree):
 
 # 25 x 40 = 1,000 states: several chunks of rows there, several tiles here, neither divides it.
 @pytest.mark.parametrize(
-    ("B", "T", "N"), [(25, 40, 7), pytest.param(9, 1, 5, marks=pytest.mark.slow)]
+    ("B", "T", "N", "options"),
+    [
+        (25, 40, 7, {}),
+        (7, 9, 4, {"chunk": None, "share": True}),
+        pytest.param(9, 1, 5, {}, marks=pytest.mark.slow),
+        pytest.param(7, 9, 4, {"chunk": None}, marks=pytest.mark.slow),
+    ],
 )
-def test_loss_and_gradient_equal_the_naive_ones(x64, tiny_config, B, T, N):
+def test_loss_and_gradient_equal_the_naive_ones(x64, tiny_config, B, T, N, options):
     tiny_config.data.num_trajectories, tiny_config.data.trajectory_length = B, T
     tiny_config.model.num_units = N
     parameters = in_double(make_init(tiny_config)(jnp.uint32(1)).parameters)
     settings = in_double(make_settings(tiny_config))
     results = [
         jax.jit(jax.value_and_grad(loss, has_aux=True))(parameters, jax.random.key(2), settings)
-        for loss in (make_loss(tiny_config), make_naive_loss(tiny_config))
+        for loss in (make_loss(tiny_config), make_naive_loss(tiny_config, **options))
     ]
     ((ours, our_terms), our_gradient), ((slow, slow_terms), slow_gradient) = results
     np.testing.assert_allclose(ours, slow, rtol=1e-10)
