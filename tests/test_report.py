@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sicjax.analysis.ambiguity import CodeRange
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
@@ -403,9 +404,12 @@ def test_two_modules_are_related_and_drawn(run):
         RateMaps(np.stack(maps), None, 2.0, None, None),
     )  # fmt: skip
     chapter = relations_of(
-        found.relations, found.drifts, found.coupling, np.array([0.52, 0.9]), "2 m box", "walks"
-    )
+        found.relations, found.drifts, found.coupling, np.array([0.52, 0.9]), "2 m box", "walks",
+        CodeRange(0.9, 2.06, np.array([0.52, 0.9]), (0.03, 0.006), 0.16),
+    )  # fmt: skip
     summary = chapter.numbers["module_relation"]
+    assert (summary["range_m"], summary["independent_range_m"]) == (0.9, 2.06)
+    assert "0.90 m; 2.06 m" in [row.value for row in chapter.rows]
     assert summary["verdict"] == "nested"
     assert summary["index"].tolist() == [3, 1]
     assert summary["error"] < 1e-6

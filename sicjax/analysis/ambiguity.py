@@ -1,19 +1,25 @@
 """Ambiguity of a code: neural distance against displacement, its dips and its range.
 
-Letters: S samples, N units; P dips; y, x bins of displacement. Lengths in metres.
+Letters: S samples, N units; K modules; P dips; y, x bins of displacement; D displacements drawn.
+Lengths in metres.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from sicjax.analysis.ratemaps import bin_positions
+from sicjax.analysis.lattice import cell_area, reduce_basis, shortest_pair
+from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
 
 MIN_PAIRS = 20  # pairs per displacement that a mean needs
 MIN_DEPTH = 0.05  # shallower dips are ripples between samples
 _PAIRS_AT_ONCE = 2_000_000
+_DRAWS = 100_000  # of displacements, or of independent phases
+_FAR = 10  # coarsest periods on a side of the square of displacements: farther away, errors of the
+# measured lattices (0.1 %) would part modules that are nested
 
 
 @dataclass(frozen=True)
@@ -132,3 +138,102 @@ def _bottom(values: np.ndarray, y: np.ndarray, x: np.ndarray, dy: int, dx: int) 
     usable = np.isfinite(bend) & (bend > 1e-12)
     slope = np.where(usable, before, 0) - np.where(usable, after, 0)
     return slope / np.where(usable, 2 * bend, 1)
+
+
+@dataclass(frozen=True)
+class CodeRange:
+    """How far apart places are that all modules together confuse, as periods of a lattice.
+
+    A code that confuses places on a hexagonal lattice of period R, and nowhere else, has range R.
+    """
+
+    range_m: float  # of all modules as they are
+    independent_m: float  # of the same modules, if the phase of each told nothing of the others
+    periods_m: np.ndarray  # [K] of each module alone: the period of a hexagon of its cell's area
+    confused: tuple[float, float]  # share of displacements confused: as they are, independent
+    blur_m: float  # diameter of the region around a place that the code does not tell from it
+
+
+def code_range(
+    ratemaps: ArrayLike, box_m: float, members: Sequence[ArrayLike], lattices_m: ArrayLike, *,
+    fraction: float = 0.5, seed: int = 0,
+) -> CodeRange:  # fmt: skip
+    """Compare the range of a code with that which independent modules would give.
+
+    The squared neural distance of a displacement is the sum over modules of what each measures at
+    its own phase: its maps give the distance within a cell, its lattice repeats it without end. A
+    decoder confuses two places whose distance is below a fraction of that of unrelated places. The
+    range follows from how often that happens, among displacements drawn from a square of ten
+    coarsest periods. For independent modules, every module's phase is drawn by itself: the
+    capacity that grows as the product of the modules' cells (Fiete et al. 2008). Modules on one
+    torus confuse all places that the coarsest one confuses, so their range is its period.
+
+    Args:
+        ratemaps: [N, bins, bins], NaN where unvisited; the box must hold a cell of each lattice.
+        box_m: side of the box.
+        members: K arrays of unit indices, as `Modules.members`.
+        lattices_m: [K, 3, 2] axes, as `Modules.lattice`.
+        fraction: of the distance between unrelated places, below which places are confused.
+        seed: of the draws.
+
+    Returns:
+        `CodeRange`. `independent_m` is inf where no draw was confused.
+
+    Raises:
+        ValueError: shapes that don't match, no module, or a box smaller than a lattice's cell.
+    """
+    maps, axes = check_ratemaps(ratemaps), np.asarray(lattices_m, dtype=float)
+    if not len(members) or axes.shape != (len(members), 3, 2):
+        raise ValueError(f"lattices_m has shape {axes.shape}; it must be [{len(members)}, 3, 2]")
+    bases, bin_m = reduce_basis(shortest_pair(axes)), box_m / maps.shape[-1]
+    if np.linalg.norm(bases, axis=-1).max() > box_m:
+        raise ValueError(f"box_m is {box_m:g}: a cell of the coarsest lattice is larger")
+    squares = [_squared_distances(maps[np.asarray(units)]) for units in members]
+
+    def of(module: int, phases: np.ndarray) -> np.ndarray:
+        """Squared distances [...] of one module at phases [..., 2]."""
+        # The nearest of the four corners of a reduced cell is near enough to the nearest point.
+        corners = phases[..., None, :] - np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+        lags = corners @ bases[module]
+        nearest = (lags**2).sum(axis=-1).argmin(axis=-1)
+        lag = np.take_along_axis(lags, nearest[..., None, None], axis=-2)[..., 0, :] / bin_m
+        middle = squares[module].shape[0] // 2
+        return ndimage.map_coordinates(
+            squares[module], [lag[..., 1] + middle, lag[..., 0] + middle], order=1
+        )
+
+    def together(displacements: np.ndarray) -> np.ndarray:
+        inverse = np.linalg.inv(bases)
+        return sum(of(k, displacements @ inverse[k] % 1) for k in range(len(bases)))
+
+    rng = np.random.default_rng(seed)
+    alone = sum(of(k, rng.random((_DRAWS, 2))) for k in range(len(bases)))
+    level = fraction**2 * alone.mean()
+    periods = np.sqrt(cell_area(bases) * 2 / np.sqrt(3))
+    far = periods.max() * _FAR * (rng.random((_DRAWS, 2)) - 0.5)
+    shares = (float((together(far) <= level).mean()), float((alone <= level).mean()))
+    # The region around a place, on a grid: confused displacements that hang together with 0.
+    grid = bin_positions(2 * periods.min(), 101)
+    region, _ = ndimage.label(together(grid) <= level)
+    area = (region == region[50, 50]).sum() * (2 * periods.min() / 101) ** 2
+
+    def period(share: float) -> float:
+        """Period of a hexagonal lattice with one such region in each cell."""
+        return float(np.sqrt(2 / np.sqrt(3) * area / share)) if share else np.inf
+
+    return CodeRange(period(shares[0]), period(shares[1]), periods, shares,
+                     float(2 * np.sqrt(area / np.pi)))  # fmt: skip
+
+
+def _squared_distances(maps: np.ndarray) -> np.ndarray:
+    """Return mean |g(x) - g(x + d)|^2 over places [2 bins - 1, 2 bins - 1], d in bins, 0 mid."""
+    seen = np.isfinite(maps).all(axis=0)
+    known = np.where(seen, maps, 0)
+    bins, size = maps.shape[-1], 2 * maps.shape[-1]
+    spectra, mask = np.fft.rfft2(known, (size, size)), np.fft.rfft2(seen, (size, size))
+    norms = np.fft.rfft2((known**2).sum(axis=0), (size, size))
+    products = np.fft.irfft2((np.abs(spectra) ** 2).sum(axis=0), (size, size))
+    sums = 2 * np.fft.irfft2((norms * mask.conj()).real, (size, size))
+    pairs = np.fft.irfft2(np.abs(mask) ** 2, (size, size)).round()
+    total = np.where(pairs > 0, (sums - 2 * products) / np.maximum(pairs, 1), 0)
+    return np.roll(np.maximum(total, 0), (bins, bins), axis=(0, 1))[1:, 1:]

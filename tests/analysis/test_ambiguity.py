@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sicjax.analysis.ambiguity import map_distances
+from sicjax.analysis.ambiguity import code_range, map_distances
 from sicjax.analysis.lattice import reduce_basis, three_axes
 from sicjax.analysis.ratemaps import bin_positions
-from sicjax.analysis.synthetic import hexagonal_basis
+from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.analysis.waves import wave_vectors
 
 PERIOD_M = 0.8
@@ -108,3 +108,53 @@ def test_holes_and_rare_displacements_are_left_out(hexagonal):
 def test_bad_shapes_are_named():
     with pytest.raises(ValueError, match=r"\[S, N\]"):
         map_distances(np.zeros((3, 2)), np.zeros((4, 2)), reach_m=1)
+
+
+def modules_of(bases, box_m=4.0, bins=100, cells=12):
+    """Maps of modules, their members and axes: phases on a lattice of their own."""
+    rng = np.random.default_rng(0)
+    maps = [
+        lattice_map(basis, box_m=box_m, bins=bins, phase=rng.random(2))
+        for basis in bases for _ in range(cells)
+    ]  # fmt: skip
+    members = np.split(np.arange(len(maps)), len(bases))
+    return np.stack(maps), members, three_axes(reduce_basis(np.stack(bases)))
+
+
+def test_nested_modules_reach_as_far_as_the_coarsest():
+    """Sublattices of index 1 and 3; if independent, they would reach farther."""
+    maps, members, axes = modules_of([hexagonal_basis(1.2, 5), hexagonal_basis(1.2 / 3**0.5, 35)])
+    found = code_range(maps, 4.0, members, axes)
+    assert found.range_m == pytest.approx(1.2, rel=0.05)
+    assert found.independent_m > 1.5 * found.range_m
+    np.testing.assert_allclose(found.periods_m, [1.2, 1.2 / 3**0.5])
+    assert 0.1 < found.blur_m < 0.7
+
+
+def test_modules_that_are_independent_reach_as_far_as_independent_ones():
+    maps, members, axes = modules_of([hexagonal_basis(1.2, 5), hexagonal_basis(0.77, 17.3)])
+    found = code_range(maps, 4.0, members, axes)
+    assert found.range_m == pytest.approx(found.independent_m, rel=0.1)
+    assert found.range_m > 1.8
+
+
+def test_one_module_reaches_its_period():
+    maps, members, axes = modules_of([hexagonal_basis(0.9, 5)])
+    found = code_range(maps, 4.0, members, axes)
+    assert found.range_m == pytest.approx(0.9, rel=0.05)
+    assert found.independent_m == pytest.approx(0.9, rel=0.05)
+
+
+def test_unvisited_bins_are_left_out_of_the_range():
+    maps, members, axes = modules_of([hexagonal_basis(0.9, 5)])
+    whole = code_range(maps, 4.0, members, axes)
+    maps[:, :30, :40] = np.nan
+    assert code_range(maps, 4.0, members, axes).range_m == pytest.approx(whole.range_m, rel=0.03)
+
+
+def test_a_range_needs_modules_and_a_box_that_holds_a_cell():
+    maps, members, axes = modules_of([hexagonal_basis(0.9, 5)])
+    with pytest.raises(ValueError, match="lattices_m"):
+        code_range(maps, 4.0, members, axes[:0])
+    with pytest.raises(ValueError, match="box_m"):
+        code_range(maps, 0.8, members, axes)

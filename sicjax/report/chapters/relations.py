@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sicjax import plots
+from sicjax.analysis.ambiguity import CodeRange, code_range
 from sicjax.analysis.relations import Coupling, ModuleDrifts, ModuleRelations
 from sicjax.report.chapter import Chapter, Row, Shown
 from sicjax.report.measure_activity import FEWEST_WALKS, MOST_WALKS
@@ -21,8 +22,9 @@ def relations(found: Evaluation | Activity) -> Chapter:
     if isinstance(found, Activity):
         walks = f"{min(found.num_walks, MOST_WALKS)} walks"
     chapter = relations_of(
-        moved.relations, moved.drifts, coupling, found.modules.period_m, found.verdict.box, walks
-    )
+        moved.relations, moved.drifts, coupling, found.modules.period_m, found.verdict.box, walks,
+        _range(found),
+    )  # fmt: skip
     if isinstance(found, Activity) and found.relations is not None and found.drifts is None:
         chapter.rows.append(
             Row("Correlation of the modules' drifts", "–", f"Needs at least {FEWEST_WALKS} walks.",
@@ -31,9 +33,17 @@ def relations(found: Evaluation | Activity) -> Chapter:
     return chapter
 
 
+def _range(found: Evaluation | Activity) -> CodeRange | None:
+    """Return how far several modules reach; None where the box is smaller than their cells."""
+    modules, maps = found.modules, found.verdict.maps
+    if len(modules.members) < 2 or np.linalg.norm(modules.lattice, axis=-1).max() > maps.box_m:
+        return None
+    return code_range(maps.ratemaps, maps.box_m, modules.members, modules.lattice)
+
+
 def relations_of(
     lattices: ModuleRelations | None, drifts: ModuleDrifts | None, coupling: Coupling | None,
-    periods_m: np.ndarray, box: str, walks: str,
+    periods_m: np.ndarray, box: str, walks: str, reach: CodeRange | None = None,
 ) -> Chapter:  # fmt: skip
     """Return the chapter from the parts that were measured.
 
@@ -44,6 +54,7 @@ def relations_of(
         periods_m: of the modules.
         box: where the lattices were found.
         walks: along which the phases were read.
+        reach: how far apart places are that all modules together confuse.
     """
     names = [f"module {k}, {period:.2f} m" for k, period in enumerate(periods_m)]
     numbers: dict[str, Any] = {}
@@ -53,6 +64,14 @@ def relations_of(
         numbers |= _lattice_numbers(lattices)
         rows.append(_lattice_row(numbers, box))
         figures.append(_lattice_figure(lattices, names))
+    if reach is not None:
+        numbers |= {"range_m": reach.range_m, "independent_range_m": reach.independent_m}
+        rows.append(
+            Row("Range of all modules; if they were independent",
+                f"{number(reach.range_m)} m; {number(reach.independent_m)} m",
+                "Distance between places that all modules together confuse, as the period of a"
+                " lattice. Modules of one torus reach the coarsest period only.", box)
+        )  # fmt: skip
     if drifts is not None:
         numbers |= _drift_numbers(drifts)
         rows.append(_drift_row(numbers, walks))
