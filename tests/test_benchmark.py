@@ -129,7 +129,7 @@ def test_a_straightforward_step_that_needs_too_much_memory_is_left_out(
 ):
     quick = Compiled(lambda: None, 1.0, 1000)
     monkeypatch.setattr(populations, "NETWORKS", (1,))
-    monkeypatch.setattr(populations, "device_limit", lambda _: 1e4)
+    monkeypatch.setattr(populations, "device_limit", lambda _: 5e3)
     monkeypatch.setattr(populations, "compile_step", lambda *_, **__: quick)
     monkeypatch.setattr(yardstick, "compile_vmapped", lambda *_: (quick.run, None))
     monkeypatch.setattr(populations, "device_bytes", lambda _: 1000)
