@@ -302,8 +302,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.scaling:
         rows = scaling(config)
     elif options.units:
-        about = {"backend": jax.default_backend(), "device": device(), "jax": jax.__version__}
-        rows = [row | about for row in against_units(config)]
+        where = {"backend": jax.default_backend(), "device": device(), "jax": jax.__version__}
+        rows = [row | where for row in against_units(config)]
     elif options.tiles:
         rows = tiles(config)
     elif options.populations:

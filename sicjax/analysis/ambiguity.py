@@ -204,10 +204,10 @@ def code_range(
 
     def together(displacements: np.ndarray) -> np.ndarray:
         inverse = np.linalg.inv(bases)
-        return sum(of(k, displacements @ inverse[k] % 1) for k in range(len(bases)))
+        return np.sum([of(k, displacements @ inverse[k] % 1) for k in range(len(bases))], axis=0)
 
     rng = np.random.default_rng(seed)
-    alone = sum(of(k, rng.random((_DRAWS, 2))) for k in range(len(bases)))
+    alone = np.sum([of(k, rng.random((_DRAWS, 2))) for k in range(len(bases))], axis=0)
     level = fraction**2 * alone.mean()
     periods = np.sqrt(cell_area(bases) * 2 / np.sqrt(3))
     far = periods.max() * _FAR * (rng.random((_DRAWS, 2)) - 0.5)

@@ -153,7 +153,7 @@ def _coarsest(axes: np.ndarray, min_units: int, tolerance: float) -> np.ndarray:
     for three in axes:  # what if the lattice of this cell is the coarsest?
         index, _ = _indices(axes, three, tolerance)
         alike = np.nonzero(index == 1)[0]
-        merit = (np.count_nonzero(index), len(alike))
+        merit = (int(np.count_nonzero(index)), len(alike))
         if len(alike) >= min_units and merit > best:
             best, same = merit, alike
     return mean_axes(axes[same]) if len(same) else np.full((3, 2), np.nan)
