@@ -50,7 +50,8 @@ def check(name: str, value: Any, rule: Rule) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     try:
-        right = np.ndim(value) == 0 and rule.holds(value)
+        # A Python scalar: inside a jitted function a comparison of a JAX array is traced.
+        right = np.ndim(value) == 0 and rule.holds(np.asarray(value).item())
     except (TypeError, ValueError):
         right = False
     if not right:
