@@ -241,6 +241,13 @@ def test_a_checkpoint_counts_from_its_commit_on(bucket, trained, capsys):
     assert_trees_equal(sicjax.load_run(workdir).parameters, sicjax.load_run(RUN).parameters)
 
 
+def test_a_removal_that_was_cut_short_is_ended_in_a_finished_run(bucket, trained, capsys):
+    workdir = copy(bucket, "half")
+    bucket.put("half/checkpoints/2/commit_success.txt", None)
+    sicjax.train(trained, workdir)
+    assert {name.split("/")[2] for name in bucket.objects if "half/checkpoints/" in name} == {"4"}
+
+
 def test_a_second_run_is_refused_while_the_first_is_alive(bucket, trained, quick_owners, capsys):
     workdir = copy(bucket, "owned")
     with (

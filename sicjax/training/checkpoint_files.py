@@ -76,6 +76,10 @@ def end_removals(folder: Path) -> None:
         folder: of the checkpoints, the latest of which is intact.
     """
     found = steps(folder)[::-1]
+    if isinstance(folder, BucketPath):  # where a removal takes the commit object among the first
+        for place in folder.iterdir():
+            if place.name.isdecimal() and int(place.name) not in found:
+                place.rmtree()
     if not found:
         return
     policy = Kept(*_rule(folder, found[-1]), kept_for_good(folder))

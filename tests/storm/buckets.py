@@ -110,7 +110,8 @@ def kills(runs: Runs, number: int) -> Iterator[Case]:
     if code:
         raise AssertionError(f"the unbroken run ended with {code}: {said}")
     requests, wanted = len(runs.bucket.writes), runs.outcome("unbroken")
-    for case, at in enumerate(np.linspace(2, requests - 2, number).astype(int).tolist()):
+    # Requests are sent by several threads: another run may need a few less.
+    for case, at in enumerate(np.linspace(2, 0.88 * requests, number).astype(int).tolist()):
         name, after = f"killed{case}", bool(case % 2)
         code, said = runs.run(name, at, after=after)
         request = runs.bucket.writes[at - 1] if len(runs.bucket.writes) >= at else "none"
