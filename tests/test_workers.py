@@ -58,6 +58,7 @@ def run(tmp_path, script):
         import os, signal, sys, threading, time
         from sicjax.report import workers
         workers.available_cores = lambda: 2
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup's child ignores it
         with workers.worker_process() as worker:
             {script}
     """)
