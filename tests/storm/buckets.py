@@ -70,9 +70,7 @@ class Runs:
 
     def close(self) -> None:
         """Let the server go."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait()
+        self._server.communicate()  # closes both pipes
 
     def outcome(self, name: str) -> dict[str, Any]:
         """Return all that must be equal: arrays, rows, numbers for TensorBoard, what is left."""
