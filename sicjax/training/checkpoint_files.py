@@ -76,12 +76,14 @@ def end_removals(folder: Path) -> None:
         folder: of the checkpoints, the latest of which is intact.
     """
     found = steps(folder)[::-1]
-    if isinstance(folder, BucketPath):  # where a removal takes the commit object among the first
-        for place in folder.iterdir():
-            if place.name.isdecimal() and int(place.name) not in found:
-                place.rmtree()
     if not found:
         return
+    if isinstance(folder, BucketPath):  # where a removal takes the commit object among the first
+        names = [place.name for place in folder.iterdir() if place.name.isdecimal()]
+        for name in names:
+            # Only older ones are removed. A later one is a save that was cut short.
+            if int(name) < found[-1] and int(name) not in found:
+                (folder / name).rmtree()
     policy = Kept(*_rule(folder, found[-1]), kept_for_good(folder))
     for step, stays in zip(found, policy.stays(found), strict=True):
         if not stays:
