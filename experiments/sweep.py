@@ -1,14 +1,16 @@
 """Train a population of settings and seeds; write one table and one figure of the results.
 
     python -m experiments.sweep --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
-        [--x=FIELD:V1,V2,...] [--y=FIELD:V1,V2,...] [--show=COLUMN]
+        [--x=FIELD:V1,V2,...] [--y=FIELD:V1,V2,...] [--show=COLUMN] [--method=FILE]
 
     python -m experiments.sweep --config=configs/pod.py --config.num_networks=64
     python -m experiments.sweep --config=configs/quick.py --config.num_networks=3
         --x=loss.capacity:0.5,1,3 --y=loss.sigma_g:0.3,0.4
 
 --x and --y span a grid of settings, each trained from every seed: a phase diagram. Without them the
-config's own variants are trained. The command writes into the workdir:
+config's own variants are trained. --method names a Python file that defines `method`, a
+`sicjax.Method`; --x=loss.own_terms:0,0.1,1 then varies the weight of its loss terms. The command
+writes into the workdir:
 
 - sweep.csv, one row per network: its settings, its last metrics, and the numbers of its
   summary.json or scores.csv;
@@ -26,6 +28,7 @@ import csv
 import itertools
 import json
 import math
+import runpy
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,12 +44,13 @@ from sicjax import config as config_module
 from sicjax.analysis.indices import INDICES
 from sicjax.config.fields import VARIED
 from sicjax.devices import processes
-from sicjax.errors import ConfigError
+from sicjax.errors import ConfigError, one_line
 from sicjax.report.run_reports import SCORES
 from sicjax.runs import train
+from sicjax.training.method import PAPER, Method, check_is, check_recorded
 from sicjax.training.metrics import read_metrics
 from sicjax.training.population import members, of_variant
-from sicjax.training.workdir import read_config, settled
+from sicjax.training.workdir import read_config, recorded_method, settled
 
 Row = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
@@ -74,18 +78,25 @@ def grid(axes: Axes) -> dict[str, dict[str, Any]]:
     }
 
 
-def run(config: ConfigDict, workdir: Path) -> list[Row]:
+def run(config: ConfigDict, workdir: Path, *, method: Method = PAPER) -> list[Row]:
     """Train the population of a config, or continue it, and collect its rows.
 
     Every call that trains adds a line to sessions.jsonl, even if it is stopped.
 
+    Args:
+        config: of all networks.
+        workdir: of the run.
+        method: your own parts of the method.
+
     Raises:
         As `sicjax.train` does.
     """
-    if not is_finished(config, workdir):
+    if is_finished(config, workdir):
+        check_recorded(workdir, recorded_method(workdir), method)
+    else:
         started = time.monotonic()
         try:
-            train(config, workdir)
+            train(config, workdir, method=method)
         finally:
             session = {"hours": (time.monotonic() - started) / 3600, "device": benchmark.device()}
             if processes.is_first() and workdir.is_dir():
@@ -277,6 +288,22 @@ def axis(text: str, flag: str) -> tuple[str, list[Any]]:
     return name, parsed
 
 
+def load_method(path: str) -> Method:
+    """Return the method that a Python file defines.
+
+    Raises:
+        ConfigError: the file can't be run, or has no `method` that is a `sicjax.Method`.
+    """
+    try:
+        method = runpy.run_path(str(Path(path).expanduser())).get("method")
+    except (Exception, SystemExit) as error:  # user code: whatever it raises is bad input
+        raise ConfigError(f"--method={path}: {one_line(error)}") from None
+    if method is None:
+        raise ConfigError(f"--method={path}: must define `method`, a sicjax.Method")
+    check_is(method)
+    return method
+
+
 def main(arguments: Sequence[str]) -> None:
     """Train, then write the table and the figure."""
     parser = command.Parser(__doc__, config="", trains=True)
@@ -285,6 +312,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--show", metavar="COLUMN", help="column that the figure shows; default: num_modules"
     )
+    parser.add_argument("--method", metavar="FILE", help="Python file that defines `method`")
     options = parser.read(arguments)
     command.join_processes(options)
     config, workdir = command.read_run(options)
@@ -295,7 +323,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     if axes:
         config.variants = grid(axes)
-    rows = run(config, workdir)
+    rows = run(config, workdir, method=load_method(options.method) if options.method else PAPER)
     show = options.show or ("num_modules" if any("num_modules" in row for row in rows) else "loss")
     if not any(show in row for row in rows):
         columns = ", ".join(dict.fromkeys(name for row in rows for name in row))

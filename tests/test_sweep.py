@@ -196,6 +196,40 @@ def test_median_over_seeds():
     np.testing.assert_array_equal(found, [2, np.nan])
 
 
+def test_a_sweep_varies_the_weight_of_a_term_of_ones_own(tmp_path, capsys):
+    """One program for all weights; a weight of zero is the method without the term."""
+    config, workdir = tmp_path / "tiny.py", tmp_path / "run"
+    config.write_text(TINY)
+    (tmp_path / "own.py").write_text(
+        "import jax.numpy as jnp, sicjax\n"
+        "def crowding(states, initial_state, batch):\n"
+        "    return 0.5 * jnp.mean(jnp.sum(states, axis=-1))\n"
+        "method = sicjax.Method(terms={'crowding': crowding})\n"
+    )
+    arguments = [f"--config={config}", f"--workdir={workdir}", "--config.num_networks=1"]
+    own = [*arguments, "--x=loss.own_terms:0,2", f"--method={tmp_path / 'own.py'}"]
+    assert guarded(sweep.main, own) == 0
+    none, twice = csv.DictReader((workdir / "sweep.csv").open())
+    assert [float(row["loss.own_terms"]) for row in (none, twice)] == [0, 2]
+    assert float(none["weighted_crowding"]) == 0
+    assert float(twice["weighted_crowding"]) == pytest.approx(2 * float(twice["crowding"]))
+    without = sicjax.train(of_variant(sicjax.load_run(workdir).config, "default"))
+    assert float(none["crowding"]) != float(twice["crowding"])  # their updates differ
+    for part in jax.tree.leaves(
+        jax.tree.map(np.subtract, without.parameters, sicjax.load_run(workdir).parameters)
+    ):
+        np.testing.assert_allclose(part, 0, atol=1e-6)  # rounding: another program
+    capsys.readouterr()
+    assert guarded(sweep.main, [*arguments, "--x=loss.own_terms:0,2"]) == 2  # without the file
+    assert "method.terms.crowding" in capsys.readouterr().err
+    for text, message in [("method = 3", "sicjax.Method"), ("1 / 0", "zero"), ("", "method")]:
+        (tmp_path / "own.py").write_text(text)
+        assert guarded(sweep.main, own) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

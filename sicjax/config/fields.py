@@ -69,6 +69,10 @@ LOSS: Mapping[str, Field] = {
     "loss.conformal_isometry": Field(
         0.1, "weight of the conformal isometry loss; the paper gives none", "ours", FINITE
     ),
+    "loss.own_terms": Field(
+        1.0, "factor of the terms that a `Method` adds to the loss, so that a sweep can vary it",
+        "ours", FINITE,
+    ),
     "loss.reduction": Field(
         "mean", "how the pair losses are reduced; with sums, capacity would have almost no weight",
         "inferred", one_of("mean", "sum"),

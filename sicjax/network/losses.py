@@ -241,15 +241,16 @@ OTHER_TERMS: Mapping[str, Callable[[Array, Array, Batch, "LossSettings"], Array]
 TERMS = (*PAIR_TERMS, *OTHER_TERMS)
 
 _named: Any = collections.namedtuple  # a type checker can't follow fields that come from a table
-_SettingsBase: Any = _named("LossSettings", (*TERMS, "sigma_x", "sigma_g", "min_step"))
+_SettingsBase: Any = _named("LossSettings", (*TERMS, "own_terms", "sigma_x", "sigma_g", "min_step"))
 _TermsBase: Any = _named("LossTerms", (*TERMS, "num_far", "num_near"))
 
 
 class LossSettings(_SettingsBase):
     """Scalars of the loss: traced, so that networks of one program may differ.
 
-    A weight for each term; sigma_x, metres; sigma_g; and min_step, metres (steps of conformal
-    isometry are longer than it and shorter than sigma_x).
+    A weight for each term; own_terms, a factor of the terms that a `Method` adds; sigma_x, metres;
+    sigma_g; and min_step, metres (steps of conformal isometry are longer than it and shorter than
+    sigma_x).
     """
 
     __slots__ = ()

@@ -68,7 +68,8 @@ class Method:
             `config.data.max_velocity` to the largest component: evaluation walks stay below it.
         terms: more terms of the loss, by name: functions of the states [B, T, N], the initial
             state [N] and the `Batch` that return a scalar. Each includes its weight. They are
-            added to the loss and logged under their names.
+            multiplied by `config.loss.own_terms`, which networks trained side by side may differ
+            in, added to the loss, and logged under their names.
 
     Raises:
         ConfigError: a part has the wrong type. `train` also raises it for a part that returns the

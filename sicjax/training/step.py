@@ -125,7 +125,8 @@ def make_loss(
         )  # fmt: skip
         # Every device computes a user's term of the whole batch, so each takes a share of it.
         own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
-        total = sum(map(split.share, own.values()), total)
+        factor = settings.loss.own_terms
+        total = sum((split.share(factor * value) for value in own.values()), total)
         speeds, counted = neural_speeds(
             states, initial_state, batch.steps, max_step=settings.loss.sigma_x,
             min_step=settings.loss.min_step,
@@ -189,8 +190,8 @@ def make_step(
         metrics["gradient_norm"] = optax.tree.norm(gradients)
         for name in TERMS:
             metrics[f"weighted_{name}"] = getattr(settings.loss, name) * metrics[name]
-        for name in own:  # a method's own terms include their weight
-            metrics[f"weighted_{name}"] = metrics[name]
+        for name in own:  # a method's own terms include their weight, all but this factor
+            metrics[f"weighted_{name}"] = settings.loss.own_terms * metrics[name]
         # 5. The new parameters count only if everything is finite.
         parameters = optax.apply_updates(
             state.parameters, jax.tree.map(lambda update: -rate * update, updates)
