@@ -252,6 +252,18 @@ def test_generalisation_draws_boxes_to_one_scale(maps):
     assert widths[-1] == pytest.approx(2 * widths[0], rel=0.02)
 
 
+@pytest.mark.parametrize("name", ["generalisation", "recorded_path"])
+def test_eight_units_fill_the_page_of_a_report_and_no_more(name):
+    """The page is 76 rem wide with a margin of 1 rem on each side, 96 pixels to the inch."""
+    figure, units = plots.blank_figure(), np.zeros((8, 9, 9))
+    titles = [f"u{k}" for k in range(8)]
+    if name == "generalisation":
+        plots.generalisation([(2.0, units), (6.0, units)], titles=titles, fig=figure)
+    else:
+        plots.recorded_path(np.eye(9, 2), [("one", units)], 2.0, titles=titles, fig=figure)
+    assert 1100 < 96 * figure.get_size_inches()[0] < 74 * 16
+
+
 def test_compared_values_lie_on_the_line_where_equal():
     others = {"4 m box": [0.5, 0.7, np.nan], "slow walks": [0.4, 0.7, 0.2]}
     ax = drawn(plots.compared, [0.5, 0.6, np.nan], others, quantity="period (m)", of="2 m box")

@@ -126,12 +126,12 @@ def recorded_path(
         fig: where to draw; its size is set.
     """
     path = np.asarray(positions, dtype=float)
-    tile, left = 1.22, 3.8
+    tile, left = 0.97, 3.1  # so that eight units fill the page of a report, and no more
     columns = max(len(titles), 1)
     width, height = left + 0.9 + columns * tile * 1.06, len(rows) * tile * 1.06 + 0.6
     figure = figure_of_size(fig, width, height)
-    side = min(height - 0.9, left - 0.9)
-    ax = figure.add_axes((0.65 / width, 0.55 / height, side / width, side / height))
+    side = min(height - 0.9, left - 1.2)
+    ax = figure.add_axes((0.85 / width, 0.55 / height, side / width, side / height))
     ax.plot(*path.T, color=COLOURS[0], lw=0.4, alpha=0.7, rasterized=len(path) > 20_000)
     ax.plot(0, 0, "o", color=COLOURS[5], ms=5, label="start")
     ax.axis("equal")
@@ -158,9 +158,9 @@ def generalisation(
         fig: where to draw; its size is set.
     """
     widest = max(box for box, _ in boxes)
-    per_m = 1.45 / widest
+    per_m = 1.34 / widest  # so that eight units fill the page of a report, and no more
     height = sum(box * per_m + 0.087 for box, _ in boxes) + 0.52
-    figure = figure_of_size(fig, 1.537 * max(len(titles), 1) + 0.7, height)
+    figure = figure_of_size(fig, 1.427 * max(len(titles), 1) + 0.7, height)
     rows = [(f"{box:g} m box", np.asarray(maps, dtype=float), box) for box, maps in boxes]
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     _rows_of_maps(ax, rows, titles, cmap, circle_m=training_range_m)
