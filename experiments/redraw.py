@@ -2,25 +2,33 @@
 
     python -m experiments.redraw [NAME ...]
 
-NAME is a file of rows (claims_quick, phase_capacity_sigma_g, scaling: seconds for all), or a
-trained network (quick, full, modules: a report each, half a minute or more). All are drawn if none
-is named. Figures whose networks or recordings are not in the repository stay as they are.
+NAME is one of these; all are drawn if none is named:
+
+- a file of rows (claims_quick, phase_capacity_sigma_g, scaling): seconds for all;
+- a trained network (quick, full, full_b32, modules): a report each, half a minute or more;
+- clearest, isometry: figures that a command of its own draws of a trained network;
+- other_networks: the code of that page, which simulates two networks.
+
+Figures whose networks or recordings are not in the repository stay as they are.
 """
 
+import contextlib
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import sicjax
-from experiments import claims, phase_diagram, scaling
+from experiments import claims, clearest, isometry, phase_diagram, scaling
 from sicjax import command
 from sicjax.errors import ConfigError
 from sicjax.report.network import write_report
 
 RESULTS = Path(__file__).parent / "results"
-GALLERY = Path(__file__).parent.parent / "docs" / "gallery"
+DOCS = Path(__file__).parent.parent / "docs"
+GALLERY = DOCS / "gallery"
 PHASES = {  # file -> fields along y and x
     "phase_capacity_sigma_g": ("loss.sigma_g", "loss.capacity"),
     "phase_isometry_invariance": ("loss.invariance", "loss.conformal_isometry"),
@@ -42,7 +50,9 @@ REPORTED = {  # network -> figure -> the file of the report on it
         RESULTS / "full_ratemaps_4m_seed1707.png": "ratemaps_4m.png",
         RESULTS / "full_torus_seed1707.png": "torus_1.png",
     },
+    "full_b32": {RESULTS / "full_b32_ratemaps_3m_seed506.png": "ratemaps_3m.png"},
     "modules": {
+        RESULTS / "modules_ratemaps_6m_seed1505.png": "ratemaps_6m.png",
         RESULTS / "modules_relation_seed1505.png": "module_relation.png",
         RESULTS / "modules_torus_seed1505.png": "torus_2.png",
     },
@@ -75,6 +85,36 @@ def draw_reported(name: str) -> None:
             shutil.copy(report / file, target)
 
 
+def draw_clearest() -> None:
+    """Draw the clearest cells of the three modules."""
+    clearest.main([f"--folder={RESULTS}"])
+
+
+def draw_isometry() -> None:
+    """Draw the tail of the conformal isometry term; the table of the same numbers stays."""
+    with tempfile.TemporaryDirectory() as scratch:
+        isometry.main([f"--folder={scratch}"])
+        shutil.copy(Path(scratch) / "isometry_tail.png", RESULTS)
+
+
+def draw_other_networks() -> None:
+    """Run the page's code, and take the maps of its two reports."""
+    page, names = (DOCS / "other_networks.md").read_text(), {}
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        for code in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+            exec(code, names)
+        for name, target in [("three_tori", "three_tori"), ("twisted", "twisted_torus")]:
+            (sheet,) = (Path("runs") / name).glob("ratemaps_*.png")
+            shutil.copy(sheet, DOCS / f"{target}.png")
+
+
+COMMANDS: Mapping[str, Callable[[], None]] = {
+    "clearest": draw_clearest,
+    "isometry": draw_isometry,
+    "other_networks": draw_other_networks,
+}
+
+
 def main(arguments: Sequence[str]) -> None:
     """Draw the named figures again.
 
@@ -86,12 +126,14 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.read(arguments)
     sources = [*RESULTS.glob("claims_*.json"), *(RESULTS / f"{name}.json" for name in PHASES)]
     rows = {path.stem: path for path in [*sorted(sources), RESULTS / "scaling.json"]}
-    known = [*rows, *REPORTED]
+    known = [*rows, *REPORTED, *COMMANDS]
     if unknown := [name for name in options.names if name not in known]:
         raise ConfigError(f"{unknown[0]}: nothing to draw; there are {', '.join(known)}")
     for name in options.names or known:
         if name in rows:
             draw_rows(rows[name], RESULTS / f"{name}.png")
+        elif name in COMMANDS:
+            COMMANDS[name]()
         else:
             draw_reported(name)
         print(f"drawn: {name}", flush=True)
