@@ -346,7 +346,7 @@ def test_page_says_first_what_came_out(written):
         assert said in headline
     sheet = base64.b64encode((written / "ratemaps_3m.png").read_bytes()).decode()
     assert page.index(headline) < page.index(sheet) < page.index("<nav") < page.index("<table")
-    assert page.index("swipe sideways") < page.index(sheet)  # said before it is met
+    assert page.index("it sideways") < page.index(sheet)  # said before it is met
     assert page.index("triangular lattice of places") < page.index(sheet)
     assert "arXiv 2311.02316" in page
     assert "num_units: 17" in page  # the config
@@ -622,21 +622,32 @@ CHROMIUM = next(
 def test_pages_open_in_a_browser(written, tmp_path, width):
     pictures = len(list(written.glob("*.png")))
     shown = browse(written / "report.html", tmp_path, width)
-    assert f"<title>{pictures} pictures, 0 missing, 0 too wide</title>" in shown
+    assert f"<title>{pictures} pictures, 0 missing, 0 shrunk, 0 too wide</title>" in shown
     assert f"{UNITS - 1} of {UNITS}" in shown
     index = browse(write_index(written.parent), tmp_path, width, click="button")
-    assert "<title>0 pictures, 0 missing, 0 too wide</title>" in index
+    assert "<title>0 pictures, 0 missing, 0 shrunk, 0 too wide</title>" in index
     assert "network_002" in index
 
 
 def browse(page, tmp_path, width, click=None):
-    """The page as a browser shows it, with a title that counts what is wrong with it."""
+    """The page as a browser shows it, with a title that counts what is wrong with it.
+
+    Text in a figure has 9 points at the figure's own size, so none may shrink. On a wide screen no
+    figure may be cut, and beside one of half the width there is another, or its caption.
+    """
     probe = f"""<script>window.addEventListener('load', () => {{
         document.querySelectorAll('{click}').forEach(button => button.click());
         const all = [...document.images];
-        const wide = Math.max(0, document.documentElement.scrollWidth - innerWidth);
+        const half = [...document.querySelectorAll('.figures figure:not([class])')];
+        const cut = [...document.querySelectorAll('figure .scroll')];
+        const wide = Math.max(0, document.documentElement.scrollWidth - innerWidth) +
+            (innerWidth < 1280 ? 0 : cut.filter(box => box.scrollWidth > box.clientWidth).length +
+             half.filter(one => half.filter(two => one.offsetTop == two.offsetTop).length < 2
+                        ).length);
         document.title = `${{all.length}} pictures, ` +
-            `${{all.filter(image => !image.naturalWidth).length}} missing, ${{wide}} too wide`;
+            `${{all.filter(image => !image.naturalWidth).length}} missing, ` +
+            `${{all.filter(image => image.clientWidth < image.getAttribute('width')).length}}` +
+            ` shrunk, ${{wide}} too wide`;
     }});</script></head>"""
     probed = tmp_path / f"probed_{page.name}"
     probed.write_text(page.read_text().replace("</head>", probe))

@@ -36,13 +36,13 @@ def render(
         figures = [shown for shown in chapter.figures if shown is not lead]
         if figures or chapter.rows:
             groups = [
-                (group, [_picture(shown, files) for shown in members])
+                (group, _pictures(list(members), files))
                 for group, members in itertools.groupby(figures, lambda shown: shown.group)
             ]
             sections.append((_slug(chapter.title), chapter.title, chapter.rows, groups))
     return template(template_name).render(
         headline=" ".join(chapter.headline for chapter in chapters if chapter.headline),
-        lead=_picture(lead, files),
+        lead=_picture(lead, files, "wide"),
         sections=sections,
         versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         date=f"{datetime.datetime.now(datetime.UTC):%d %B %Y}",
@@ -62,7 +62,21 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _picture(shown: Shown, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _pictures(figures: Sequence[Shown], files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Return the pictures of a grid of two columns; one that has no neighbour is "alone"."""
+    pictures: list[dict[str, Any]] = []
+    for wide, together in itertools.groupby(figures, lambda shown: shown.wide):
+        row = list(together)
+        places = ["wide" if wide else ""] * len(row)
+        if not wide and len(row) % 2:
+            places[-1] = "alone"
+        pictures += [
+            _picture(shown, files, place) for shown, place in zip(row, places, strict=True)
+        ]
+    return pictures
+
+
+def _picture(shown: Shown, files: Mapping[str, bytes], place: str) -> dict[str, Any]:
     still, moving = files[f"{shown.name}.png"], files.get(f"{shown.name}.gif")
     (width,) = struct.unpack(">I", still[16:20])  # of a PNG file's header
     return {
@@ -71,7 +85,7 @@ def _picture(shown: Shown, files: Mapping[str, bytes]) -> dict[str, Any]:
         "width": round(width / (MOTION_DPI if moving else DPI) * CSS_DPI),
         "alt": re.split(r"[.:] ", shown.caption)[0],
         "caption": shown.caption,
-        "wide": shown.wide,
+        "place": place,
     }
 
 
