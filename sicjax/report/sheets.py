@@ -13,6 +13,10 @@ from sicjax.analysis.kinds import SILENT_PEAK, active_units
 from sicjax.report.results import Judged, Mapped
 
 MAPS = "Mean activity by place, each unit on its own scale from 0 to its peak"
+GRID_SCORE = (
+    "How much better a map's autocorrelogram matches itself after turns of 60° and 120° than after"
+    " 30°, 90° and 150°; the median. A perfect hexagon scores 1.3 to 1.5."
+)
 LETTERS = "g is the grid score, s the square score of a square unit, of the map shown."
 SHOWN = 8  # units in the figures that compare maps
 

@@ -127,8 +127,8 @@ def bin_middles(edges: np.ndarray) -> np.ndarray:
 
 
 def number(value: float) -> str:
-    """Write a number with two decimals; a dash for NaN."""
-    return f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
+    """Write a number with two decimals, never −0.00; a dash for NaN."""
+    return f"{value:z.2f}".replace("-", "−") if np.isfinite(value) else "–"
 
 
 def pair(one: float, two: float) -> str:

@@ -18,6 +18,7 @@ from sicjax.analysis.kinds import (
 from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.results import Activity, Evaluation, Judged, Mapped
 from sicjax.report.sheets import (
+    GRID_SCORE,
     LETTERS,
     MAPS,
     correlogram_sheet,
@@ -104,7 +105,7 @@ def _rows(numbers: dict[str, Any], judged: Judged) -> list[Row]:
             " its own shuffled fields. With fewer than five fields a unit is undetermined. Usual:"
             " most active units are grid cells.", box),
         Row("Grid score of grid cells; corrected for elliptical distortion", pair(*scores),
-            "Median. A perfect hexagon scores 1.3 to 1.5. Usual: 1.1 to 1.3.", box),
+            f"{GRID_SCORE} Usual: 1.1 to 1.3.", box),
         Row("Quick count: hexagonal, square",
             f"{numbers['hexagonal_units']}, {numbers['square_units']}"
             f" ({percent(numbers['lattice_fraction'])} of {numbers['active_units']} active units)",
@@ -127,8 +128,8 @@ def _verdict_sheet(judged: Judged) -> Shown:
     return Shown(
         f"ratemaps_{mapped.name}",
         rate_sheet(mapped, judged, order, module_groups(judged, order)),
-        f"{MAPS} (grey: {missed}). Active units, by module and phase within it. Look for the"
-        f" same lattice, shifted, in all units of a module. {LETTERS}",
+        f"{MAPS} (grey: {missed}). Active units by module, then by phase. Look for the same"
+        f" lattice, shifted, in all units of a module. {LETTERS}",
         wide=True,
     )  # fmt: skip
 

@@ -86,7 +86,10 @@ def _rows(found: Sequence[Mapping[str, Any]], judged: Judged, untested: str) -> 
     for module in found:
         ratio = f", ratio {module['ratio']:.2f}" if np.isfinite(module["ratio"]) else ""
         texts.append(f"{module['units']} units at {module['period_m']:.2f} m{ratio}")
-    torus = "(1, 2, 1) is a torus. Usual for modules of more than ten cells."
+    torus = (
+        "Numbers of pieces, loops and cavities of the set of states: (1, 2, 1) is a torus. Usual"
+        " for modules of more than ten cells."
+    )
     if any(module["is_torus"] is None for module in found):
         torus += f" A dash: not tested. To test every module: {untested}"
     box = judged.verdict.title

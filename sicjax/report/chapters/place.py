@@ -153,15 +153,16 @@ def _headline(found: Evaluation) -> str:
         return ""
     held, longest = steps_position_holds(found), _longest(found)
     who = "a grid cell's" if found.units.is_grid.any() else "a unit's"
+    what = "Path integration (knowing the place from velocities alone)"
     if not np.isfinite(held):
         return "Nothing varies along a walk, so there is no path integration to measure."
     if held <= 0:
         return f"There is no path integration: position never explains half of {who} variance."
     if held >= longest:
-        return f"Path integration holds for {longest:,} steps and more."
+        return f"{what} holds for {longest:,} steps and more."
     return (
-        f"Path integration holds for {held:,.0f} steps; after that, position explains less than"
-        f" half of {who} variance."
+        f"{what} holds for {held:,.0f} steps; after that, position explains less than half of {who}"
+        " variance."
     )
 
 
@@ -227,7 +228,7 @@ def _recorded_rows(found: Evaluation, note: str | None) -> list[Row]:
     if found.path is None:
         if note is None:
             return []
-        return [Row("Recorded path", "none", note, "–")]
+        return [Row("Recorded path", "none", f"Not measured: {note}", "–")]
     return [Row(
         "Recorded path, in one go and in pieces of 120 steps",
         pair(found.path.correlation, found.path.pieces_correlation),

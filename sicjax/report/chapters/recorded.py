@@ -9,6 +9,7 @@ from sicjax import plots
 from sicjax.analysis.autocorrelogram import autocorrelogram
 from sicjax.analysis.recordings import RecordingAnalysis
 from sicjax.report.chapter import Chapter, Row, Shown
+from sicjax.report.sheets import GRID_SCORE
 from sicjax.report.tables import pair
 
 COLUMNS = 12  # maps in a row: they fill the page
@@ -28,7 +29,7 @@ def recorded_cells(cells: RecordingAnalysis) -> Chapter:
             " of cells says what a cell lacks that is other or undetermined.",
             "all cells"),
         Row("Grid score of grid cells; corrected for elliptical distortion", pair(*scores),
-            "Median. A perfect hexagon scores 1.3 to 1.5.", "grid cells"),
+            GRID_SCORE, "grid cells"),
     ]  # fmt: skip
     return Chapter("Cells", {}, rows, _figures(cells), f"Kinds of cells: {found}.")
 
