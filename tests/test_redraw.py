@@ -1,5 +1,7 @@
 """Committed figures can be drawn again from committed rows."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -24,3 +26,38 @@ def test_figures_of_reports_are_committed_ones():
 def test_an_unknown_name_is_refused():
     with pytest.raises(ConfigError, match="nobody"):
         redraw.main(["nobody"])
+
+
+def test_commands_and_a_page_s_code_draw_into_the_repository(tmp_path, monkeypatch):
+    """Stand-ins for the commands and the page: what they write, and where it goes."""
+    results, docs = tmp_path / "results", tmp_path / "docs"
+    results.mkdir()
+    docs.mkdir()
+    monkeypatch.setattr(redraw, "RESULTS", results)
+    monkeypatch.setattr(redraw, "DOCS", docs)
+
+    def command(name):
+        def main(arguments):
+            (flag,) = arguments
+            folder = Path(flag.removeprefix("--folder="))
+            (folder / f"{name}.png").write_text(name)
+            (folder / f"{name}.md").write_text("measured again")
+
+        return main
+
+    monkeypatch.setattr(redraw.isometry, "main", command("isometry_tail"))
+    monkeypatch.setattr(redraw.clearest, "main", command("modules_ratemaps_6m"))
+    (docs / "other_networks.md").write_text(
+        "```python\nfrom pathlib import Path\n```\n\n```python\n"
+        "for name in ('three_tori', 'twisted'):\n"
+        "    folder = Path('runs') / name\n"
+        "    folder.mkdir(parents=True)\n"
+        "    (folder / 'ratemaps_2m.png').write_text(name)\n```\n"
+    )
+    redraw.main(["isometry", "clearest", "other_networks"])
+    assert (results / "isometry_tail.png").read_text() == "isometry_tail"
+    assert not (results / "isometry_tail.md").exists()
+    assert (results / "modules_ratemaps_6m.png").is_file()
+    assert (docs / "three_tori.png").read_text() == "three_tori"
+    assert (docs / "twisted_torus.png").read_text() == "twisted"
+    assert not Path("runs/three_tori").exists()  # its reports were written elsewhere
