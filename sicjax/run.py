@@ -29,6 +29,7 @@ from sicjax.network.model import Hypernetwork, norm_relu
 from sicjax.network.rollout import Factors, factorise, rollout_factorised
 from sicjax.network.trajectories import Walk, smooth_walks
 from sicjax.paths import path as as_path
+from sicjax.progress import track
 from sicjax.training.checkpoint import restore_rows
 from sicjax.training.checkpoint_files import latest_intact
 from sicjax.training.method import (
@@ -119,7 +120,7 @@ class Run:
             return text
         from sicjax import plots  # Matplotlib is loaded by those who see the picture
 
-        found = self.ratemaps(box_m=SHOWN_BOX_M, walk_steps=SHORT_WALK_STEPS)
+        found = self.ratemaps(box_m=SHOWN_BOX_M, walk_steps=SHORT_WALK_STEPS, progress=False)
         peaks = np.nan_to_num(found.ratemaps).max(axis=(1, 2))
         active = np.sort(np.argsort(-peaks, kind="stable")[:SHOWN_UNITS])
         figure = plots.ratemap_sheet(
@@ -227,7 +228,7 @@ class Run:
 
     def ratemaps(
         self, box_m: float = 2.0, *, walk_steps: int = WALK_STEPS,
-        mean_speed: float | None = None, key: Array | None = None,
+        mean_speed: float | None = None, key: Array | None = None, progress: bool = True,
     ) -> RateMaps:  # fmt: skip
         """Rate maps from smooth walks that start at the centre of a square box.
 
@@ -241,6 +242,7 @@ class Run:
             mean_speed: of the walks, metres per step, before components are clipped to the
                 largest one of training; 0.4 of that by default.
             key: for the walks; by default the same for every network.
+            progress: whether to show a bar when the walks take more than two seconds.
 
         Returns:
             `RateMaps`, maps [N, bins, bins].
@@ -258,7 +260,7 @@ class Run:
         key = jax.random.key(0) if key is None else key
         check_key("key", key)
         walks = _walks_that_fill(key, box_m, walk_steps, largest, mean_speed)
-        return self.map_walks(walks, box_m)
+        return self.map_walks(walks, box_m, progress=progress)
 
     def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write the weights and the config into one NumPy archive; `sicjax.load_weights` reads it.
@@ -290,15 +292,18 @@ class Run:
         write_weights(target, self.config, self.parameters, about)
         return target
 
-    def map_walks(self, walks: list[Walk], box_m: float) -> RateMaps:
+    def map_walks(
+        self, walks: list[Walk], box_m: float, *, progress: bool = False
+    ) -> RateMaps:  # fmt: skip
         """Rate maps from given walks; steps outside the box are left out.
 
         Args:
             walks: each with leaves [W, T, 2].
             box_m: side of the box around the walks' start, metres.
+            progress: whether to show a bar.
         """
         sums = ActivitySums(self.config.model.num_units, box_m=box_m, bins=num_bins(box_m))
-        for steps, positions in _together(walks):
+        for steps, positions in track(list(_together(walks)), "walks", show=progress):
             states = np.asarray(self.rollout(steps, exact=False))[:, DROPPED_STEPS:]
             sums.add(positions[:, DROPPED_STEPS:], states)
         return sums.ratemaps()

@@ -9,6 +9,7 @@ import tqdm.auto
 
 from sicjax.analysis.torus import torus_test
 from sicjax.progress import track
+from sicjax.run import load_run
 
 
 @pytest.fixture
@@ -54,4 +55,15 @@ def test_the_torus_test_takes_progress(progress, capsys):
     test(maps, progress=progress)
     printed = capsys.readouterr()
     assert ("rolled maps" in printed.err) == progress
+    assert printed.out == ""
+
+
+@pytest.mark.usefixtures("short_delay")
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_maps_of_a_run_take_progress(finished, progress, capsys):
+    run = load_run(finished)
+    capsys.readouterr()
+    run.ratemaps(0.4, progress=progress)
+    printed = capsys.readouterr()
+    assert ("walks" in printed.err) == progress
     assert printed.out == ""

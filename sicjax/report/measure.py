@@ -51,7 +51,7 @@ STAGES = 9  # how often `measure` calls `done`
 
 def map_verdict(run: Run) -> Mapped:
     """Return the maps that the verdicts come from; they are measured first."""
-    maps = run.ratemaps(run.config.evaluation.verdict_box)
+    maps = run.ratemaps(run.config.evaluation.verdict_box, progress=False)
     with threadpool_limits(1):  # as in `measure`: another number of threads rounds otherwise
         scores = score_ratemaps(maps.ratemaps, maps.box_m)
     return Mapped(maps, scores, WALK_STEPS, MEAN_SPEED * run.config.data.max_velocity)
@@ -82,7 +82,7 @@ def measure(
 
         def mapped(box_m: float, steps: int, speed: float) -> tuple[RateMaps, Future[Scores]]:
             largest = run.config.data.max_velocity
-            maps = run.ratemaps(box_m, walk_steps=steps, mean_speed=speed * largest)
+            maps = run.ratemaps(box_m, walk_steps=steps, mean_speed=speed * largest, progress=False)
             done()
             return maps, submit(score_ratemaps, maps.ratemaps, box_m)
 
