@@ -7,7 +7,7 @@ NAME is one of these; all are drawn if none is named:
 - a file of rows (claims_quick, phase_capacity_sigma_g, scaling): seconds for all;
 - a trained network (quick, full, full_b32, modules): a report each, half a minute or more;
 - clearest, isometry: figures that a command of its own draws of a trained network;
-- other_networks: the code of that page, which simulates two networks.
+- other_networks, compare: the code of these pages, which simulates networks and cells.
 
 Figures whose networks or recordings are not in the repository stay as they are.
 """
@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import sicjax
 from experiments import claims, clearest, isometry, phase_diagram, scaling
@@ -99,17 +100,30 @@ def draw_isometry() -> None:
 
 def draw_other_networks() -> None:
     """Run the page's code, and take the maps of its two reports."""
-    page, names = (DOCS / "other_networks.md").read_text(), {}
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
-        for code in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
-            exec(code, names)
+        _run_code("other_networks")
         for name, target in [("three_tori", "three_tori"), ("twisted", "twisted_torus")]:
             (sheet,) = (Path("runs") / name).glob("ratemaps_*.png")
             shutil.copy(sheet, DOCS / f"{target}.png")
 
 
+def draw_compare() -> None:
+    """Run the page's code, and take the figure of recorded and trained modules."""
+    _run_code("compare")["figure"].savefig(GALLERY / "compare.png", dpi=110)
+
+
+def _run_code(page: str) -> dict[str, Any]:
+    """Run all Python of a page; returns its names."""
+    names: dict[str, Any] = {}
+    text = (DOCS / f"{page}.md").read_text()
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        exec(code, names)
+    return names
+
+
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "clearest": draw_clearest,
+    "compare": draw_compare,
     "isometry": draw_isometry,
     "other_networks": draw_other_networks,
 }
