@@ -21,13 +21,15 @@ EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
 COMMANDS = re.compile(r'(?<=<div class="language-)(?:bash|console) .*?</code>', re.DOTALL)
 FLAG = re.compile(r"(<[^>]*>)|--?\w")
 PICTURE = re.compile(r'<img [^>]*src="([^":]+)"[^>]*>(?!</a>)')
+CELL, CODE = re.compile(r"<td.*?</td>", re.DOTALL), re.compile(r"<code>[^<]*</code>")
 BADGE = re.compile(r"\[!\[([^]]*)\]\([^)]*\)\]\(([^)]*)\)")
 
 
 def on_page_content(content, **_):
     """Equations become MathML, pictures links to themselves; no line ends inside a flag.
 
-    Equations are as `arithmatex` marks them. A phone shows a wide picture too small to read.
+    Equations are as `arithmatex` marks them. A phone shows a wide picture too small to read. In
+    the narrow columns of a table a name may break after _ . / = or a comma, and nowhere else.
     """
 
     def to_mathml(match):
@@ -37,6 +39,10 @@ def on_page_content(content, **_):
     def keep_flags(match):
         return FLAG.sub(lambda at: at[1] or f'<span class="flag">{at[0]}</span>', match[0])
 
+    def let_names_break(match):
+        return CODE.sub(lambda code: re.sub(r"(?<=[_./=,])(?=\w)", "<wbr>", code[0]), match[0])
+
+    content = CELL.sub(let_names_break, content)
     content = PICTURE.sub(r'<a class="picture" href="\1">\g<0></a>', content)
     return COMMANDS.sub(keep_flags, EQUATION.sub(to_mathml, content))
 

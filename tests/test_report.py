@@ -73,7 +73,7 @@ def known_maps(box_m):
 class KnownRun(Run):
     """A run whose smooth-walk maps are known; walks that are given still drive the network."""
 
-    def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, key=None):
+    def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, progress=True):
         maps = known_maps(box_m)
         occupancy = np.full(maps.shape[1:], 20)
         explained = np.linspace(0.1, 0.9, len(maps))
@@ -313,7 +313,7 @@ def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(
 
 def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
     class DeadRun(KnownRun):
-        def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, key=None):
+        def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, progress=True):
             return super().ratemaps(box_m)._replace(ratemaps=0 * known_maps(box_m))
 
     silent = run.parameters._replace(initial_direction=-jnp.ones(UNITS))

@@ -209,7 +209,7 @@ def test_a_sweep_varies_the_weight_of_a_term_of_ones_own(tmp_path, capsys):
     arguments = [f"--config={config}", f"--workdir={workdir}", "--config.num_networks=1"]
     own = [*arguments, "--x=loss.own_terms:0,2", f"--method={tmp_path / 'own.py'}"]
     assert guarded(sweep.main, own) == 0
-    none, twice = csv.DictReader((workdir / "sweep.csv").open())
+    none, twice = csv.DictReader((workdir / "sweep.csv").read_text().splitlines())
     assert [float(row["loss.own_terms"]) for row in (none, twice)] == [0, 2]
     assert float(none["weighted_crowding"]) == 0
     assert float(twice["weighted_crowding"]) == pytest.approx(2 * float(twice["crowding"]))
