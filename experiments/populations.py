@@ -17,11 +17,17 @@ from ml_collections import ConfigDict
 from experiments import yardstick
 from experiments.accelerators import NETWORKS
 from experiments.timing import Compiled, compile_step, device, seconds_of
+from sicjax.config.check import changed
 from sicjax.devices.layout import make_layout
 from sicjax.devices.memory import device_bytes, device_limit
 from sicjax.errors import one_line
 from sicjax.training.step import Loss
 
+FUSED = {  # name of a way to take a step on a GPU -> its config fields
+    "ours, fused pairs": ["fused_pairs"],
+    "ours, fused rollout": ["fused_rollout"],
+    "ours, both fused": ["fused_pairs", "fused_rollout"],
+}
 AT_ONCE = 50  # steps of one call, as a training takes them
 
 
@@ -56,9 +62,9 @@ def side_by_side(config: ConfigDict) -> list[dict[str, Any]]:
     """Return a row for each way to take a step, ours first: name, seconds (or NaN) and memory."""
     ways = {"ours": partial(compile_step, config, steps=AT_ONCE)}
     if jax.default_backend() == "gpu":
-        fused = config.copy_and_resolve_references()
-        fused.fused_pairs = True
-        ways["ours, fused"] = partial(compile_step, fused, steps=AT_ONCE)
+        for name, fields in FUSED.items():
+            fused = changed(config, dict.fromkeys(fields, True))
+            ways[name] = partial(compile_step, fused, steps=AT_ONCE)
     for name, loss in yardstick.straightforward_losses(config).items():
         ways[name] = partial(compile_straightforward, config, name, loss)
     programs: dict[str, Compiled] = {}

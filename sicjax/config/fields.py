@@ -171,6 +171,12 @@ FIELDS: Mapping[str, Field] = {
         " default, because it has not been timed yet",
         changes_numbers=False,
     ),
+    "fused_rollout": Field(
+        False,
+        "on NVIDIA GPUs, walk the trajectories of a batch with one kernel a direction, equal to"
+        " rounding; off by default, because it has not been timed yet",
+        changes_numbers=False,
+    ),
     "data.num_trajectories": Field(
         130,
         "B, number of trajectories in a batch, each a permutation of the same velocities",

@@ -165,28 +165,46 @@ def _rollout_permuted_bwd(residuals, cotangents: Array):
     transitions, order, initial_state, states, inverse_norms = residuals
     transposed = jnp.swapaxes(transitions, 1, 2)
 
-    # Back through one step. With p = W g and g' = relu(p) / |relu(p)|, the gradient in p is the
-    # part of the cotangent across g', divided by |relu(p)|, where p is positive.
-
     def retreat(carried: Array, step):
         cotangent, state, inverse_norm, index = step
-        total = cotangent + carried
-        along = jnp.sum(total * state, axis=-1, keepdims=True)
-        pushed = jnp.where(state > 0, (total - along * state) * inverse_norm, 0)
+        pushed = across(cotangent + carried, state, inverse_norm)
         carried = _apply_each(transposed, index, pushed)
         return carried, pushed
 
     steps = (jnp.moveaxis(cotangents, 1, 0), states, inverse_norms, order.T)
     carried, pushed = lax.scan(retreat, jnp.zeros_like(states[0]), steps, reverse=True)
-    # Gradient of W_k: sum over trajectories of (gradient in p) x (state before), at the step of k.
+    gradients = matrix_gradients(pushed, states, order, initial_state)
+    return gradients, None, jnp.sum(carried, axis=0)
+
+
+def across(total: Array, state: Array, inverse_norm: Array) -> Array:
+    """Go back through one Norm(ReLU(p)) with the cotangent `total` [..., N] of its state.
+
+    The gradient in p is the part of the cotangent across the state, divided by |relu(p)|, where p
+    is positive.
+    """
+    along = jnp.sum(total * state, axis=-1, keepdims=True)
+    return jnp.where(state > 0, (total - along * state) * inverse_norm, 0)
+
+
+def matrix_gradients(pushed: Array, states: Array, order: Array, initial_state: Array) -> Array:
+    """Return the gradient of every W_k [T, N, N].
+
+    It is the sum over trajectories of (gradient in p) x (state before), at the step of k.
+
+    Args:
+        pushed: [T, B, N], gradients in p = W g of every step.
+        states: [T, B, N], after every step.
+        order: [B, T] int, rows are permutations of range(T).
+        initial_state: [N], g_0.
+    """
     start = jnp.broadcast_to(initial_state, (1, *states.shape[1:]))
     before = jnp.concatenate([start, states[:-1]])
     when = jnp.argsort(order, axis=1).T  # [T, B]: the step at which trajectory b used velocity k
     trajectory = jnp.arange(order.shape[0])
-    transitions_cotangent = jnp.einsum(
+    return jnp.einsum(
         "kbi,kbj->kij", pushed[when, trajectory], before[when, trajectory], precision=PRECISION
     )
-    return transitions_cotangent, None, jnp.sum(carried, axis=0)
 
 
 rollout_permuted.defvjp(_rollout_permuted_fwd, _rollout_permuted_bwd)

@@ -57,7 +57,7 @@ _OUTSIDE = [
     name
     for name, field in FIELDS.items()
     if name in (*VARIED, "seed", "num_networks", "variants", "start_from")
-    or not (field.changes_numbers or name in ("num_steps", "fused_pairs"))
+    or not (field.changes_numbers or name in ("num_steps", "fused_pairs", "fused_rollout"))
 ]
 _KEPT_FUNCTIONS = 16  # as many as `on_devices` keeps the programs of
 
@@ -96,7 +96,8 @@ def make_loss(
     *,
     branch: bool = True,
     split: Split = WHOLE,
-    fused: bool = False,
+    fused_pairs: bool = False,
+    fused_rollout: bool = False,
 ) -> Loss:
     """Return the loss of one batch, or this device's share of it; metrics are of the whole batch.
 
@@ -106,9 +107,15 @@ def make_loss(
         branch: as in `pair_losses`.
         split: how devices share the trajectories and pairs of a batch. Each device draws the same
             batch.
-        fused: as in `pair_losses`.
+        fused_pairs: `fused` of `pair_losses`.
+        fused_rollout: walk with the GPU kernels of `rollout_kernel`.
     """
     transition = make_transition(config, method)
+    walk: Callable[[Array, Array, Array], Array] = rollout_permuted
+    if fused_rollout:
+        from sicjax.network.rollout_kernel import rollout_fused  # Pallas is loaded only where used
+
+        walk = rollout_fused
 
     def loss(parameters: Parameters, key: Array, settings: Settings) -> tuple[Array, Metrics]:
         # Every device draws the same batch; only the trajectories that it rolls out are its own.
@@ -116,12 +123,13 @@ def make_loss(
         initial_state = norm_relu(parameters.initial_direction)
         # [T, N, N]: trajectories share their velocities, so T matrices serve all B of them.
         transitions = transition(parameters, batch.velocities)
-        states = rollout_permuted(transitions, split.take(batch.order), initial_state)
+        states = walk(transitions, split.take(batch.order), initial_state)
         # The pair losses compare states of all trajectories, so each device needs all: [B, T, N].
         states = split.gathered(states, len(batch.order))
         total, terms = sic_loss(
             states, initial_state, batch, settings.loss,
-            reduction=config.loss.reduction, branch=branch, split=split, fused=fused,
+            reduction=config.loss.reduction, branch=branch, split=split,
+            fused=fused_pairs,
         )  # fmt: skip
         # Every device computes a user's term of the whole batch, so each takes a share of it.
         own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
@@ -233,8 +241,12 @@ def make_dispatch(
     takes any number of steps. On a CPU the networks of a device take turns: each has the caches
     to itself, and its numbers don't depend on its neighbours. On other devices they run batched.
     """
-    fused = config.fused_pairs and jax.default_backend() == "gpu" and layout.split.count == 1
-    loss = make_loss(config, method, branch=_one_by_one(), split=layout.split, fused=fused)
+    on_gpu = jax.default_backend() == "gpu"
+    loss = make_loss(
+        config, method, branch=_one_by_one(), split=layout.split,
+        fused_pairs=config.fused_pairs and on_gpu and layout.split.count == 1,
+        fused_rollout=config.fused_rollout and on_gpu,
+    )  # fmt: skip
     step = make_step(config, loss, layout.split, first_step)
 
     def dispatch(states: TrainState, settings: Settings, num_steps: Array):
