@@ -21,7 +21,7 @@ EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
 COMMANDS = re.compile(r'(?<=<div class="language-)(?:bash|console) .*?</code>', re.DOTALL)
 FLAG = re.compile(r"(<[^>]*>)|--?\w")
 PICTURE = re.compile(r'<img [^>]*src="([^":]+)"[^>]*>(?!</a>)')
-CELL, CODE = re.compile(r"<td.*?</td>", re.DOTALL), re.compile(r"<code>[^<]*</code>")
+CELL, CODE = re.compile(r"<td.*?</td>", re.DOTALL), re.compile(r"(?<=<code>)[^<]*")
 BADGE = re.compile(r"\[!\[([^]]*)\]\([^)]*\)\]\(([^)]*)\)")
 
 

@@ -406,6 +406,18 @@ def test_equations_fields_and_figures_are_on_the_site(site):
         assert "<img" in (site / "notebooks" / path.stem / "index.html").read_text()
 
 
+def test_names_break_after_a_sign_in_tables_and_nowhere_else():
+    """On a phone; the tags around a name stay whole."""
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = "<p><code>a_b</code></p><td><code>a_b.c/d</code>, e_f, <code>plain</code></td>"
+    assert hooks.on_page_content(page) == (
+        "<p><code>a_b</code></p>"
+        "<td><code>a_<wbr>b.<wbr>c/<wbr>d</code>, e_f, <code>plain</code></td>"
+    )
+
+
 @pytest.mark.slow
 def test_every_public_name_is_in_the_reference(site):
     reference = Links(site / "api" / "index.html")
