@@ -1,20 +1,20 @@
 """The published settings, exactly.
 
-Trains one network for two million updates. Expect no grid cells in the first thousands of steps:
+Trains one network for two million updates. Expect no grid cells in the first thousands of updates:
 with sums over pairs and this learning rate none have been seen to form. `full.py` is the recipe
 that works.
 
     python -m sicjax.main --config=configs/paper.py
 
-Cost: 2,000,000 updates of 2 batches each. The whole run has not been timed. On one NVIDIA H200, a
-step of `full.py` (same B, T and N, H 64 instead of 256, one batch) took 3.9 ms for one network and
-29.6 ms for 16, by the step without the fused kernel. On two cores of an AMD EPYC, a step of one
-batch at this scale took 0.168 s (experiments/results/benchmark.md).
+Cost: 2,000,000 updates of 2 batches each. The whole run has not been timed. On one NVIDIA H200, an
+update of `full.py` (same B, T and N, H 64 instead of 256, one batch) took 3.9 ms for one network
+and 29.6 ms for 16, without the fused kernel. On two cores of an AMD EPYC, an update of one batch at
+this scale took 0.168 s (experiments/results/benchmark.md).
 
 From the paper (section 3 and its appendix): B 130, T 60, N 128, velocities within ±0.15 m, sigma_x
 0.05 m, sigma_g 0.4, weights 1.0 (separation), 0.1 (invariance), 0.5 (capacity), sums over pairs
 as the equations print them, an MLP of 3 layers, AdamW, learning rate 2e-5 with ReduceLROnPlateau,
-gradient clip 0.1, 2 accumulated batches, 2,000,000 steps.
+gradient clip 0.1, 2 accumulated batches, 2,000,000 updates.
 
 Not in the paper, and where the value here comes from:
 
@@ -28,7 +28,7 @@ Not in the paper, and where the value here comes from:
     a vector without positive entries   stays zero (ours)
     optimizer.weight_decay = 0.01       PyTorch's default of AdamW, as are b1 and b2
     optimizer.plateau_*                 PyTorch's defaults: factor 0.1, patience 10; a window of
-                                        1,000 steps stands for an epoch (ours)
+                                        1,000 updates stands for an epoch (ours)
     optimizer.clip                      of the norm over all weights (PyTorch Lightning's default)
 """
 

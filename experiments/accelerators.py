@@ -1,14 +1,14 @@
-"""Estimate the cost of a training step on accelerators from their specifications.
+"""Estimate the cost of a training update on accelerators from their specifications.
 
     python -m experiments.benchmark --estimate
 
 Letters: P networks side by side, B trajectories, T steps, N units, H hidden width, M = B*T states.
 
-The step that accelerators run (networks batched, no branches) is traced and split into its loops
+The update that accelerators run (networks batched, no branches) is traced and split into its loops
 and the code outside them. XLA's cost analysis counts a loop's body once, regardless of how often it
 runs. So each body is compiled by itself, and its cost is multiplied by the number of trips, which
 the trace contains. A piece takes as long as the slowest of three: its arithmetic, its memory
-traffic, and its kernels one after another. A step is the sum of its pieces. Products are counted
+traffic, and its kernels one after another. An update is the sum of its pieces. Products are counted
 from their shapes.
 
 XLA's numbers are for programs optimised for a CPU, because a compiler for an accelerator needs the
@@ -43,7 +43,7 @@ class Accelerator:
     """The specification of a device, and what is assumed about it."""
 
     name: str
-    products: float  # FLOP/s of float32 products at the precision that the step asks for
+    products: float  # FLOP/s of float32 products at the precision that the update asks for
     others: float  # FLOP/s of all other arithmetic
     bandwidth: float  # bytes/s of its memory
     launch_s: float  # least seconds of a kernel, in a row of kernels
@@ -69,7 +69,7 @@ ACCELERATORS = (
 ASSUMED = (
     "A kernel takes at least 3 µs on a GPU: small kernels take some microseconds each, one after"
     " another (developer.nvidia.com/blog/cuda-graphs). On a TPU it takes 1 µs, because the compiler"
-    " makes one program of the whole step (our assumption, without a source).",
+    " makes one program of the whole update (our assumption, without a source).",
     "On a TPU, all other arithmetic runs at an eighth of the rate of float32 products (our"
     " assumption; the rate of the vector unit is not published).",
     "All products are at HIGHEST precision.",
@@ -100,7 +100,7 @@ class Piece:
 
 
 def trace_step(config: ConfigDict, networks: int) -> ClosedJaxpr:
-    """Build the step of P networks as accelerators run it: batched, without branches."""
+    """Build the update of P networks as accelerators run it: batched, without branches."""
     step = jax.vmap(make_step(config, make_loss(config, branch=False)))
     states, settings = step_arguments(config, networks)
     # On a CPU, where this is traced, larger matrices would be multiplied one after another.
@@ -207,7 +207,7 @@ def _compile(program: ClosedJaxpr, num_consts: int = 0, num_carry: int = 0) -> _
 
 
 def write_estimate(path: Path = RESULT) -> Path:
-    """Estimate a step of each recipe, and write the page."""
+    """Estimate an update of each recipe, and write the page."""
     rows, parts = [], []
     for recipe in RECIPES:
         config = load_config(recipe)
@@ -233,14 +233,22 @@ def _row(recipe: str, config: ConfigDict, networks: int, pieces: Sequence[Piece]
     }
     for device in ACCELERATORS:
         seconds = sum(piece.seconds(device) for piece in pieces)
-        row[f"{device.name}: step (ms)"] = f"{1e3 * seconds:.3g}"
+        row[f"{device.name}: update (ms)"] = f"{1e3 * seconds:.3g}"
         row[f"{device.name}: a network (ms)"] = f"{1e3 * seconds / networks:.3g}"
     return row
 
 
 def _page(rows: Sequence[Mapping[str, str]], parts: Sequence[tuple[str, Sequence[Piece]]]) -> str:
     table = _table([list(rows[0]), *(list(row.values()) for row in rows)])
-    header = ["step", "piece", "trips", "products (MFLOP)", "all (MFLOP)", "memory (MB)", "kernels"]
+    header = [
+        "update",
+        "piece",
+        "trips",
+        "products (MFLOP)",
+        "all (MFLOP)",
+        "memory (MB)",
+        "kernels",
+    ]
     loops = [
         [
             name, piece.name, str(piece.trips), f"{piece.products / 1e6:.3g}",
@@ -251,13 +259,13 @@ def _page(rows: Sequence[Mapping[str, str]], parts: Sequence[tuple[str, Sequence
     ]  # fmt: skip
     promised = "\n".join(f"- {device.name}: {device.source}." for device in ACCELERATORS)
     assumed = "\n".join(f"- {line}" for line in ASSUMED)
-    return f"""# The step on accelerators: an ESTIMATE
+    return f"""# The update on accelerators: an ESTIMATE
 
 **Nothing on this page was measured on an accelerator.** Times measured on GPUs are in
 [benchmark.md](benchmark.md). If you have another device, please measure: docs/accelerators.md says
 how.
 
-`python -m experiments.benchmark --estimate` writes this page from three sources: the traced step;
+`python -m experiments.benchmark --estimate` writes this page from three sources: the traced update;
 XLA's cost analysis of each loop's body, times its number of trips (for a CPU, jax
 {jax.__version__}); and the makers' specifications. The head of `experiments/accelerators.py`
 describes the method.

@@ -1,27 +1,26 @@
-"""How long one training step takes, beside the straightforward one and beside its matrix products.
+"""Time one training update beside the straightforward one and beside its matrix products.
 
     python -m experiments.benchmark [--json] [--config=FILE] [--config.FIELD=VALUE ...]
         [--scaling] [--units] [--tiles] [--populations] [--estimate]
 
-Measured interleaved in one process, medians of repeats: (a) our whole step: sampling, forward,
-backward, clip, AdamW; (b) the straightforward step of `experiments.naive`; (c) the two dense
-products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N], each a plain
-`jnp` call (`step_over_gemm`); (d) the best rate of matrix products on the same device, 2048 x 2048
-and shapes that caches hold. `step_over_limit` is the step's time over that of the two products of
-(c) at the rate of (d): the stricter yardstick, because (c) also writes M x M matrices to memory.
-Without --config: paper scale (B 130, T 60, N 128, H 256), one network.
---scaling: time and peak memory of our step against B, N and P, and on a CPU against the devices
-that its cores are taken for, each in a process of its own.
---units: our step and its two yardsticks against N, from 32 to 512, all in turn.
---tiles: the pair losses with their gradient against the width of their tiles, at several M and N.
---populations: the step of `quick.py` and of `full.py` for P 1, 16 and 64, in turn with two
-straightforward ones (jit, vmap, M x M matrices): one evaluates the hypernetwork at all B T steps,
-the other once per velocity. On a GPU also ours with the fused kernel. 50 steps run in one program.
-Ratios are to the arithmetic of the pair losses: on an H100 or H200 in float32 and in three passes
-of TF32 by the data sheet, elsewhere at the best rate measured. Meant for an accelerator, where it
-takes minutes. --config.FIELD=VALUE changes both recipes.
---estimate: what a step should cost on accelerators, on paper (`experiments.accelerators`), written
-to experiments/results/accelerators.md.
+Measured interleaved in one process, medians of repeats: (a) our whole update: sampling, forward,
+backward, clip, AdamW; (b) the straightforward update of `experiments.naive`; (c) the two dense
+products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N], each a plain `jnp`
+call (`step_over_gemm`); (d) the best rate of matrix products on the same device, 2048 x 2048 and
+shapes that caches hold. `step_over_limit` is the update's time over that of the two products of (c)
+at the rate of (d): the stricter yardstick, because (c) also writes M x M matrices to memory.
+Without --config: paper scale (B 130, T 60, N 128, H 256), one network. --scaling: time and peak
+memory of our update against B, N and P, and on a CPU against the devices that its cores are taken
+for, each in a process of its own. --units: our update and its two yardsticks against N, from 32 to
+512, all in turn. --tiles: the pair losses with their gradient against the width of their tiles, at
+several M and N. --populations: the update of `quick.py` and of `full.py` for P 1, 16 and 64, in
+turn with two straightforward ones (jit, vmap, M x M matrices): one evaluates the hypernetwork at
+all B T steps, the other once per velocity. On a GPU also ours with the fused kernel. 50 updates run
+in one program. Ratios are to the arithmetic of the pair losses: on an H100 or H200 in float32 and
+in three passes of TF32 by the data sheet, elsewhere at the best rate measured. Meant for an
+accelerator, where it takes minutes. --config.FIELD=VALUE changes both recipes. --estimate: what an
+update should cost on accelerators, on paper (`experiments.accelerators`), written to
+experiments/results/accelerators.md.
 """
 
 import contextlib
@@ -59,7 +58,7 @@ UNITS = (32, 64, 96, 128, 160, 192, 256, 384, 512)
 
 
 def paper_scale() -> ConfigDict:
-    """B 130, T 60, N 128, H 256, one batch a step."""
+    """B 130, T 60, N 128, H 256, one batch per update."""
     config = config_module.default()
     config.optimizer.accumulation = 1
     config.optimizer.schedule = "constant"
@@ -67,7 +66,7 @@ def paper_scale() -> ConfigDict:
 
 
 def compile_naive_step(config: ConfigDict) -> Callable[[], None]:
-    """Build the straightforward step of one network."""
+    """Build the straightforward update of one network."""
     state, settings = make_init(config)(jnp.uint32(config.seed)), make_settings(config)
     step = jax.jit(make_step(config, make_naive_loss(config)), donate_argnums=0)
 
@@ -132,7 +131,7 @@ def in_turn(
 
 
 def limit(config: ConfigDict, seconds: float, rate: float) -> dict[str, float]:
-    """Return the arithmetic of a step's pair losses, the rate of products, and the ratio."""
+    """Return the arithmetic of an update's pair losses, the rate of products, and the ratio."""
     flops = config.num_networks * yardstick.pair_flops(config)
     return {
         "arithmetic_gflop": flops / 1e9,
@@ -142,7 +141,7 @@ def limit(config: ConfigDict, seconds: float, rate: float) -> dict[str, float]:
 
 
 def against_units(config: ConfigDict) -> list[dict[str, Any]]:
-    """Our step and its yardsticks at other N; all sizes in turn in each round."""
+    """Our update and its yardsticks at other N; all sizes in turn in each round."""
     configs = {}
     for units in UNITS:
         configs[units] = config.copy_and_resolve_references()
@@ -175,7 +174,7 @@ def sizes(config: ConfigDict) -> dict[str, Any]:
 
 
 def step_alone(config: ConfigDict) -> dict[str, float]:
-    """Time and peak resident size of a process that runs our step and nothing else (Linux)."""
+    """Time and peak resident size of a process that runs our update and nothing else (Linux)."""
     on_cpu = jax.default_backend() == "cpu"
     run, compile_s, _ = compile_step(config, jax.device_count() if on_cpu else 1)
     run()
@@ -202,7 +201,7 @@ def in_own_process(config: ConfigDict, cpu_devices: int = 1) -> dict[str, float]
 
 
 def scaling(config: ConfigDict) -> list[dict[str, Any]]:
-    """Our step at other sizes, B with M from 1,000 to 60,000, N and P; and on other devices."""
+    """Our update at other sizes, B with M from 1,000 to 60,000, N and P; and on other devices."""
     fields = [("data.num_trajectories", value) for value in (17, 33, 65, 130, 260, 500, 1000)]
     fields += [("model.num_units", value) for value in (32, 64, 128, 256)]
     fields += [("num_networks", value) for value in (1, 2, 4)]
@@ -284,10 +283,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     what = parser.add_mutually_exclusive_group()
     for name, about in (
-        ("scaling", "a step against B, N and P"), ("units", "a step against N"),
-        ("tiles", "pair losses against tiles"), ("populations", "a step against P"),
-        ("estimate", "a step on paper"),
-        ("step-alone", "a step of the config on stdin, in this process"),
+        ("scaling", "an update against B, N and P"), ("units", "an update against N"),
+        ("tiles", "pair losses against tiles"), ("populations", "an update against P"),
+        ("estimate", "an update on paper"),
+        ("step-alone", "an update of the config on stdin, in this process"),
     ):  # fmt: skip
         what.add_argument(f"--{name}", action="store_true", help=about)
     options = parser.read(arguments)
@@ -312,7 +311,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         rows = [measure(config)]
         rows[0]["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]
-        if options.json:  # one step is one object
+        if options.json:  # one update is one object
             print(json.dumps(rows[0]))
             return
     print(json.dumps(rows) if options.json else as_table(rows))

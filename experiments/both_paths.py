@@ -3,15 +3,15 @@
     python -m experiments.both_paths [--config=configs/quick.py] [--steps=200] [--double] [--json]
 
 Network, batches and optimiser are the same; only the loss is computed differently (`make_loss`
-against `experiments.naive.make_naive_loss`). The two paths take turns of a few steps in one
+against `experiments.naive.make_naive_loss`). The two paths take turns of a few updates in one
 process, so other work on the machine slows both. Printed during training:
 
 - gradient: both paths compute the gradient at the fast path's weights; this is the largest
-  difference of an element over the largest element. In one step nothing else differs.
+  difference of an element over the largest element. In one update nothing else differs.
 - weights, activity: how far apart the two trained networks are: the largest difference of a weight
   over the largest weight, and of a unit's activity along common walks (a whole state has norm 1).
 - nudged weights, nudged activity: the same for a third network, trained by the fast path from
-  weights one unit in the last place away. Training is chaotic from its first steps and amplifies
+  weights one unit in the last place away. Training is chaotic from its first updates and amplifies
   any rounding; the two paths count as equal if they diverge no faster than that.
 - lattice: the share of each network's active units that carry a lattice (computed as in snapshots).
 - seconds: the time of each path, including compilation, and their ratio.
@@ -48,8 +48,8 @@ WALK_STEPS = 120
 class Path(NamedTuple):
     """One compiled way to train."""
 
-    advance: Callable[[TrainState], TrainState]  # STEPS_PER_TURN steps; the state is donated
-    gradient: Callable[[TrainState], Any]  # of the next step's batch
+    advance: Callable[[TrainState], TrainState]  # STEPS_PER_TURN updates; the state is donated
+    gradient: Callable[[TrainState], Any]  # of the next update's batch
     compile_s: float  # of advance
 
 

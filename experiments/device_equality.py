@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     whole = loss_and_gradient(config, make_layout(1, devices=1))
     total = sum(leaf.size for leaf in one)
     print(
-        f"| devices | networks: numbers of {total:,} unlike one device's after {num_steps} steps"
+        f"| devices | networks: numbers of {total:,} unlike one device's after {num_steps} updates"
         " | unlike two devices' | batch: loss | batch: gradient |\n|---|---|---|---|---|",
         flush=True,
     )

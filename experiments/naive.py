@@ -1,8 +1,8 @@
-"""The straightforward training step, the reference for tests and timings of the fast one.
+"""The straightforward training update, the reference for tests and timings of the fast one.
 
 The hypernetwork at every (b, t), plain autodiff through the scan, distances between all pairs of
 states in chunks of rows, or in one matrix. The batch, the other loss terms and the optimiser are
-the fast step's.
+the fast update's.
 
 Letters: B trajectories, T steps, N units, M = B*T states, C rows in a chunk.
 """

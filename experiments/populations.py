@@ -1,4 +1,4 @@
-"""Time our step and straightforward ones for populations, in turn on one device.
+"""Time our update and straightforward ones for populations, in turn on one device.
 
 python -m experiments.benchmark --populations [--json] [--config.FIELD=VALUE ...]
 """
@@ -23,19 +23,19 @@ from sicjax.devices.memory import device_bytes, device_limit
 from sicjax.errors import one_line
 from sicjax.training.step import Loss
 
-FUSED = {  # name of a way to take a step on a GPU -> its config fields
+FUSED = {  # name of a way to make an update on a GPU -> its config fields
     "ours, fused pairs": ["fused_pairs"],
     "ours, fused rollout": ["fused_rollout"],
     "ours, both fused": ["fused_pairs", "fused_rollout"],
 }
-AT_ONCE = 50  # steps of one call, as a training takes them
+AT_ONCE = 50  # updates of one call, as in a training
 
 
 def populations(recipes: Mapping[str, ConfigDict]) -> list[dict[str, Any]]:
-    """Time a step of populations on the first device, ours and straightforward ones in turn.
+    """Time an update of populations on the first device, ours and straightforward ones in turn.
 
-    Several steps run in one call; the fastest of three calls counts. A step that needs more memory
-    than there is, or that the device cannot take, has no time, and `note` says why.
+    Several updates run in one call; the fastest of three calls counts. An update that needs more
+    memory than there is, or that the device cannot take, has no time, and `note` says why.
     """
     measured = max(yardstick.compile_rate(shape)() for shape in yardstick.SHAPES)
     rates = yardstick.limits(device(), measured)
@@ -59,7 +59,7 @@ def populations(recipes: Mapping[str, ConfigDict]) -> list[dict[str, Any]]:
 
 
 def side_by_side(config: ConfigDict) -> list[dict[str, Any]]:
-    """Return a row for each way to take a step, ours first: name, seconds (or NaN) and memory."""
+    """Return a row for each way to make an update, ours first: name, seconds or NaN, memory."""
     ways = {"ours": partial(compile_step, config, steps=AT_ONCE)}
     if jax.default_backend() == "gpu":
         for name, fields in FUSED.items():
@@ -92,7 +92,7 @@ def side_by_side(config: ConfigDict) -> list[dict[str, Any]]:
 
 
 def compile_straightforward(config: ConfigDict, name: str, loss: Loss) -> Compiled:
-    """Compile several straightforward steps of a population.
+    """Compile several straightforward updates of a population.
 
     Raises:
         MemoryError: its largest array alone is beyond the device's memory.

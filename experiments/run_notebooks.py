@@ -98,7 +98,7 @@ def _tidy(outputs: Sequence[nbformat.NotebookNode]) -> list[nbformat.NotebookNod
     for output in joined:
         if output.output_type == "stream":
             text = re.sub(r"[^\n]*\r", "", output.text)
-            output.text = re.sub(r"(step \d+/\d+ .*\n)(?=step )", "", text)
+            output.text = re.sub(r"(update \d+/\d+ .*\n)(?=update )", "", text)
     return [o for o in joined if o.output_type != "stream" or o.text.strip()]
 
 

@@ -66,10 +66,10 @@ _OTHERS: Mapping[str, Mapping[str, Any]] = {
     **{f"sigma_g {sigma_g:g}": {"loss.sigma_g": sigma_g} for sigma_g in (0.2, 0.25, 0.3, 0.5, 0.6)},
     "invariance 0.05": {"loss.invariance": 0.05},
     "invariance 0.2": {"loss.invariance": 0.2},
-    "2,500 steps": {"num_steps": 2500},
-    "5,000 steps": {"num_steps": 5000},
-    "20,000 steps": {"num_steps": 20_000},
-    "30,000 steps at 3e-4": {"num_steps": 30_000, "optimizer.learning_rate": 3e-4},
+    "2,500 updates": {"num_steps": 2500},
+    "5,000 updates": {"num_steps": 5000},
+    "20,000 updates": {"num_steps": 20_000},
+    "30,000 updates at 3e-4": {"num_steps": 30_000, "optimizer.learning_rate": 3e-4},
 }
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     **RANGES,

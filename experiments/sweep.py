@@ -125,7 +125,7 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
     return (
         f"`python -m {' '.join([module, *given])}`: {networks} networks, {seeds},"
         f" B {config.data.num_trajectories}, T {config.data.trajectory_length},"
-        f" N {config.model.num_units}, H {config.model.hidden_width}, {config.num_steps:,} steps;"
+        f" N {config.model.num_units}, H {config.model.hidden_width}, {config.num_steps:,} updates;"
         f" {devices or 'hardware not recorded'}, jax {jax.__version__};"
         f" {hours:.1f} h with the reports ({len(sessions)} session(s))."
     )
@@ -150,12 +150,12 @@ def is_finished(config: ConfigDict, workdir: Path) -> bool:
 def collect(workdir: Path) -> list[Row]:
     """Return one row per network of a run: its name, settings, last metrics and summary.
 
-    Keys: network, variant, seed; the fields that differ between the variants; step and the metrics
-    of the last logged step. From summary.json, if there is a report: report_step, failure,
-    num_modules, periods_m, period_ratio (of neighbouring modules; their median, None below two),
-    and every scalar by its dotted name. From scores.csv, if it is newer: scores_step, failure,
-    num_modules, periods_m, grid_cells and INDEX_NUMBERS (fields of a unit in a cell of the coarsest
-    lattice).
+    Keys: network, variant, seed; the fields that differ between the variants; `step` and the
+    metrics of the last logged update. From summary.json, if there is a report: report_step,
+    failure, num_modules, periods_m, period_ratio (of neighbouring modules; their median, None below
+    two), and every scalar by its dotted name. From scores.csv, if it is newer: scores_step,
+    failure, num_modules, periods_m, grid_cells and INDEX_NUMBERS (fields of a unit in a cell of the
+    coarsest lattice).
 
     Raises:
         FileNotFoundError: the folder holds no run.

@@ -1,4 +1,4 @@
-"""Programs to time: training steps as they run, the seconds of a call, and the device's name."""
+"""Programs to time: training updates as they run, the seconds of a call, and the device's name."""
 
 import contextlib
 import platform
@@ -17,15 +17,15 @@ from sicjax.training.step import Dispatch, start
 
 
 class Compiled(NamedTuple):
-    """Several steps of a population, compiled."""
+    """Several updates of a population, compiled."""
 
-    run: Callable[[], None]  # takes the steps, and waits
+    run: Callable[[], None]  # makes the updates, and waits
     compile_s: float
     program_bytes: int  # memory that the program needs, by its compiler
 
 
 def compile_step(config: ConfigDict, devices: int = 1, steps: int = 1) -> Compiled:
-    """Compile several steps of a population, as training takes them."""
+    """Compile several updates of a population, as training makes them."""
     layout = make_layout(config.num_networks, config.parallel, devices)
     population = Population(config)
     states, settings = start(config, population.seeds, layout), layout.rows(population.settings())

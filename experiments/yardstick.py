@@ -1,6 +1,6 @@
-"""Yardsticks of a step: its arithmetic, the rate of the same device, and straightforward steps.
+"""Yardsticks of an update: its arithmetic, the device's rate, and straightforward updates.
 
-`experiments.benchmark` times our step beside them.
+`experiments.benchmark` times our update beside them.
 
 Letters: P networks, B trajectories, T steps, N units, H hidden width, M = B*T states.
 """
@@ -37,7 +37,7 @@ def pair_flops(config: ConfigDict) -> float:
 
 
 def other_flops(config: ConfigDict) -> float:
-    """Return the FLOPs of a step's other products: hypernetwork and recurrence, with gradients.
+    """Return the FLOPs of an update's other products: hypernetwork and recurrence, with gradients.
 
     The last layer is [T, H] x [H, N^2], the recurrence M products of N x N matrices and states;
     gradients take twice as much as the forward pass.
@@ -101,7 +101,7 @@ def straightforward_losses(config: ConfigDict) -> dict[str, Loss]:
 
 
 def largest_array(config: ConfigDict, name: str) -> float:
-    """Return the bytes of the largest array that a straightforward step of P networks must hold."""
+    """Return the bytes of the largest array in a straightforward update of P networks."""
     states = config.data.num_trajectories * config.data.trajectory_length
     each = {"straightforward": max(states**2, states * config.model.num_units**2),
             "shared_velocities": states**2}  # fmt: skip
@@ -109,10 +109,10 @@ def largest_array(config: ConfigDict, name: str) -> float:
 
 
 def compile_vmapped(config: ConfigDict, loss: Loss, steps: int) -> tuple[Callable[[], None], Any]:
-    """Compile several steps of P networks in the obvious way: jit of a loop over vmap(step).
+    """Compile several updates of P networks in the obvious way: jit of a loop over vmap(update).
 
     Returns:
-        A function that takes the steps and waits; and the compiled program.
+        A function that makes the updates and waits; and the compiled program.
     """
     population = Population(config)
     states = jax.jit(jax.vmap(make_init(config)))(jnp.asarray(population.seeds))

@@ -233,7 +233,7 @@ def list_all(arguments: Sequence[str]) -> None:
 
 
 def _list_runs(folder: Path) -> None:
-    """Print the runs in a folder, with the step that each has reached."""
+    """Print the runs in a folder, with the number of updates that each has made."""
     from sicjax.training.checkpoint_files import reached
     from sicjax.training.population import members
     from sicjax.training.workdir import read_config
@@ -254,7 +254,7 @@ def _list_runs(folder: Path) -> None:
             print(error)
             continue
         step, networks = reached(place / "checkpoints"), len(members(config))
-        print(f"{place}: step {step} of {config.num_steps}, {networks} network(s)")
+        print(f"{place}: update {step} of {config.num_steps}, {networks} network(s)")
 
 
 def train(arguments: Sequence[str]) -> None:

@@ -54,11 +54,11 @@ class RunInterruptedError(BaseException):
         self.run = run
         kept = "the network as it is now is this error's `run`"
         super().__init__(
-            f"stopped at step {step}; {kept if run else 'the same command goes on from there'}"
+            f"stopped at update {step}; {kept if run else 'the same command continues from there'}"
         )
 
 
 class NonFiniteError(ArithmeticError):
-    """Every network went non-finite; the message names network, step and term."""
+    """Every network went non-finite; the message names network, update and term."""
 
     exit_code = 3

@@ -107,7 +107,7 @@ class Run:
         model, own = self.config.model, sorted(self.method.describe())
         width = f"H {model.hidden_width}" if "transition" not in own else "a transition of its own"
         lines = [
-            f"Run: network {self.network}, seed {self.seed}, step {self.step},"
+            f"Run: network {self.network}, seed {self.seed}, {self.step:,} updates,"
             f" variant {self.variant!r}",
             f"  N {model.num_units}, {width}" + (f"; method: {', '.join(own)}" if own else ""),
         ]
@@ -379,10 +379,10 @@ def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Pa
 
 
 def _last_step(folder: Path) -> int:
-    """Return the step of a run's latest intact checkpoint; print the damaged ones."""
+    """Return the updates of a run's latest intact checkpoint; print the damaged ones."""
     step, damaged = latest_intact(folder / "checkpoints")
     for bad, problem in damaged.items():
-        print(f"the checkpoint of step {bad} is damaged: {problem}", file=sys.stderr)
+        print(f"the checkpoint of update {bad} is damaged: {problem}", file=sys.stderr)
     if step is None:
         raise FileNotFoundError(f"workdir={folder}: no {'intact ' * bool(damaged)}checkpoint yet")
     return step

@@ -59,8 +59,8 @@ def train(
         several threads of a process take turns.
 
     Raises:
-        ConfigError: a wrong value, another experiment's workdir, num_steps below the step
-            reached, a workdir that can't be written, or a recorded path that can't be used.
+        ConfigError: a wrong value, another experiment's workdir, num_steps below the number of
+            updates reached, a workdir that can't be written, or a recorded path that can't be used.
         NonFiniteError: every network went non-finite.
         RunInterruptedError: SIGTERM or Ctrl-C came. Everything up to the last dispatch is saved;
             without a workdir it is the error's `run`.
@@ -134,7 +134,7 @@ def train(
 
 
 def _parameters_to_start_from(population: Population, step: int) -> Parameters | None:
-    """Return the parameters that the config's `start_from` names; None after step 0."""
+    """Return the parameters that the config's `start_from` names; None after update 0."""
     source = population.config.start_from
     if not source or step:
         return None
@@ -156,7 +156,7 @@ def _desk(folder: Path | None, held: contextlib.ExitStack) -> Desk | None:
 def _looker(population: Population, desk: Desk | None, step: int) -> Look | None:
     """Return a function that takes snapshots of the maps during training; None if not needed.
 
-    Removes snapshots that an interrupted run took after the step to start from.
+    Removes snapshots that an interrupted run took after the update to start from.
     """
     folder = desk.folder if desk else None
     kept = folder is not None and (folder / "snapshots").exists()
@@ -174,7 +174,7 @@ def _looker(population: Population, desk: Desk | None, step: int) -> Look | None
                 snapshot, picture = snapshots.take(Run.from_state(population, state, network))
             except Exception as error:  # a failed look must not cost the training
                 what = f"{type(error).__name__}: {one_line(error)}"
-                monitor.say(f"network {network}: no snapshot at step {int(state.step)}: {what}")
+                monitor.say(f"network {network}: no snapshot at update {int(state.step)}: {what}")
                 continue
             found = {"lattice_fraction": snapshot.lattice_fraction, "modules": snapshot.modules}
             monitor.look(snapshot.step, network, picture, found)
@@ -212,7 +212,7 @@ def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.Ex
 
 
 def _step_to_start_from(folder: Path | None) -> int:
-    """Return the step of the last intact checkpoint that process 0 finds; 0 if there is none."""
+    """Return the updates of the last intact checkpoint that process 0 finds; 0 without one."""
     step = 0
     if folder is not None:
         with processes.on_first() as first:
@@ -228,14 +228,14 @@ def _step_to_start_from(folder: Path | None) -> int:
 
 
 def _latest_intact(folder: Path) -> int:
-    """Return the step to resume from, 0 without checkpoints; move damaged checkpoints away."""
+    """Return the update to resume after, 0 without checkpoints; move damaged checkpoints away."""
     step, damaged = latest_intact(folder)
     if damaged and step is None:
-        problems = "; ".join(f"step {bad}: {problem}" for bad, problem in damaged.items())
+        problems = "; ".join(f"update {bad}: {problem}" for bad, problem in damaged.items())
         raise ConfigError(
             f"{folder}: no checkpoint is intact ({problems}); move the folder away to start again"
         )
     for bad, problem in damaged.items():
-        say(f"the checkpoint of step {bad} is damaged: {problem}; moved to "
-             f"{set_aside(folder, bad)}; going back to step {step}")  # fmt: skip
+        say(f"the checkpoint of update {bad} is damaged: {problem}; moved to "
+             f"{set_aside(folder, bad)}; going back to update {step}")  # fmt: skip
     return step or 0

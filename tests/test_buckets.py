@@ -224,10 +224,10 @@ def test_a_damaged_checkpoint_is_named_and_set_aside(bucket, trained, capsys):
     assert latest_intact(checkpoints)[0] == 4
     capsys.readouterr()
     assert sicjax.load_run(workdir).step == 4
-    assert "checkpoint of step 6 is damaged" in capsys.readouterr().err
+    assert "checkpoint of update 6 is damaged" in capsys.readouterr().err
     sicjax.train(config, workdir)
     said = capsys.readouterr().out
-    assert f"moved to gs://{NAME}/damaged/damaged/6; going back to step 4" in said
+    assert f"moved to gs://{NAME}/damaged/damaged/6; going back to update 4" in said
     assert latest_intact(checkpoints) == (6, {})
     assert "damaged/damaged/6/sha256.json" in bucket.objects
 

@@ -397,7 +397,7 @@ def test_a_disk_that_is_full(tmp_path):
     write(tmp_path, at=[2])
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         message = process.submit(failing_write, tmp_path, 2000).result()
-    assert message.startswith("the checkpoint of step 4 failed")
+    assert message.startswith("the checkpoint of update 4 failed")
     assert "\n" not in message
     assert latest_intact(tmp_path) == (2, {})
     write(tmp_path, at=[4])

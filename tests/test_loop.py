@@ -122,7 +122,7 @@ def test_a_finished_run_says_so(finished, capsys):
     path, workdir = finished
     before = (workdir / "metrics.jsonl").read_text()
     assert main([f"--config={path}", f"--workdir={workdir}"]) == 0
-    assert "finished: all 6 steps are done" in capsys.readouterr().out
+    assert "finished: all 6 updates are done" in capsys.readouterr().out
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
@@ -269,7 +269,7 @@ def test_a_signal_saves_and_the_run_goes_on_later(tiny_config, tmp_path, capsys,
     assert stop.value.exit_code == code
     reached = sicjax.load_run(tmp_path).step
     assert reached > 0
-    assert f"stopped at step {reached}" in str(stop.value)
+    assert f"stopped at update {reached}" in str(stop.value)
 
 
 @pytest.mark.parametrize("where", ["without a workdir", "one process of several"])
@@ -284,7 +284,7 @@ def test_a_signal_while_compiling_says_what_is_awaited(
     if where == "one process of several":
         several = SimpleNamespace(**{**vars(loop.processes), "is_alone": lambda: False})
         monkeypatch.setattr(loop, "processes", several)
-    with pytest.raises(RunInterruptedError, match="stopped at step 2"):
+    with pytest.raises(RunInterruptedError, match="stopped at update 2"):
         train(tiny_config, tmp_path if where != "without a workdir" else None)
     said = capsys.readouterr().err
     assert said.startswith("stopping after compiling and the first dispatch; saving\n")
@@ -300,24 +300,24 @@ def test_a_finished_run_ends_the_removal_of_an_old_checkpoint(finished, tmp_path
 
 
 def test_a_config_that_is_not_as_it_was_written_is_refused(finished, tmp_path, capsys):
-    """The step at which its learning rate ends stands nowhere else: it would be believed."""
+    """Nothing else in the run names the update at which the learning rate ends."""
     path, workdir = finished
     shutil.copytree(workdir, tmp_path / "run")
     place = tmp_path / "run" / "config.json"
     place.write_text(place.read_text().replace('"decay_steps": 6', '"decay_steps": 7'))
     assert main([f"--config={path}", f"--workdir={tmp_path / 'run'}", "--config.num_steps=8"]) == 2
     assert capsys.readouterr().err == (
-        f"sicjax: {place}: is not as it was written: optimizer.decay_steps is 7, in the checkpoint"
-        " of step 6 6\n"
+        f"sicjax: {place}: was changed after the run began: optimizer.decay_steps is 7, but 6 in"
+        " the checkpoint of update 6; restore it\n"
     )
 
 
 def test_a_lone_network_that_goes_non_finite_stops_the_run(tiny_config, tmp_path):
     tiny_config.loss.capacity = 3e38
-    with pytest.raises(NonFiniteError, match="network 0: gradient is not finite at step 0"):
+    with pytest.raises(NonFiniteError, match="network 0: gradient is not finite at update 0"):
         train(tiny_config, tmp_path)
     run = sicjax.load_run(tmp_path)
-    assert run.failure == "network 0: gradient is not finite at step 0"
+    assert run.failure == "network 0: gradient is not finite at update 0"
     assert np.isfinite(run.parameters.initial_direction).all()
 
 
@@ -336,7 +336,7 @@ def test_without_a_workdir_an_interruption_carries_the_network(tiny_config, numb
     thread.join()
     run = stop.value.run
     assert 0 < run.step < 10**6
-    assert f"stopped at step {run.step}" in str(stop.value)
+    assert f"stopped at update {run.step}" in str(stop.value)
     assert np.isfinite(run.rollout(np.zeros((3, 2)))).all()
 
 
@@ -395,7 +395,7 @@ def test_a_report_under_way_is_left_at_once(where, tmp_path):
     left = time.time()  # and all have let go of standard error
     assert done.returncode == 75, done.stderr
     assert left - float(re.search(r"asked at ([\d.]+)", done.stdout)[1]) < 5
-    assert "stopped at step 6" in done.stderr
+    assert "stopped at update 6" in done.stderr
     assert not list((tmp_path / "run" / "report").glob("network_*"))
 
 
@@ -403,7 +403,7 @@ def test_a_report_under_way_is_left_at_once(where, tmp_path):
     ("sent", "code", "said"),
     [
         (["SIGINT", "SIGINT"], 130, "sicjax: stopped at once; the last checkpoint stands"),
-        (["SIGTERM"], 75, "sicjax: stopped at step 0; the same command goes on from there"),
+        (["SIGTERM"], 75, "sicjax: stopped at update 0; the same command continues from there"),
     ],
 )
 def test_signals_while_the_main_thread_is_in_compiled_code(tmp_path, sent, code, said):
@@ -555,8 +555,8 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     monkeypatch.setattr(time, "time", lambda: now() - 86_400)
     assert main([f"--config={path}", f"--workdir={workdir}"]) == 0
     said = capsys.readouterr().out
-    assert "the checkpoint of step 6 is damaged" in said
-    assert "going back to step 4" in said
+    assert "the checkpoint of update 6 is damaged" in said
+    assert "going back to update 4" in said
     assert "resumed at step 4" in said
     assert_trees_equal(parameters_of(workdir, 1), parameters_of(whole, 1))
     assert rows_without_timing(workdir) == rows_without_timing(whole)

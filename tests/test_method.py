@@ -200,7 +200,9 @@ def test_a_method_json_of_an_earlier_version_is_believed_by_its_names(
 def test_a_term_of_ones_own_is_shown_like_the_built_in_ones(tiny_config, tmp_path, capsys):
     tiny_config.num_steps = 2
     sicjax.train(tiny_config, tmp_path, method=ALL)
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("step 2/2"))
+    (line,) = (
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("update 2/2")
+    )
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert f"crowding {rows[-1]['crowding']:.3g}" in line
     assert rows[-1]["weighted_crowding"] == rows[-1]["crowding"]
@@ -231,7 +233,7 @@ def test_a_term_that_goes_non_finite_stops_the_run_and_is_named(tiny_config):
     def broken(states, initial_state, batch):
         return jnp.sum(states) / 0.0
 
-    with pytest.raises(NonFiniteError, match="broken is not finite at step 0"):
+    with pytest.raises(NonFiniteError, match="broken is not finite at update 0"):
         sicjax.train(
             tiny_config, method=sicjax.Method(terms={"crowding": crowding, "broken": broken})
         )

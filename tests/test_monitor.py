@@ -153,12 +153,12 @@ def test_steps_that_were_lost_are_named(logged):
     path = logged / "metrics.jsonl"
     path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:5]))
     assert resume(logged, 8) == (
-        "metrics.jsonl: lacks rows of 2 step(s) up to 8, the first 6; they were lost, or"
-        " log_every was another\n"
+        "metrics.jsonl: lacks rows of 2 update(s) up to 8, the first 6: they were lost,"
+        " or log_every was different then\n"
     )
     assert places(logged) == ALL[:5]
     path.unlink()
-    assert "lacks rows of 4 step(s) up to 8, the first 2" in resume(logged, 8)
+    assert "lacks rows of 4 update(s) up to 8, the first 2" in resume(logged, 8)
     with Monitor(logged, first_step=8, num_steps=9, shown=[], stream=(said := io.StringIO())):
         assert said.getvalue() == ""  # nobody has told how often there should be rows
 

@@ -317,11 +317,11 @@ def test_dead_network_without_path_or_metrics_still_gets_a_page(run, tmp_path):
             return super().ratemaps(box_m)._replace(ratemaps=0 * known_maps(box_m))
 
     silent = run.parameters._replace(initial_direction=-jnp.ones(UNITS))
-    dead = DeadRun(run.config, silent, failure="invariance went non-finite at step 7")
+    dead = DeadRun(run.config, silent, failure="invariance went non-finite at update 7")
     folder = tmp_path / "network_000"
     note = "no ratinabox here"
     page = write_report(dead, folder, metrics=[], recorded_note=note).read_text()
-    assert "invariance went non-finite at step 7" in page
+    assert "invariance went non-finite at update 7" in page
     assert f"0 of {UNITS}" in page
     assert note in page
     assert not (folder / "recorded_path.png").exists()
@@ -446,7 +446,7 @@ def test_steps_that_position_holds_are_read_between_spans(shares, steps):
 def test_a_run_of_a_few_steps_is_told_as_one(run):
     found = SimpleNamespace(units=SimpleNamespace(is_grid=np.zeros(3, bool)))
     assert "300 updates" in training(run, found, (), ()).headline
-    failed = replace(run, failure="network 0: weights is not finite at step 0")
+    failed = replace(run, failure="network 0: weights is not finite at update 0")
     assert not training(failed, found, (), ()).headline  # more updates would not help
     assert not training(replace(run, step=9000), found, (), ()).headline
 

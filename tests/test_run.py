@@ -218,7 +218,7 @@ def test_a_run_says_what_it_is(tiny_config):
     run = make_run(tiny_config)
     own = dataclasses.replace(run, network=0, step=7, variant="<b>", failure=None)
     assert repr(own).splitlines() == [
-        f"Run: network 0, seed {own.seed}, step 7, variant '<b>'",
+        f"Run: network 0, seed {own.seed}, 7 updates, variant '<b>'",
         f"  N {own.config.model.num_units}, H {own.config.model.hidden_width}",
     ]
     page = own._repr_html_()
@@ -226,8 +226,8 @@ def test_a_run_says_what_it_is(tiny_config):
     png = base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])
     assert png.startswith(b"\x89PNG")
     assert 2_000 < len(png) < 100_000
-    failed = dataclasses.replace(own, failure="network 0: gradient is not finite at step 3")
-    assert repr(failed).splitlines()[-1] == "  network 0: gradient is not finite at step 3"
+    failed = dataclasses.replace(own, failure="network 0: gradient is not finite at update 3")
+    assert repr(failed).splitlines()[-1] == "  network 0: gradient is not finite at update 3"
     assert "<img" not in failed._repr_html_()
 
 

@@ -47,8 +47,8 @@ def test_each_stage_has_its_batches_weights_and_schedule(staged, tmp_path, capsy
     run = train(staged, tmp_path)
     said = capsys.readouterr()
     assert "in 2 stages" in said.out
-    assert "far: steps 4 to 7, 1 batch(es) of 3 x 9 states" in said.out
-    assert "stage far: steps 4 to 7" in said.err
+    assert "far: updates 4 to 7, 1 batch(es) of 3 x 9 states" in said.out
+    assert "stage far: updates 4 to 7" in said.err
     assert column(tmp_path, "step") == [1, 2, 3, 4, 5, 6, 7]
     pairs = [24 * 23 / 2] * 4 + [27 * 26 / 2] * 3
     counted = np.add(column(tmp_path, "num_near"), column(tmp_path, "num_far"))
@@ -79,7 +79,7 @@ def test_only_stages_that_have_not_begun_may_change(staged, tmp_path):
     train(staged, tmp_path)
     staged.num_steps = 7
     staged.stages["near"]["num_steps"] = 3
-    with pytest.raises(ConfigError, match="its stages up to step 5 were"):
+    with pytest.raises(ConfigError, match="its stages up to update 5 were"):
         train(staged, tmp_path)
     staged.stages["near"]["num_steps"] = 4
     staged.stages["further"] = {"num_steps": 2, "data.trajectory_length": 12}
@@ -127,7 +127,7 @@ def test_a_longer_run_keeps_its_cosine_and_says_that_the_rate_is_zero(
     tiny_config.num_steps = 9
     capsys.readouterr()
     longer = train(tiny_config, tmp_path)
-    assert "the learning rate is zero from step 6 on" in capsys.readouterr().out
+    assert "the learning rate is zero from update 6 on" in capsys.readouterr().out
     rates = column(tmp_path, "learning_rate")
     wanted = 1e-3 * (1 + np.cos(np.pi * np.arange(6) / 6)) / 2
     np.testing.assert_allclose(rates[:6], wanted, rtol=1e-5)  # 1 + cos in float32: 1e-7 of 0.13

@@ -3,7 +3,7 @@
 Letters: P networks, D devices of all processes, K networks per device.
 
     leaves [P, ...]      a population, as checkpoints hold it
-    leaves [D, K, ...]   its rows, one a device, as a pmapped step takes them
+    leaves [D, K, ...]   its rows, one a device, as a pmapped update takes them
 
 Arrays are global: every process sees all their shapes and holds the rows of its own devices.
 This file handles pytrees without knowing their meaning. To exchange `pmap` for `jit` with

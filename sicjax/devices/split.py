@@ -1,4 +1,4 @@
-"""Split the work on one network over devices, with the collectives of a compiled step."""
+"""Split the work on one network over devices, with the collectives of a compiled update."""
 
 import dataclasses
 from typing import Any

@@ -9,7 +9,7 @@ pairs, so it takes 4 M^2 N multiplications where the tiles take 3 M^2 N, and it 
 additions.
 
 The formulas are those of `pair_losses`. Nobody has timed this kernel on a GPU yet, so it is off by
-default; `python -m experiments.benchmark --json --config.fused_pairs=true` times a step with it.
+default; `python -m experiments.benchmark --json --config.fused_pairs=true` times an update with it.
 """
 
 from functools import partial

@@ -75,8 +75,8 @@ def _tile_size(num_states: int, branch: bool) -> int:
 def most_shares(num_states: int) -> int:
     """Return the number of CPU devices worth using for these states: four tile pairs or more each.
 
-    Every device also computes all W(v) and the optimiser's step. At M = 1,920 this takes as long as
-    40 pairs of tiles, so further devices save less than a tenth of a step (measured).
+    Every device also computes all W(v) and the optimiser's update. At M = 1,920 this takes as long
+    as 40 pairs of tiles, so further devices save less than a tenth of an update (measured).
     """
     number = -(-num_states // _tile_size(num_states, True))
     return max(number * (number + 1) // 2 // 4, 2)

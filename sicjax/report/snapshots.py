@@ -28,7 +28,7 @@ SHOWN = 24  # units in the picture
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Maps of one network at one step of its training, and two counts on them."""
+    """Maps of one network at one update of its training, and two counts on them."""
 
     step: int
     ratemaps: np.ndarray  # [N, 50, 50], NaN where unvisited; half precision when read from disk
@@ -77,7 +77,7 @@ def save(workdir: Path, network: int, snapshot: Snapshot) -> None:
 
 
 def load(workdir: Path, network: int) -> list[Snapshot]:
-    """Read a network's snapshots, by rising step, without damaged ones."""
+    """Read a network's snapshots, by rising update, without damaged ones."""
     paths = _folder(workdir, network).glob("*.npz")
     return [found for path in sorted(paths) if (found := _read(path))]
 
@@ -96,7 +96,7 @@ def _read(path: Path) -> Snapshot | None:
 
 
 def cut_after(workdir: Path, step: int) -> None:
-    """Remove the snapshots after a step; a run that resumes there takes them again.
+    """Remove the snapshots after an update; a run that resumes there takes them again.
 
     Files that no run wrote stay.
     """

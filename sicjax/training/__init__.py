@@ -1,1 +1,1 @@
-"""Training: method, optimiser, population, step and loop; checkpoints, metrics and workdir."""
+"""Training: method, optimiser, population, update and loop; checkpoints, metrics and workdir."""

@@ -1,6 +1,6 @@
 """Checkpoints of a pytree: written by Orbax in the background, checked by SHA-256 when read.
 
-A checkpoint is a folder named by its step:
+A checkpoint is a folder named by the number of updates made:
 
     state/        the arrays, as global arrays in TensorStore's zarr format: any number of devices
                   or processes can read them. Each row has a chunk of its own, so that one network
@@ -46,7 +46,7 @@ class Checkpoints:
         folder: created if it is missing. Leftovers of killed saves are removed.
         about: JSON to store with each checkpoint; its "config" says how long it is kept.
         keep: number of latest checkpoints to keep.
-        keep_every: keep a checkpoint permanently every this many steps; 0 for none. Checkpoints
+        keep_every: keep a checkpoint permanently every this many updates; 0 for none. Checkpoints
             that an earlier rule keeps permanently stay.
     """
 
@@ -58,7 +58,7 @@ class Checkpoints:
         self._policy = Kept(keep, keep_every, kept_for_good(folder))
 
     def save(self, step: int, tree: Tree) -> None:
-        """Begin to save; a step that is already saved is skipped.
+        """Begin to save; an update that is already saved is skipped.
 
         Raises:
             CheckpointError: this save, or the one before, can't be written.
@@ -87,7 +87,7 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> CheckpointError:
-        return CheckpointError(f"the checkpoint of step {self._saving} failed: {one_line(error)}")
+        return CheckpointError(f"the checkpoint of update {self._saving} failed: {one_line(error)}")
 
     def __enter__(self) -> "Checkpoints":
         with contextlib.ExitStack() as stack:
@@ -139,7 +139,7 @@ class _DigestedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
 
     async def finalize(self) -> None:
         """Finish the folder, in which all files are now written."""
-        if self.get_final().name.isdecimal():  # the folder of a step, not of one of its items
+        if self.get_final().name.isdecimal():  # the folder of an update, not of one of its items
             await asyncio.to_thread(_finish, Path(self.get()))
         await super().finalize()
 
@@ -334,7 +334,7 @@ def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None
 def _cannot_load(folder: Path, step: int, error: Exception) -> CheckpointError:
     found = about(folder, step).get("versions", {})
     return CheckpointError(
-        f"{folder}: the checkpoint of step {step}, written by {_brief(found)},"
+        f"{folder}: the checkpoint of update {step}, written by {_brief(found)},"
         f" can't be loaded by {_brief(versions())}: {one_line(error)}"
     )
 

@@ -23,7 +23,7 @@ COMMIT = "commit_success.txt"  # the last object that Orbax writes into a checkp
 
 
 def steps(folder: Path) -> list[int]:
-    """Return the steps of the checkpoints in a folder, latest first."""
+    """Return the updates of the checkpoints in a folder, latest first."""
     if isinstance(folder, BucketPath):
         commits = (path.relative_to(folder).parts for path in folder.files())
         names: Iterable[str] = (parts[0] for parts in commits if parts[1:] == (COMMIT,))
@@ -38,7 +38,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def reached(folder: Path) -> int:
-    """Return the latest step whose checkpoint has all its files, 0 without one; reads none."""
+    """Return the latest update whose checkpoint has all its files, 0 without one; reads none."""
     whole = (step for step in steps(folder) if not _problem(folder / str(step), read=False))
     return next(whole, 0)
 
@@ -47,7 +47,7 @@ def latest_intact(folder: Path) -> tuple[int | None, dict[int, str]]:
     """Find the latest checkpoint whose files are as they were written.
 
     Returns:
-        Its step, None if there is none; and what is wrong with later checkpoints, by step.
+        Its update, None if there is none; and what is wrong with later checkpoints, by update.
     """
     damaged: dict[int, str] = {}
     for step in steps(folder):
@@ -98,7 +98,7 @@ def _remove(place: Path) -> None:
 
 
 def kept_for_good(folder: Path) -> set[int]:
-    """Return the steps of the checkpoints that the rule they were written under keeps for good."""
+    """Return the updates whose checkpoints are kept for good, by the rule of their time."""
     return {step for step in steps(folder) if _is_multiple(step, _rule(folder, step)[1])}
 
 
@@ -138,7 +138,7 @@ class Kept:
         self._keep, self._keep_every, self._for_good = keep, keep_every, frozenset(for_good)
 
     def stays(self, steps: Sequence[int]) -> list[bool]:
-        """Return for each of these steps, in ascending order, whether its checkpoint stays."""
+        """Return for each of these updates, in ascending order, whether its checkpoint stays."""
         latest = set(steps[-self._keep :])
         return [
             step in latest or step in self._for_good or _is_multiple(step, self._keep_every)

@@ -1,4 +1,4 @@
-"""The cost of a run, printed before its first step, and checks that it fits the devices."""
+"""The cost of a run, printed before its first update, and checks that it fits the devices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ REPORT_S = 30  # 20 to 31 s were measured on two CPU cores and on an H100, see d
 
 
 def describe_cost(population: Population, layout: Layout, step: int, need: int) -> list[str]:
-    """Describe the work left: networks, devices, steps, batches, memory, disk; a line per stage.
+    """Describe the work left: networks, devices, updates, batches, memory, disk; a line per stage.
 
     Args:
         population: the networks.
         layout: their devices.
-        step: step to start from.
+        step: updates already made.
         need: bytes that each device needs.
     """
     config, devices = population.config, layout.devices
@@ -51,20 +51,20 @@ def describe_cost(population: Population, layout: Layout, step: int, need: int) 
 def _steps(stage: Stage, step: int) -> str:
     data, accumulation = stage.config.data, stage.config.optimizer.accumulation
     return (
-        f"steps {max(step, stage.first)} to {stage.end}, {accumulation} batch(es) of"
+        f"updates {max(step, stage.first)} to {stage.end}, {accumulation} batch(es) of"
         f" {data.num_trajectories} x {data.trajectory_length} states each"
     )
 
 
 def _idle(stage: Stage) -> str:
-    """Return a line on steps with a learning rate of zero; an empty text if there are none."""
+    """Return a line on updates with a learning rate of zero; an empty text if there are none."""
     options = stage.config.optimizer
     silent = stage.first + (options.decay_steps or stage.end - stage.first)
     if options.schedule != "cosine" or silent >= stage.end:
         return ""
     return (
-        f"the learning rate is zero from step {silent} on (optimizer.decay_steps, fixed when the"
-        " run began), so later steps change nothing; to train on, start a run with"
+        f"the learning rate is zero from update {silent} on (optimizer.decay_steps, fixed when the"
+        " run began), so later updates change nothing; to train on, start a run with"
         " --config.start_from=DIR"
     )
 

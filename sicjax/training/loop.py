@@ -1,4 +1,4 @@
-"""The training loop: steps, logs and checkpoints of a population.
+"""The training loop: updates, logs and checkpoints of a population.
 
 Letters: P networks, D devices, K networks per device.
 """
@@ -46,17 +46,17 @@ def fit(
     folder: Path | None = None, desk: Desk | None = None, parameters: Parameters | None = None,
     look: Look | None = None,
 ) -> Fitted:  # fmt: skip
-    """Train a population from `first_step` to its config's last step, stage by stage.
+    """Train a population from `first_step` to its config's last update, stage by stage.
 
     Args:
         population: the networks.
         layout: the devices that they are spread over.
         signals: asked after every dispatch whether to stop.
-        first_step: step to start from; above 0, its checkpoint in `folder` is restored.
+        first_step: updates already made; above 0, its checkpoint in `folder` is restored.
         folder: the run's folder, for checkpoints; None keeps everything in memory.
         desk: where process 0 writes metrics and events of the run in this folder.
-        parameters: what to start from at step 0 instead of fresh networks, leaves [P, ...].
-        look: called on process 0 every `evaluation.snapshot_every` steps with the state of every
+        parameters: start from these instead of fresh networks, leaves [P, ...].
+        look: called on process 0 every `evaluation.snapshot_every` updates with the state of every
             network (without the optimiser's) and the monitor.
 
     Raises:
@@ -71,10 +71,10 @@ def fit(
     if not stages:
         rest = "only report/ is written again" if config.report else "raise num_steps to train on"
         states = _load_or_start(population, layout, folder, first_step, parameters)
-        say(f"finished: all {first_step} steps are done; {rest}")
+        say(f"finished: all {first_step} updates are done; {rest}")
         return Fitted(states, first_step, 0)
 
-    # Compile every stage before the first step: what doesn't fit must fail now, not after hours.
+    # Compile every stage before the first update: what doesn't fit must fail now, not after hours.
     began = time.monotonic()
     with _interruptible_until_the_steps(signals, folder, first_step):
         programs = [Dispatch(stage.config, layout, method, stage.first) for stage in stages]
@@ -90,10 +90,10 @@ def fit(
         monitor.say(f"compiled in {compiled}")
         for stage, program in zip(stages, programs, strict=True):
             if stage.name:
-                monitor.say(f"stage {stage.name}: steps {step} to {stage.end}")
+                monitor.say(f"stage {stage.name}: updates {step} to {stage.end}")
             settings, dispatches = layout.rows(population.settings(stage)), 0
             while step < stage.end and not stop:
-                # Take several steps in one call: the device doesn't wait for the host in between.
+                # Make several updates in one call: the device doesn't wait for the host in between.
                 to_next = [
                     every - step % every for every in (log_every, save_every, look_every) if every
                 ]
@@ -163,7 +163,7 @@ def _load_or_start(
     population: Population, layout: Layout, folder: Path | None, step: int,
     parameters: Parameters | None,
 ) -> TrainState:  # fmt: skip
-    """Return the states [D, K, ...] at the step to start from."""
+    """Return the states [D, K, ...] at the update to start from."""
     processes.line_up()
     if folder is None or step == 0:
         states = start(population.config, population.seeds, layout, population.method)
@@ -174,12 +174,12 @@ def _load_or_start(
         states = restore(folder / "checkpoints", step, layout.shapes(population.shapes))
     except CheckpointError as error:
         raise ConfigError(str(error)) from None
-    say(f"resumed at step {step}")
+    say(f"resumed at step {step} (number of updates done)")
     return layout.rows(states)
 
 
 def _is_due(step: int, every: int, last: int) -> bool:
-    """Return whether something is due that happens every `every` steps and after the last."""
+    """Return whether something is due that happens every `every` updates and after the last."""
     return every > 0 and (step % every == 0 or step == last)
 
 

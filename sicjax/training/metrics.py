@@ -48,11 +48,12 @@ class Monitor:
     """Writes metrics and shows progress; a context manager.
 
     Args:
-        workdir: where metrics.jsonl and the TensorBoard events go; None writes nothing.
-        first_step: the step the run (re)starts from. Rows after it are cut off, so that a restart
+        workdir: where metrics.jsonl and the TensorBoard events go; None writes nothing. first_step:
+        the number of updates from which the run (re)starts. Rows after it are cut off, so that a
+        restart
             leaves neither gap nor duplicate; rows that are damaged or missing are named.
-        num_steps: the step it runs to.
-        log_every: steps between two rows of a network; 0 if it isn't known.
+        num_steps: the number of updates at its end.
+        log_every: updates between two rows of a network; 0 if it isn't known.
         shown: names of the metrics that the progress shows.
         stream: of the progress; a bar on a terminal, else plain lines.
     """
@@ -103,7 +104,7 @@ class Monitor:
         rate = self.steps_per_second(step)
         left = duration((self._num_steps - step) / rate) if rate > 0 else "?"
         print(
-            f"step {step}/{self._num_steps}  {rate:.3g} steps/s  {left} left  {text}",
+            f"update {step}/{self._num_steps}  {rate:.3g} updates/s  {left} left  {text}",
             file=self._stream, flush=True,
         )  # fmt: skip
 
@@ -191,7 +192,7 @@ class _Events:
     """TensorBoard's file of one start of a run.
 
     Its name sorts after those of earlier starts, whatever the clock says, and its first record
-    tells TensorBoard to forget what they wrote after the step that this one starts from. Records
+    tells TensorBoard to forget what they wrote after the update that this one starts from. Records
     are written by the calling thread: what a checkpoint stands for is on disk before it, and a full
     disk is noticed here.
     """
@@ -263,14 +264,14 @@ def _checksum(row: Row) -> int:
 
 
 def _cut_after(path: Path, step: int, log_every: int) -> list[str]:
-    """Remove, in place, the rows after a step and a last row that a kill cut short.
+    """Remove, in place, the rows after an update and a last row that a kill cut short.
 
     Rows that can't be read stay where they are: readers leave them out.
 
     Returns:
-        What can't be read and what is missing up to the step, a line each.
+        What can't be read and what is missing up to the update, a line each.
     """
-    rows: Counter[int] = Counter()  # by step; steps rise, as a restart always cuts
+    rows: Counter[int] = Counter()  # by update, rising: a restart always cuts
     bad, first_bad, number, end = 0, 0, 0, None
     for number, (place, line, row) in enumerate(_lines(path) if path.exists() else (), start=1):
         if row is None and (line.endswith(b"\n") or len(line) == _LONGEST_ROW):
@@ -287,13 +288,13 @@ def _cut_after(path: Path, step: int, log_every: int) -> list[str]:
         with path.open("ab") as file:
             file.write(b"\n")
     notes = [f"{bad} row(s) can't be read, the first in line {first_bad}"] if bad else []
-    # Every network has a row at each logged step.
+    # Every network has a row at each logged update.
     most = max(rows.values(), default=1)
     wanted = range(log_every, step + 1, log_every) if log_every else range(0)
     if missing := [one for one in wanted if rows[one] < most]:
         notes.append(
-            f"lacks rows of {len(missing)} step(s) up to {step}, the first {missing[0]}; they were"
-            " lost, or log_every was another"
+            f"lacks rows of {len(missing)} update(s) up to {step}, the first {missing[0]}: they"
+            " were lost, or log_every was different then"
         )
     return [f"{path.name}: {note}" for note in notes]
 

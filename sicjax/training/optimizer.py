@@ -28,7 +28,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
 
 
 def make_schedule(config: ConfigDict) -> optax.Schedule:
-    """Map the step of a stage to a fraction of the peak learning rate, before cuts on a plateau."""
+    """Map a stage's update to a fraction of the peak learning rate, before cuts on a plateau."""
     options = config.optimizer
     if options.schedule == "cosine":
         after = optax.cosine_decay_schedule(

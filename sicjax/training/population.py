@@ -54,8 +54,8 @@ class Stage(NamedTuple):
     """A part of the training with constant settings."""
 
     name: str  # "" if the config has no stages
-    first: int  # its first step
-    end: int  # the step after its last
+    first: int  # its first update
+    end: int  # the update after its last
     config: ConfigDict  # of the whole population, for this stage
 
 

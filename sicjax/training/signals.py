@@ -33,7 +33,7 @@ class Signals:
         """Start with no signal noted."""
         self._number = 0
         self._error: Exception | None = None
-        self._step: int | None = None  # not None: stop at once, and say that this step was reached
+        self._step: int | None = None  # not None: stop at once, after this update
         self._awaited = "this dispatch"  # what must finish before the run stops; shown to the user
         self._previous: dict[int, Any] = {}
 
@@ -57,7 +57,7 @@ class Signals:
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
-        """Keep an error until `agreed` is called, so that all processes end after the same step."""
+        """Keep an error until `agreed` is called, so all processes end after the same update."""
         try:
             yield
         except Exception as error:

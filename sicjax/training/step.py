@@ -1,4 +1,4 @@
-"""One training step for one network, and its map over networks, steps and devices.
+"""One training update for one network, and its map over networks, updates and devices.
 
 step(state, settings) -> (state, metrics)     one network, pure
 map over networks                             P networks: seeds and/or settings
@@ -48,11 +48,11 @@ class TrainState(NamedTuple):
     seed: Array  # uint32
     parameters: Parameters
     optimizer: Any  # optax state
-    failed_step: Array  # int32, step whose update went non-finite; -1 while all is well
+    failed_step: Array  # int32, the first update that went non-finite; -1 while all is well
     failed_term: Array  # int32, index into failures(method)
 
 
-# Fields that a program doesn't depend on: traced scalars, and what the run does around the steps.
+# Fields that a program doesn't depend on: traced scalars, and what the run does around the updates.
 _OUTSIDE = [
     name
     for name, field in FIELDS.items()
@@ -67,7 +67,7 @@ Step = Callable[[TrainState, Settings], tuple[TrainState, Metrics]]
 
 
 def make_init(config: ConfigDict, method: Method = PAPER) -> Callable[[Array], TrainState]:
-    """Return a function seed -> TrainState, the state before the first step."""
+    """Return a function seed -> TrainState, the state before the first update."""
     hypernetwork, optimizer = make_hypernetwork(config, method), make_optimizer(config)
 
     def init(seed: Array) -> TrainState:
@@ -162,7 +162,7 @@ def make_step(
         config: of the stage.
         loss: split as `split` says; None is `make_loss(config)`.
         split: how devices share a batch.
-        first_step: first step of the stage, where the learning rate's schedule begins.
+        first_step: first update of the stage, where the learning rate's schedule begins.
     """
     loss = loss or make_loss(config)
     optimizer, schedule = make_optimizer(config), make_schedule(config)
@@ -170,7 +170,8 @@ def make_step(
     frozen_start = not config.model.train_initial_state
 
     def step(state: TrainState, settings: Settings) -> tuple[TrainState, Metrics]:
-        # 1. Keys follow from seed and step alone, so that a restart draws the same batches.
+        # 1. Keys follow from the seed and the number of updates alone, so that a restart draws the
+        # same batches.
         keys = jax.random.split(jax.random.fold_in(_keys(state.seed)[1], state.step), accumulation)
 
         def add_batch(_, key):
@@ -213,7 +214,7 @@ def make_step(
 def _keep_if_finite(
     state: TrainState, updated: TrainState, metrics: Metrics, own: Sequence[str]
 ) -> TrainState:
-    """Freeze a network at its last finite state; the step counter goes on for all.
+    """Freeze a network at its last finite state; the update counter goes on for all.
 
     A non-finite term makes the gradient and then the weights non-finite, so name the first.
     """
@@ -235,10 +236,10 @@ def _keep_if_finite(
 def make_dispatch(
     config: ConfigDict, layout: Layout, method: Method = PAPER, first_step: int = 0
 ) -> Callable:
-    """Return n steps of one device: `(states, settings, n) -> (states, metrics of the last step)`.
+    """Return n updates of one device: `(states, settings, n) -> (states, the last metrics)`.
 
     Leaves are [K, ...], to be mapped over devices. n is at least 1 and traced, so one program
-    takes any number of steps. On a CPU the networks of a device take turns: each has the caches
+    takes any number of updates. On a CPU the networks of a device take turns: each has the caches
     to itself, and its numbers don't depend on its neighbours. On other devices they run batched.
     """
     on_gpu = jax.default_backend() == "gpu"
@@ -286,14 +287,14 @@ class Dispatch:
     def __call__(
         self, states: TrainState, settings: Settings, num_steps: int
     ) -> tuple[TrainState, Metrics]:
-        """Take `num_steps` steps; return the states and the metrics of the last step."""
+        """Make `num_steps` updates; return the states and the metrics of the last update."""
         return self.program(states, settings, self._layout.everywhere(num_steps))
 
 
 def start(
     config: ConfigDict, seeds: np.ndarray, layout: Layout, method: Method = PAPER
 ) -> TrainState:
-    """Return the states before the first step of networks with seeds [P], leaves [D, K, ...]."""
+    """Return the states before the first update of networks with seeds [P], leaves [D, K, ...]."""
     rows = layout.rows(seeds)
     return layout.compile(_same(_make_start, config, method), rows)(rows)
 
@@ -326,12 +327,12 @@ def _made(make: Callable, config: FrozenConfigDict, **options: Any) -> Callable:
 
 
 def failure_of(state: TrainState, network: int, method: Method = PAPER) -> str | None:
-    """Return one line naming network, step and term if the network went non-finite, else None."""
+    """Return one line naming network, update and term if the network went non-finite, else None."""
     if state.failed_step < 0:
         return None
     terms = dict(enumerate(failures(method)))
     term = terms.get(int(state.failed_term), "a term of the method")  # loaded without its method
-    return f"network {network}: {term} is not finite at step {int(state.failed_step)}"
+    return f"network {network}: {term} is not finite at update {int(state.failed_step)}"
 
 
 def _one_by_one() -> bool:

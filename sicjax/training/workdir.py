@@ -63,7 +63,7 @@ def check(folder: Path, config: ConfigDict) -> None:
     """Check that the folder is free or holds this experiment; changes nothing.
 
     Raises:
-        ConfigError: another experiment's folder, or num_steps below the step it has reached.
+        ConfigError: another experiment's folder, or num_steps below the updates already made.
     """
     _check_name(folder)
     try:
@@ -90,12 +90,12 @@ def check(folder: Path, config: ConfigDict) -> None:
     before, now = stages_begun(found, step), stages_begun(config, step)
     if before != now:
         raise ConfigError(
-            f"workdir={folder} belongs to another experiment: its stages up to step {step} were"
+            f"workdir={folder} belongs to another experiment: its stages up to update {step} were"
             f" {before}, now {now}; only those that have not begun may change"
         )
     if config.num_steps < step:
         raise ConfigError(
-            f"num_steps={config.num_steps}: must be at least {step}, the step that {folder}"
+            f"num_steps={config.num_steps}: must be at least {step}, the update that {folder}"
             " has reached"
         )
 
@@ -120,7 +120,7 @@ def _check_name(folder: Path) -> None:
 
 
 def check_as_written(folder: Path, step: int) -> None:
-    """Check that config.json agrees with the intact checkpoint of a step.
+    """Check that config.json agrees with the intact checkpoint of an update.
 
     Otherwise a flipped bit in it would change the rest of the training: `settled` relies on it.
 
@@ -132,17 +132,19 @@ def check_as_written(folder: Path, step: int) -> None:
     for name, field in FIELDS.items():
         if field.changes_numbers and name in before and before[name] != now[name]:
             raise ConfigError(
-                f"{folder / 'config.json'}: is not as it was written: {name} is {now[name]!r}, in"
-                f" the checkpoint of step {step} {before[name]!r}"
+                f"{folder / 'config.json'}: was changed after the run began: {name} is"
+                f" {now[name]!r}, but {before[name]!r} in the checkpoint of"
+                f" update {step}; restore it"
             )
 
 
 def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
     """Return the config with the choices that a run makes at its start and then keeps.
 
-    They are the step at which the learning rate ends, `decay_steps` or else `num_steps` (another
-    one would warm up a prolonged run again), and the mode that `parallel` "auto" has become
-    (another one would change the numbers, because a batch split over devices rounds differently).
+    They are the number of updates at which the learning rate ends, `decay_steps` or else
+    `num_steps` (another one would warm up a prolonged run again), and the mode that `parallel`
+    "auto" has become (another one would change the numbers, because a batch split over devices
+    rounds differently).
 
     Args:
         config: of a run that begins or goes on.

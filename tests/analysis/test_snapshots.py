@@ -83,7 +83,8 @@ def test_a_snapshot_that_fails_costs_no_training(tiny_config, tmp_path, monkeypa
     tiny_config.evaluation.snapshot_every = 2
     monkeypatch.setattr(snapshots, "take", fail)
     assert sicjax.train(tiny_config, tmp_path).step == 6
-    assert "network 0: no snapshot at step 4: ValueError: too odd a map" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "network 0: no snapshot at update 4: ValueError: too odd a map" in said
 
 
 def test_stray_and_damaged_files_cost_no_more_than_a_frame(tmp_path):

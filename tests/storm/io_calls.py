@@ -131,7 +131,7 @@ class Ended:
 
     def resumed(self) -> int:
         """The step that the run went on from."""
-        found = re.search(r"resumed at step (\d+)|finished: all (\d+) steps", self.said)
+        found = re.search(r"resumed at step (\d+)|finished: all (\d+) updates", self.said)
         return int(found[1] or found[2]) if found else 0
 
 
@@ -180,7 +180,7 @@ class Scene:
         if again.code or NOISE.search(again.said) or "damaged" in again.said:
             return where, f"started again: {again.code}, {again.said[-600:]}"
         if again.resumed() < kept and "is damaged" not in harmed.said:
-            return where, f"went on from step {again.resumed()}, though {kept} was saved"
+            return where, f"went on from update {again.resumed()}, though {kept} was saved"
         if "lacks rows" in again.said or not same_end(workdir, self.wanted):
             return where, f"another end: {again.said[-600:]}"
         stray = {name for name in files_of(workdir) ^ self.files if not name.startswith("damaged")}

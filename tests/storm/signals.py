@@ -157,7 +157,9 @@ def storm(stage: Stage, number: int, sent: signal.Signals) -> str:
         if damaged:
             return f"FAILED: {damaged}"
         if sent is signal.SIGTERM and code == 75:
-            stopped = stage.log(workdir).read_text().rpartition("stopped at step ")[2].split(";")[0]
+            stopped = (
+                stage.log(workdir).read_text().rpartition("stopped at update ")[2].split(";")[0]
+            )
             lost += int(stopped) - max(steps(workdir / "checkpoints"), default=0)
         if code == 0:
             ends += 1

@@ -29,7 +29,7 @@ def training(
     if metrics:
         figures.append(Shown(
             "losses", plots.losses(metrics, fig=plots.blank_figure()),
-            "Terms of the loss and other measurements during training, one batch per logged step."
+            "Terms of the loss and other measurements during training, one batch per logged update."
             " Conformal isometry and neural speed use steps shorter than σx. Silent units fire"
             " nowhere in a batch.",
             wide=True,
