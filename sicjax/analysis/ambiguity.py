@@ -14,12 +14,13 @@ from scipy import ndimage
 from sicjax.analysis.lattice import cell_area, reduce_basis, shortest_pair
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
 
-MIN_PAIRS = 20  # pairs per displacement that a mean needs
+MIN_PAIRS = 20  # fewest pairs per displacement for a mean
 MIN_DEPTH = 0.05  # shallower dips are ripples between samples
 _PAIRS_AT_ONCE = 2_000_000
 _DRAWS = 100_000  # of displacements, or of independent phases
-_FAR = 10  # coarsest periods on a side of the square of displacements: farther away, errors of the
-# measured lattices (0.1 %) would part modules that are nested
+# Side of the square of displacements, in coarsest periods. In a larger square, errors of the
+# measured lattices (0.1 %) would make nested modules look independent.
+_FAR = 10
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class DistanceMap:
     floor: float  # distance at displacement 0: same place, different paths
     plateau: float  # median distance over all displacements
     trough_m: float  # radius at which the trough around 0 has risen half-way in every direction
-    dips_m: np.ndarray  # [P, 2] its local minima beyond 0, nearest first, one of each opposite two
+    dips_m: np.ndarray  # [P, 2] its local minima beyond 0, nearest first; one of each opposite pair
     depths: np.ndarray  # [P] of each: (plateau - distance) / (plateau - floor)
     range_m: float  # nearest displacement beyond the trough that is less than half-way up again
 
@@ -41,7 +42,7 @@ def map_distances(
 ) -> DistanceMap:
     """Map the neural distance of all pairs of samples against their displacement.
 
-    Where the distance falls again far from 0, the code repeats itself. A displacement counts as
+    If the distance falls again far from 0, the code repeats itself there. A displacement counts as
     distinguished when its distance is more than half-way from the floor (one place, different
     paths) to the plateau (unrelated places). The criterion adapts to the code's noise and contrast.
 
@@ -52,8 +53,8 @@ def map_distances(
         bin_m: bin width of displacements; bins are centred on its multiples.
 
     Returns:
-        `DistanceMap`. `range_m` is inf where no displacement within reach is confused with 0, and
-        NaN where the trough around 0 never closes (a band), or holds all displacements.
+        `DistanceMap`. `range_m` is inf if no displacement within reach is confused with 0. It is
+        NaN if the trough around 0 never closes (a band), or holds all displacements.
 
     Raises:
         ValueError: shapes that don't match.
@@ -90,7 +91,7 @@ def _describe(distance: np.ndarray, bin_m: float) -> DistanceMap:
     side = len(distance)
     middle = side // 2
     if np.isnan(distance[middle, middle]):
-        distance[middle, middle] = 0.0  # one sample a place: it differs from itself by nothing
+        distance[middle, middle] = 0.0  # no two samples share a place
     floor, plateau = float(distance[middle, middle]), float(np.nanmedian(distance))
     level = floor + 0.5 * (plateau - floor)
     radius = np.linalg.norm(bin_positions(side * bin_m, side), axis=-1)
@@ -142,31 +143,31 @@ def _bottom(values: np.ndarray, y: np.ndarray, x: np.ndarray, dy: int, dx: int) 
 
 @dataclass(frozen=True)
 class CodeRange:
-    """How far apart places are that all modules together confuse, as periods of a lattice.
+    """Distances between places that all modules together confuse, as periods of a lattice.
 
     A code that confuses places on a hexagonal lattice of period R, and nowhere else, has range R.
     """
 
     range_m: float  # of all modules as they are
-    independent_m: float  # of the same modules, if the phase of each told nothing of the others
+    independent_m: float  # of the same modules if their phases were independent
     periods_m: np.ndarray  # [K] of each module alone: the period of a hexagon of its cell's area
     confused: tuple[float, float]  # share of displacements confused: as they are, independent
-    blur_m: float  # diameter of the region around a place that the code does not tell from it
+    blur_m: float  # diameter of the region around a place that the code confuses with it
 
 
 def code_range(
     ratemaps: ArrayLike, box_m: float, members: Sequence[ArrayLike], lattices_m: ArrayLike, *,
     fraction: float = 0.5, seed: int = 0,
 ) -> CodeRange:  # fmt: skip
-    """Compare the range of a code with that which independent modules would give.
+    """Compare the range of a code with the range of independent modules.
 
-    The squared neural distance of a displacement is the sum over modules of what each measures at
-    its own phase: its maps give the distance within a cell, its lattice repeats it without end. A
-    decoder confuses two places whose distance is below a fraction of that of unrelated places. The
-    range follows from how often that happens, among displacements drawn from a square of ten
-    coarsest periods. For independent modules, every module's phase is drawn by itself: the
-    capacity that grows as the product of the modules' cells (Fiete et al. 2008). Modules on one
-    torus confuse all places that the coarsest one confuses, so their range is its period.
+    The squared neural distance of a displacement is a sum over modules. Each module's maps give
+    its distance within a unit cell; its lattice repeats this distance without end. A decoder
+    confuses two places whose distance is below a fraction of that of unrelated places. The range
+    follows from how often that happens, among displacements drawn from a square of ten coarsest
+    periods. For independent modules, every module's phase is drawn by itself. Their capacity grows
+    as the product of the modules' cells (Fiete et al. 2008). Modules on one torus confuse all
+    places that the coarsest one confuses, so their range is its period.
 
     Args:
         ratemaps: [N, bins, bins], NaN where unvisited; the box must hold a cell of each lattice.
@@ -192,7 +193,7 @@ def code_range(
 
     def of(module: int, phases: np.ndarray) -> np.ndarray:
         """Squared distances [...] of one module at phases [..., 2]."""
-        # The nearest of the four corners of a reduced cell is near enough to the nearest point.
+        # In a reduced cell, one of the four corners is close enough to the nearest lattice point.
         corners = phases[..., None, :] - np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
         lags = corners @ bases[module]
         nearest = (lags**2).sum(axis=-1).argmin(axis=-1)
@@ -212,7 +213,7 @@ def code_range(
     periods = np.sqrt(cell_area(bases) * 2 / np.sqrt(3))
     far = periods.max() * _FAR * (rng.random((_DRAWS, 2)) - 0.5)
     shares = (float((together(far) <= level).mean()), float((alone <= level).mean()))
-    # The region around a place, on a grid: confused displacements that hang together with 0.
+    # The region around a place, on a grid: confused displacements connected with 0.
     grid = bin_positions(2 * periods.min(), 101)
     region, _ = ndimage.label(together(grid) <= level)
     area = (region == region[50, 50]).sum() * (2 * periods.min() / 101) ** 2

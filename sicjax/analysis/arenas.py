@@ -1,4 +1,4 @@
-"""Finds the arena of a recording: its centre, size and shape, and whether the path fills it.
+"""The arena of a recording: its centre, size and shape, and whether the path fills it.
 
 Letters: S samples of the tracker. Lengths in metres.
 """
@@ -13,7 +13,7 @@ from sicjax.analysis.tracking import LARGEST_M
 ARENAS = ("square", "rectangle", "circle")
 SQUARE = 1.1  # an arena is a square if its sides differ by a smaller factor
 NARROW_M = 0.2  # a narrower arena is a track
-FILL, FILL_BINS = 1 / 4, 40  # share of the arena's bins that the path must reach, bins per side
+FILL, FILL_BINS = 1 / 4, 40  # least share of the arena's bins that the path reaches; bins per side
 
 
 def find_arena(

@@ -38,7 +38,7 @@ Step = Callable[[np.ndarray, np.ndarray], Any]
 
 @dataclass(frozen=True)
 class Return:
-    """Perturbed states against steps; medians over states."""
+    """Perturbed states as a function of steps; medians over states."""
 
     steps: np.ndarray  # [K] int, from 0
     amplitudes: np.ndarray  # [A] of the perturbations
@@ -46,8 +46,8 @@ class Return:
     floor: np.ndarray  # [K] distance of the unperturbed states to the manifold
     from_twin: np.ndarray  # [A, K] distance to the unperturbed state
     shift_m: np.ndarray  # [A, K] distance along the manifold from the unperturbed state
-    # Share [A, K] of the shift at step 0 that is left, in its direction; only noise for pushes
-    # across.
+    # Share [A, K] of the shift at step 0 that is left, in its direction. Meaningless (noise) for
+    # pushes across.
     shift_left: np.ndarray
     returned: np.ndarray  # [A] first step from which the distance stays below 2 %, or NaN
 
@@ -61,7 +61,7 @@ class Gains:
     """
 
     lengths: np.ndarray  # [L] int, steps in a row
-    along: np.ndarray  # [L, Q] singular values within the tangent plane, both of each state
+    along: np.ndarray  # [L, Q] the two singular values of each state within the tangent plane
     across: np.ndarray  # [L, Q] root mean square over directions across it, staying across
     across_largest: np.ndarray  # [L, Q] the worst of those directions
 
@@ -97,13 +97,12 @@ def measure_attractor(
     walks: ArrayLike, *, key: Any, jacobian: Callable[[np.ndarray], Any] | None = None,
     amplitudes: Sequence[float] = AMPLITUDES, noises: Sequence[float] = NOISES,
 ) -> Attractor:  # fmt: skip
-    """Measure whether states return to the manifold, whether it is neutral, and how noise moves it.
+    """Measure whether states return to the manifold, keep shifts along it, and drift by noise.
 
     Args:
         step: the network (see the module).
         states: [S, N] on the manifold, of norm 1.
-        reference: [R, N] some thousand states of short walks, whose decoded places are still
-            true.
+        reference: [R, N] some thousand states of short walks, which have not drifted yet.
         reference_positions: [R, 2] metres.
         walks: [S, T, 2] velocities, T at least the largest of `STEPS`.
         key: a JAX key.
@@ -123,7 +122,7 @@ def measure_attractor(
         raise ValueError(
             f"walks {velocities.shape}: must be [{len(codes)}, T, 2], T at least {STEPS[-1]}"
         )
-    # One generator draws all directions and noises; another order of draws gives other numbers.
+    # One generator draws all directions and noises, so the order of these calls fixes the numbers.
     rng = generator(key)
     rest = np.zeros((STEPS[-1], 2), np.float32)
     moving = velocities.swapaxes(0, 1)
@@ -154,8 +153,8 @@ def perturb_across(
 ) -> np.ndarray:
     """Displace states [S, N] off the manifold, in random directions -> [A, S, N].
 
-    Directions are orthogonal to the state and to the tangent plane; the result is rectified and
-    normalised as states are, which takes some of the displacement back.
+    Directions are orthogonal to the state and to the tangent plane. The result is rectified and
+    normalised as all states are, which reduces the displacement a little.
     """
     direction = rng.standard_normal(states.shape)
     tangents = tangents_at(manifold, states)
@@ -223,7 +222,7 @@ def follow(
 
 
 def _excess(distance: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """Root of the median over states [..., S] of squared distance minus squared floor -> [...].
+    """Return the root of the median over states [..., S] of squared distance minus squared floor.
 
     The floor is the distance of the same state unperturbed: the thickness of the cloud that walks
     visit, and its curvature between reference states. A random displacement is orthogonal to both,
@@ -233,7 +232,7 @@ def _excess(distance: np.ndarray, floor: np.ndarray) -> np.ndarray:
 
 
 def _left(shift: np.ndarray) -> np.ndarray:
-    """Of shifts [K, A, S, 2] the share of the first that each one is, along it; medians [K, A]."""
+    """Return shifts [K, A, S, 2] as shares of the first, along it; medians [K, A] over states."""
     first = shift[0]
     square = np.maximum((first**2).sum(axis=-1), 1e-12)
     return np.median((shift * first).sum(axis=-1) / square, axis=-1)
@@ -338,19 +337,19 @@ def measure_noise_drift(
 
 
 def _slope(steps: np.ndarray, mean_square: np.ndarray, reach_m: float) -> float:
-    """Slope per step of mean squares [K] while within reach; NaN for fewer than three of them."""
+    """Return the slope per step of mean squares [K] within reach; NaN for fewer than three."""
     beyond = np.flatnonzero(mean_square > reach_m**2)
     used = slice(0, beyond[0] if beyond.size else len(steps))
     if len(steps[used]) < 3:
         return np.nan
-    # A mean square that grows has an error that grows with it.
+    # The error of a mean square grows with it, so later points weigh less.
     return float(np.polyfit(steps[used], mean_square[used], 1, w=1 / steps[used])[0])
 
 
 def _orbit(
     step: Step, states: np.ndarray, velocities: np.ndarray, steps: Sequence[int]
 ) -> np.ndarray:
-    """States [K, ..., S, N] after each number of steps, from [..., S, N] at step 0."""
+    """Return states [K, ..., S, N] after each number of steps, from [..., S, N] at step 0."""
     now, kept = states, []
     for count in range(max(steps) + 1):
         if count in steps:

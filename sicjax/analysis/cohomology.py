@@ -1,10 +1,11 @@
 """Persistent cohomology of Vietoris-Rips complexes, stopped where no bar can change any more.
 
-A complex grows edge by edge, in order of length. Each edge adds all cliques that contain it: a
-suspension of its link, the complex of the vertices joined to both ends. If the link is connected
-and not empty, then by Mayer and Vietoris no bar of H0 or H1 begins or ends there, and no bar of H2
-begins. Beyond the longest edge of any other kind only bars of H2 can still end. Ripser by itself
-stops only where the complex is a cone, with perhaps ten times as many cliques.
+A complex grows edge by edge, in order of length. Each edge adds all cliques that contain it. These
+form a suspension of the edge's link, which is the complex of the vertices joined to both ends. If
+the link is connected and not empty, then by Mayer and Vietoris no bar of H0 or H1 begins or ends
+there, and no bar of H2 begins. So beyond the longest edge whose link is empty or disconnected, only
+bars of H2 can still end. Ripser by itself stops only where the complex is a cone, with perhaps ten
+times as many cliques.
 
 Letters: L points; E edges of one round.
 """
@@ -16,7 +17,7 @@ from ripser import ripser
 
 FIELD = 47  # coefficients in Z/47, as in Gardner et al.: large, so that torsion does not show
 EDGES = 512  # edges tested together
-FURTHER = 1.1  # go this much beyond the last change, until all bars of H2 have ended
+FURTHER = 1.1  # factors beyond the last change, tried until all bars of H2 have ended
 
 
 def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,7 +33,7 @@ def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     Source: Bauer 2021 (Ripser); the stopping rule is ours.
     """
     single = np.asarray(distance, np.float32)
-    cone = float(single.max(axis=1).min())  # beyond this length one point is joined to all
+    cone = float(single.max(axis=1).min())  # beyond it one point is joined to all
     reach = FURTHER * last_change(single)
     while True:
         bars = ripser(
@@ -72,10 +73,10 @@ def last_change(distance: np.ndarray) -> float:
 
 
 def _doubtful(place: np.ndarray, first: np.ndarray, second: np.ndarray) -> Iterator[int]:
-    """Yield the edges, longest first, whose link a quick test cannot show to be connected.
+    """Yield the edges, longest first, whose links a quick test does not find connected.
 
-    The test walks all links of a batch [E] at once, along the edges that are shorter than all of
-    it.
+    The test walks all links of a batch [E] at once, along edges shorter than every edge of the
+    batch.
     """
     number = place[first, second]
     link = (place[first] < number[:, None]) & (place[second] < number[:, None])

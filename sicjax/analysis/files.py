@@ -1,4 +1,4 @@
-"""A session's file (.npz, .mat or .nwb) read into the arguments of `score_recording`.
+"""Read a session's file (.npz, .mat or .nwb) into the arguments of `score_recording`.
 
 Letters: N cells; S samples of the tracker.
 """
@@ -31,13 +31,13 @@ def read_recording(
     """Return the path and the spikes of a file, as arguments of `score_recording`.
 
     Args:
-        file: .npz, .mat or .nwb.
-        times_name: of the array of times; `times` by default. In NWB the positions' own times.
-        position_name: of the array [S, 2] of positions, or "X,Y", the names of two arrays [S]. By
+        file: .npz, .mat or .nwb. times_name: name of the array of times; `times` by default. NWB
+        uses the positions' own times. position_name: name of the array [S, 2] of positions, or
+        "X,Y", the names of two arrays [S]. By
             default `positions`, or `x` and `y`.
-        spikes_name: of a dict, a cell array, a struct, or the times of one cell; or "UNIT,TIME",
-            the names of two arrays with one value a spike. By default `spikes`, or an array
-            `spikes_NAME` for each cell, or `unit` and `time`. In NWB `units`.
+        spikes_name: name of a dict, a cell array, a struct, or the times of one cell; or
+            "UNIT,TIME", the names of two arrays with one value per spike. By default `spikes`, or
+            an array `spikes_NAME` for each cell, or `unit` and `time`. In NWB `units`.
 
     Every name may be a field of a struct or dict, such as "session.t".
 
@@ -45,7 +45,7 @@ def read_recording(
         A dict with times, positions, spike_times, unit and time.
 
     Raises:
-        ConfigError: the file can't be read, or a name is missing; in one line that names both.
+        ConfigError: the file can't be read, or names are missing; one line says which.
     """
     try:
         open_file = OPENERS[file.suffix.lower()]
@@ -75,7 +75,7 @@ def read_recording(
 
 
 class _MissingError(ConfigError):
-    """A file lacks a name, which a flag can set."""
+    """A file lacks a name that a flag can set."""
 
     def __init__(self, name: str, flag: str) -> None:
         super().__init__(name, flag)
@@ -85,7 +85,7 @@ class _MissingError(ConfigError):
 def _together(
     file: Path, contents: Mapping[str, Any], *reads: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return all that is read, or name all that is missing in one error."""
+    """Return everything that was read, or name everything that is missing in one error."""
     found: dict[str, Any] = {}
     missing: list[_MissingError] = []
     for read in reads:
@@ -137,7 +137,7 @@ def _positions(contents: Mapping[str, Any], name: str | None, file: Path) -> Any
 
 
 def _spikes(contents: Mapping[str, Any], name: str | None, file: Path) -> dict[str, Any]:
-    """Return spike_times, unit and time, in the one form that the file has."""
+    """Return spike_times, unit and time; the file has one of the forms."""
     cells = [key for key in contents if key.startswith(PREFIX) and key != PREFIX]
     if name is None:
         forms = [form for form, is_there in (
@@ -168,7 +168,7 @@ def _open_npz(file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _npz_array(arrays: Mapping[str, Any], file: Path, name: str) -> Any:
-    """Return an array of an .npz; one of objects, too, which NumPy leaves to pickle."""
+    """Return an array of an .npz, also an array of objects, which NumPy reads by pickle."""
     with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         if version == (1, 0) and np.lib.format.read_array_header_1_0(stream)[2].hasobject:
@@ -177,7 +177,7 @@ def _npz_array(arrays: Mapping[str, Any], file: Path, name: str) -> Any:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads arrays, dicts and lists. A general pickle could run any code: files are passed on."""
+    """Reads only arrays, dicts and lists, because a pickle in a file could run any code."""
 
     ALLOWED = ("_reconstruct", "scalar", "_frombuffer", "ndarray", "dtype")
 
@@ -185,7 +185,7 @@ class _ArraysOnly(pickle.Unpickler):
         super().__init__(stream)
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a class of NumPy that an array needs."""
+        """Return a class of NumPy that arrays need; refuse all others."""
         if module.partition(".")[0] == "numpy" and name in self.ALLOWED:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it holds a {module}.{name}; save arrays, dicts or lists")
@@ -241,12 +241,12 @@ def _open_nwb(file: Path) -> Iterator[Mapping[str, Any]]:
         raise ConfigError(
             f"{file}: NWB files need pynapple: python -m pip install -e '.[recordings]'"
         ) from None
-    yield pynapple.load_file(str(file))  # left open: its arrays are read when they are used
+    yield pynapple.load_file(str(file))  # stays open: its arrays are read when they are used
 
 
 def _nwb_position(contents: Any, file: Path) -> str:
     """Return the name of the series of positions in an NWB file."""
-    entries = contents.data.items()  # of pynapple: id and type of each; nothing is read here
+    entries = contents.data.items()  # id and type of each series; nothing is read yet
     series = [name for name, entry in entries if entry["type"] == "TsdFrame"]
     found = [
         name for name in series
@@ -262,7 +262,7 @@ def _nwb_position(contents: Any, file: Path) -> str:
 
 
 class _Lazy(Mapping[str, Any]):
-    """Reads an array when it is asked for: a file may hold more than fits into memory."""
+    """Reads an array only when it is used: a file may hold more than fits into memory."""
 
     def __init__(self, names: list[str], read: Callable[[str], Any]) -> None:
         self.names, self.read = names, read

@@ -27,8 +27,8 @@ class Fields:
 def count_fields(ratemaps: np.ndarray) -> np.ndarray:
     """Count the fields [N] of maps [N, y, x] whose peaks lie in the box.
 
-    A field that still rises at the wall has its peak beyond it and is not counted, unless there is
-    no other. So a constant or empty map has 0 fields, and a place field is 1 wherever it stands.
+    A field that still rises at the wall has its peak outside the box and is not counted, unless it
+    is the only one. A constant or empty map has 0 fields. One place field gives 1 wherever it lies.
     """
     counts = []
     for ratemap in ratemaps:
@@ -41,10 +41,10 @@ def count_fields(ratemaps: np.ndarray) -> np.ndarray:
 def find_fields(ratemap: np.ndarray) -> Fields:
     """Find the fields of one map [y, x] (NaN where unvisited): prominent maxima and their basins.
 
-    The map is smoothed at a fraction of its own field size and flooded from its maxima down; where
-    two basins meet, the lower maximum is a field of its own when it rises above the pass by
-    PROMINENCE of the map's range, else it joins the higher one (the persistence of its component;
-    Edelsbrunner et al. 2002). So a saddle between overlapping bumps splits them and a ripple of
+    The map is smoothed at a fraction of its own field size and flooded from its maxima down. Where
+    two basins meet, the lower maximum is a field of its own if it rises above the pass by
+    PROMINENCE of the map's range. Otherwise it joins the higher one. This is the persistence of
+    its component (Edelsbrunner et al. 2002). So a saddle splits overlapping bumps, and a ripple of
     noise does not.
     """
     visited = np.isfinite(ratemap)
@@ -69,8 +69,8 @@ def find_fields(ratemap: np.ndarray) -> Fields:
 def field_diameters(ratemaps: np.ndarray, box_m: float) -> np.ndarray:
     """Measure the size of the fields of each map: the diameter of a circle of the same area.
 
-    A field is what lies above half of its peak in its basin. Fields that reach the edge of the map
-    or an unvisited bin are cut off and left out.
+    A field is the part of its basin above half of its peak. Fields that reach the edge of the map
+    or an unvisited bin are incomplete and left out.
 
     Args:
         ratemaps: [N, y, x], NaN where unvisited.
@@ -96,18 +96,19 @@ def field_diameters(ratemaps: np.ndarray, box_m: float) -> np.ndarray:
 
 
 def _rises_at_the_wall(ratemap: np.ndarray, peak: np.ndarray, smoothing: float) -> bool:
-    """Say whether a field that is highest in the outermost bins still rises at the wall itself.
+    """Return whether a field that is highest in the outermost bins still rises at the wall itself.
 
-    Smoothing pushes a peak near the wall onto it, so the unsmoothed rates decide: a parabola
-    through their mean at each depth of a strip, and its slope one bin beyond the wall (a parabola
-    through a bell curve leans outwards by about that much).
+    Smoothing pushes a peak near the wall onto it, so the unsmoothed rates decide. A parabola is
+    fitted to their mean at each depth of a strip along the wall. Its slope is read one bin beyond
+    the wall, because a parabola fitted to a bell curve leans outwards by about that much.
     """
     depth, half = max(4, round(2.5 * smoothing)), max(1, round(1.5 * smoothing))
     for axis in (0, 1):
         inward = np.moveaxis(ratemap, axis, 0)
         line = np.isfinite(inward[:, peak[1 - axis]])
-        # The wall stands where nothing beyond was visited: in a circle, or a rectangle amid NaN,
-        # short of the map's edge.
+        # The wall is where visited bins end. In a circle, or a rectangle amid NaN, this is inside
+        # the
+        # map's edge.
         if not line[peak[axis] + 1 :].any():
             inward = inward[peak[axis] :: -1]
         elif not line[: peak[axis]].any():
@@ -130,7 +131,7 @@ def _rises_at_the_wall(ratemap: np.ndarray, peak: np.ndarray, smoothing: float) 
 def _smoothing_width(ratemap: np.ndarray) -> float:
     """Return 0.4 of the radius at which the central peak has fallen by half, within 1 to 4 bins.
 
-    The value at lag 0 is left out: noise that differs from bin to bin stands in it alone.
+    The value at lag 0 is left out: noise that differs from bin to bin appears only there.
     """
     correlogram = autocorrelogram(ratemap)
     rows, columns = correlogram.shape[0] // 2, correlogram.shape[1] // 2

@@ -15,10 +15,10 @@ from sicjax.analysis.firing_fields import count_fields
 from sicjax.analysis.lattice import ellipse_form, first_basis, refine_axes, sample
 from sicjax.analysis.ratemaps import check_box, check_ratemaps
 
-# The ring runs from 0.5 to 1.5 periods: the six nearest fields whole, and not the central peak.
+# The ring runs from 0.5 to 1.5 periods: it holds the six nearest fields, and no central peak.
 RADII = np.linspace(0.5, 1.5, 16)
 ANGLES = np.deg2rad(np.arange(0, 180, 3))
-# Maps handled at once: few pictures, so that they stay in cache, and many vectors.
+# Maps handled at once: few correlograms, which must stay in cache, but many vectors.
 CHUNK, MANY = 8, 96
 
 
@@ -60,8 +60,8 @@ def score_ratemaps(ratemaps: ArrayLike, box_m: float) -> Scores:
 def score_chunks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return axes [N, 3, 2] in bins and scores [N, 3] (grid, corrected grid, square) of maps.
 
-    Correlograms are single precision: exact to 1e-3, well under the noise of any map, in half the
-    time.
+    Correlograms are in single precision, which takes half the time. They are exact to 1e-3, well
+    below the noise of any map.
     """
     axes, scores = np.empty((len(maps), 3, 2)), np.empty((len(maps), 3))
     for start in range(0, len(maps), MANY):
@@ -71,7 +71,7 @@ def score_chunks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _score(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same of some maps, at least one."""
+    """Return the axes and scores of `score_chunks` for one chunk of maps."""
     chunks = [
         autocorrelogram(maps[start : start + CHUNK].astype(np.float32))
         for start in range(0, len(maps), CHUNK)
@@ -127,7 +127,7 @@ def rotational_scores(
 
 
 def _turned_correlations(polar: np.ndarray, degrees: Sequence[int]) -> np.ndarray:
-    """Pearson r [angles, N] of rings [N, R, A] with themselves turned, samples weighted by area."""
+    """Return Pearson r [angles, N] of rings [N, R, A] with themselves turned, weighted by area."""
     r = np.empty((len(degrees), len(polar)))
     whole = np.isfinite(polar).all(axis=(1, 2))
     r[:, ~whole] = [_turned_correlation(polar[~whole], angle) for angle in degrees]
@@ -143,7 +143,7 @@ def _turned_correlations(polar: np.ndarray, degrees: Sequence[int]) -> np.ndarra
 
 
 def _turned_correlation(polar: np.ndarray, degrees: int) -> np.ndarray:
-    """Pearson r [N] of rings [N, R, A] with themselves turned, each sample weighted by its area."""
+    """Return Pearson r [N] of rings [N, R, A] with themselves turned, weighted by area."""
     turned = np.roll(polar, degrees // 3, axis=-1)
     seen = np.isfinite(polar) & np.isfinite(turned)
     weight = np.where(seen, RADII[:, None], 0.0)

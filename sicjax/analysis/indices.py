@@ -21,8 +21,8 @@ from sicjax.analysis.tables import Table
 from sicjax.arguments import POSITIVE, check
 
 INDICES = (1, 3, 4, 7, 9, 12)  # of hexagonal sublattices of a hexagonal lattice, |m + n w|^2
-# A unit's lattice and the ideal one may differ by this much, relative to any distance. That is 8 %
-# of the period, or 4.6 degrees. A random lattice up to sqrt(12) finer passes in one case of eleven.
+# Largest relative displacement between a unit's lattice and the ideal one: 8 % of the period, or
+# 4.6 degrees. A random lattice up to sqrt(12) finer passes in one case of eleven.
 TOLERANCE = 0.08
 MIN_UNITS = 3  # two units may share a false lattice by chance
 REASONS = ("", "no grid cell", "no coarsest lattice", "on no sublattice")
@@ -74,14 +74,14 @@ def lattice_indices(
 ) -> LatticeIndices:  # fmt: skip
     """Count the fields of each grid cell in a unit cell of the network's coarsest lattice.
 
-    All modules of our networks are sublattices of one torus. A unit that has a field wherever the
-    coarsest lattice has one, and no other, has index 1. One whose lattice is finer by the square
-    root of 3 and turned by 30 degrees has index 3, one of half the period has index 4, and so on:
-    the index is the ratio of the cells' areas. Only hexagonal sublattices count (1, 3, 4, 7, 9,
-    12). Where the coarsest lattice is sheared, the others must be sheared in the same way.
+    All modules of our networks are sublattices of one torus. The index is the ratio of the areas of
+    two unit cells: the coarsest lattice's and the unit's. A unit with the coarsest lattice itself
+    has index 1. A unit whose lattice is finer by the square root of 3 and turned by 30 degrees has
+    index 3, one of half the period has index 4, and so on. Only hexagonal sublattices count (1, 3,
+    4, 7, 9, 12). If the coarsest lattice is sheared, the others must be sheared in the same way.
 
-    By default the coarsest lattice is the one, among the lattices that `min_units` grid cells
-    share, under which most grid cells have an index.
+    By default the coarsest lattice is found: of all lattices that `min_units` grid cells share, it
+    is the one that gives the most grid cells an index.
 
     Args:
         analysis: N units, from `analyze_ratemaps` or `score_recording`; only units with `is_grid`
@@ -92,9 +92,9 @@ def lattice_indices(
         tolerance: largest displacement from the ideal lattice, relative to any distance.
 
     Returns:
-        `LatticeIndices`, arrays of length N. A unit without an index has index 0, error NaN, and
-        the reason: it is no grid cell; no lattice is shared by `min_units` grid cells; or its
-        lattice is none of these sublattices.
+        `LatticeIndices`, arrays of length N. A unit without an index has index 0, error NaN, and a
+        reason: it is not a grid cell, no lattice is shared by `min_units` grid cells, or its
+        lattice is not one of these sublattices.
 
     Raises:
         TypeError: the input is not an analysis of units (maps, for example).
@@ -150,7 +150,7 @@ def _axes_of(coarsest: ArrayLike) -> np.ndarray:
 def _coarsest(axes: np.ndarray, min_units: int, tolerance: float) -> np.ndarray:
     """Return the axes [3, 2] of the coarsest lattice of grid cells [G, 3, 2]; NaN if none."""
     best, same = (0, 0), np.empty(0, int)
-    for three in axes:  # what if the lattice of this cell is the coarsest?
+    for three in axes:  # try each cell's lattice as the coarsest
         index, _ = _indices(axes, three, tolerance)
         alike = np.nonzero(index == 1)[0]
         merit = (int(np.count_nonzero(index)), len(alike))
@@ -175,7 +175,7 @@ def _indices(
     # finer one. In a sheared lattice the same whole numbers do, so no angle is needed.
     fine = np.linalg.inv(_MULTIPLES) @ coarsest[[0, 2]]
     matrices, errors = relative_strain(shortest_pair(axes), fine)
-    errors = np.where(np.rint(cell_area(matrices)) == 1, errors, np.inf)  # one lattice, any basis
+    errors = np.where(np.rint(cell_area(matrices)) == 1, errors, np.inf)  # any basis of one lattice
     best = errors.argmin(axis=1)
     error = errors[np.arange(len(errors)), best]
     fits = error < tolerance

@@ -3,8 +3,8 @@
 Letters: N units; y, x bins of a map.
 
 The definitions are used in two ways. *Against nulls* gives the verdict, one of KINDS.
-`kinds_by_shape` decides what needs no lattice; `kinds_against_null` adds the lattices that shuffled
-fields don't have. `units.analyze_ratemaps` measures the scores for both. *At a glance* is for
+`kinds_by_shape` names the kinds that are no lattice; `kinds_against_null` adds the lattices that
+beat shuffled fields. `units.analyze_ratemaps` measures the scores for both. *At a glance* is for
 snapshots during training and for counts beside the verdict. `lattices_at_a_glance` compares scores
 with fixed numbers and gives one of GLANCES, never a kind. Smooth noise sometimes passes a glance,
 so no claim rests on it.
@@ -26,8 +26,8 @@ CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit is cons
 
 # Against nulls. Shares are of the variance that position explains (`spatial_share`).
 PERCENTILE = 99  # a score or a fit must exceed this percentile of its null model
-MIN_FIELDS = 5  # fewer give no decision, because any three fields fit a hexagon
-SQUARENESS = 0.5  # hexagonal lattices (0) become square ones (1) here
+MIN_FIELDS = 5  # with fewer there is no decision, because any three fields fit a hexagon
+SQUARENESS = 0.5  # between a hexagonal lattice (0) and a square one (1)
 LATTICE_SHARE = 1 / 3  # least share that a lattice's waves must explain
 SINGLE_SHARE = 0.6  # least share for a band's one wave or a place cell's field
 NEXT_SHARE = 1 / 4  # the next wave or field explains at most this part of it
@@ -127,7 +127,7 @@ def kinds_against_null(
 def failed_conditions(
     above: np.ndarray, share: np.ndarray, squareness: np.ndarray, least_share: np.ndarray
 ) -> list[str]:
-    """Say for each of N units which conditions of a grid cell fail; "" if none does.
+    """Return for each of N units the conditions of a grid cell that fail; "" if none does.
 
     Args:
         above, share, squareness: as in `kinds_against_null`.

@@ -8,7 +8,7 @@ of length. Angles are in degrees counter-clockwise from +x.
 import numpy as np
 
 PEAKS = 32  # nearest peaks kept per unit (half plane): four shells of a hexagonal lattice
-BASIS_PEAKS = 10  # of these, the nearest from which a basis is chosen: enough for a few false peaks
+BASIS_PEAKS = 10  # the nearest of these give the basis: enough to survive a few false peaks
 CENTRAL_RADIUS = 2.5  # bins; maxima this near to lag 0 are noise on the central peak
 
 _PAIRS = np.stack(np.triu_indices(BASIS_PEAKS, 1), axis=-1)
@@ -21,13 +21,14 @@ _SQUARES = (_STEPS[:, :, None] * _STEPS[:, None]).reshape(-1, 4)
 def smooth_half(correlograms: np.ndarray) -> np.ndarray:
     """Smooth the half plane y >= -1 of autocorrelograms by a binomial over 5 x 5 lags.
 
-    The other half is its mirror image. The binomial's deviation is 1 bin; NaN spreads by 2 lags.
+    The other half is its mirror image. The binomial's standard deviation is 1 bin; NaN spreads by
+    2 lags.
 
     Args:
         correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle.
 
     Returns:
-        [N, y + 1, 2x - 1], lag 0 stands in row 1.
+        [N, y + 1, 2x - 1]; lag 0 is in row 1.
     """
     middle = correlograms.shape[1] // 2
     wide = correlograms[:, max(middle - 3, 0) :]
@@ -46,9 +47,9 @@ def smooth_half(correlograms: np.ndarray) -> np.ndarray:
 def find_peaks(half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest local maxima of each autocorrelogram, to a fraction of a bin.
 
-    Only one half plane is searched (an autocorrelogram equals its own mirror image). A maximum
-    counts when its height, weighted by the root of its overlap, is at least 0.35 of the unit's
-    largest.
+    Only one half plane is searched, because an autocorrelogram equals its own mirror image. A
+    maximum counts if its weighted height is at least 0.35 of the unit's largest. The weight is the
+    root of the overlap.
 
     Args:
         half: [N, y + 1, 2x - 1], of `smooth_half`.
@@ -75,12 +76,12 @@ def find_peaks(half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _maxima(half: np.ndarray) -> np.ndarray:
-    """Return whether each inner lag [N, y - 1, 2x - 3] is a local maximum; of equals, the last.
+    """Return whether each inner lag [N, y - 1, 2x - 3] is a local maximum; the last of equal ones.
 
     A lag beside a NaN is not a maximum.
     """
     core = half[:, 1:-1, 1:-1]
-    before = np.maximum(half[:, :-2], half[:, 1:-1])  # strict one way, loose the other
+    before = np.maximum(half[:, :-2], half[:, 1:-1])  # strict on one side: one of two equals stays
     highest = core >= before[..., :-2]
     highest &= core >= half[:, :-2, 1:-1]
     highest &= core >= half[:, :-2, 2:]
@@ -132,7 +133,7 @@ def sample(maps: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _sample_half(half: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the same of maps that are their own mirror images, from those of `smooth_half`."""
+    """Interpolate maps that are their own mirror images at lags, from halves of `smooth_half`."""
     upper = np.where(points[..., 1:] < 0, -points, points)
     return _bilinear(half, upper[..., 0] + half.shape[2] // 2, upper[..., 1] + 1)
 
@@ -160,9 +161,9 @@ def cell_area(basis: np.ndarray) -> np.ndarray:
 def find_axes(correlograms: np.ndarray) -> np.ndarray:
     """Find the three axes of the lattice in each autocorrelogram, in bins.
 
-    Of all pairs of near peaks the basis is the one with the smallest unit cell among those whose
-    lattice points are (nearly) as high as those of the best pair; least squares over the peaks of
-    three shells then places it to a fraction of a bin.
+    Each pair of near peaks is a possible basis. Of the pairs whose lattice points are (nearly) as
+    high as those of the best pair, the one with the smallest unit cell is taken. Least squares over
+    the peaks of three shells then places it to a fraction of a bin.
 
     Args:
         correlograms: [N, 2y - 1, 2x - 1], lag 0 in the middle.
@@ -197,7 +198,7 @@ def refine_axes(basis: np.ndarray, peaks: np.ndarray, weights: np.ndarray) -> np
 
 
 def _choose_basis(half: np.ndarray, peaks: np.ndarray) -> np.ndarray:
-    """[N, 2, 2] basis vectors picked from the nearest peaks; NaN where there is no pair."""
+    """Return basis vectors [N, 2, 2] picked from the nearest peaks; NaN where there is no pair."""
     pairs = peaks[:, _PAIRS]  # [N, C, 2, 2]
     first, second = pairs[:, :, 0], pairs[:, :, 1]
     points = np.stack([first, second, first - second, first + second], axis=2)
@@ -232,7 +233,7 @@ def _fit_basis(
     matched = np.take_along_axis(distance, nearest, axis=2)[..., 0] < 0.3**2 * square_length
     matched &= (predicted**2).sum(axis=-1) < reach**2 * square_length
     weight = np.where(matched, np.take_along_axis(weights, nearest[..., 0] % known, axis=1), 0.0)
-    # Not a product of matrices, whose rounding depends on how many units there are.
+    # A matrix product would round differently for another number of units.
     normal = (weight[..., None] * _SQUARES).sum(axis=1).reshape(-1, 2, 2)
     moment = _STEPS.T @ (weight[..., None] * np.where(matched[..., None], gap, 0.0))
     solvable = cell_area(normal) > 1e-6
@@ -243,7 +244,7 @@ def _fit_basis(
 def reduce_basis(basis: np.ndarray) -> np.ndarray:
     """Reduce bases [N, 2, 2] to the two shortest vectors, shorter first (Lagrange and Gauss)."""
     first, second = _shorter_first(basis[:, 0], basis[:, 1])
-    for _ in range(8):  # far more rounds than vectors from the first three shells can need
+    for _ in range(8):  # far more rounds than vectors of the first three shells need
         square = np.maximum((first**2).sum(-1, keepdims=True), 1e-12)
         turns = np.round((first * second).sum(-1, keepdims=True) / square)
         if not (np.abs(turns) > 0).any():
@@ -253,7 +254,7 @@ def reduce_basis(basis: np.ndarray) -> np.ndarray:
 
 
 def _shorter_first(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Swap vectors [N, 2] where the second is the shorter."""
+    """Swap vectors [N, 2] where the second is shorter."""
     swap = ((first**2).sum(-1) > (second**2).sum(-1))[:, None]
     return np.where(swap, second, first), np.where(swap, first, second)
 
@@ -274,7 +275,7 @@ def three_axes(basis: np.ndarray) -> np.ndarray:
 def ellipse_form(axes: np.ndarray) -> np.ndarray:
     """Solve for the symmetric forms [N, 2, 2] with v'Mv = 1 on all three axes [N, 3, 2].
 
-    In the basis (a, b) with the third axis b - a, that form is u^2 + uv + v^2, whatever the shape.
+    In the basis (a, b) with the third axis b - a, that form is u^2 + uv + v^2 for every shape.
     """
     basis = axes[:, [0, 2]]  # by angle, the middle axis is the sum of the outer two
     hexagon = np.array([[1.0, -0.5], [-0.5, 1.0]])
@@ -317,8 +318,8 @@ def ellipse(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def relative_strain(candidates: np.ndarray, bases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Write lattices [C, 2, 2] as integer matrices times bases [..., K, 2, 2], up to an error.
 
-    The error is the norm of F - 1, F the linear map that takes the rounded lattice to the given
-    one: how far any point is displaced, relative to its distance, whatever the bases.
+    F is the linear map from the rounded lattice to the given one. The error is the norm of F - 1:
+    the largest displacement of a point, relative to its distance. It does not depend on the bases.
 
     Returns:
         matrices [..., C, K, 2, 2] (whole numbers) and errors [..., C, K]; inf where a matrix is
@@ -337,7 +338,7 @@ def relative_strain(candidates: np.ndarray, bases: np.ndarray) -> tuple[np.ndarr
 
 
 def squareness(axes: np.ndarray) -> np.ndarray:
-    """Say how far a lattice's shape lies from a regular hexagon (0) towards a square (1).
+    """Return how far a lattice's shape lies from a regular hexagon (0) towards a square (1).
 
     The shape is the ratio tau = b / a of the two shortest vectors as complex numbers: e^(i 60) for
     the hexagon, i for the square. Distances are hyperbolic, the natural ones between lattice

@@ -28,7 +28,7 @@ from sicjax.analysis.time_shifts import draw_shifts, warn_of_repeats
 from sicjax.analysis.tracking import check_units, read_path
 from sicjax.progress import track
 
-STRAIGHT = 0.25  # width over length up to which a path [S, 2] is a straight track
+STRAIGHT = 0.25  # largest width over length of a straight track
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LinearRatemaps:
     occupancy_s: np.ndarray  # [2, bins] seconds per bin
     positions_m: np.ndarray  # [bins] centres of the bins along the track
     spatial_information: np.ndarray  # [N, 2] bits per spike
-    information_threshold: np.ndarray  # [N, 2] 99th percentile of the cell's own time shifts
+    information_threshold: np.ndarray  # [N, 2] its 99th percentile under time shifts
     is_informative: np.ndarray  # [N, 2] bool, information above the threshold, 50 spikes or more
     num_spikes: np.ndarray  # [N, 2] int, while the animal ran in this direction
     names: tuple[Any, ...]  # N, from the input; numbers from 0 if it has none
@@ -78,17 +78,17 @@ def linear_ratemaps(
 ) -> LinearRatemaps:
     """Make rate maps along a track, one for each direction, and test their spatial information.
 
-    In the null, the spikes are shifted in time against the path by at least `min_shift_s`, the end
-    wrapped to the beginning, as in `score_recording`. The null is too strict if all laps take
-    the same time, because a shift by whole laps then changes nothing; a warning says so.
+    The null shifts the spikes in time against the path, by at least `min_shift_s`; spikes shifted
+    past the end continue at the beginning, as in `score_recording`. If all laps take the same time,
+    a shift by whole laps changes nothing, and the null is too strict. A warning then says so.
 
     Args:
         times: [S] seconds, rising; None uses the times that come with the positions.
-        positions: [S] along the track, or [S, 2] on a straight one (projected onto its long axis,
-            in the direction in which x rises); NaN where lost. For a bent track or a ring, give
-            positions along it; a jump from end to end is then left out as lost.
+        positions: [S] along the track, or [S, 2] on a straight one; NaN where lost. [S, 2] is
+            projected onto the long axis, in the direction in which x rises. For a bent track or a
+            ring, give positions along it; a jump from end to end is then left out as lost.
         spike_times, unit, time: as in `score_recording`.
-        units: of the positions, as in `score_recording`: a track of more than 1.5 m needs them.
+        units: of the positions, as in `score_recording`; required for a track longer than 1.5 m.
         bin_m: length of a bin, metres.
         smoothing_m: standard deviation of the Gaussian over spikes and over occupancy, metres.
         min_occupancy_s: a bin with fewer seconds in a direction counts as unvisited: NaN.
@@ -98,10 +98,10 @@ def linear_ratemaps(
         min_shift_s: least shift, seconds of usable time.
         seed: a whole number, for the shifts; the same as `key=jax.random.key(seed)`.
         key: a JAX key, instead of a seed.
-        progress: whether to show a bar when the shifts take more than two seconds.
+        progress: whether to show a bar if the shifts take more than two seconds.
 
     Returns:
-        A `LinearRatemaps`, arrays of N cells and two directions.
+        A `LinearRatemaps` with arrays of N cells and two directions.
 
     Raises:
         TypeError, ValueError: as in `score_recording`; a path [S, 2] that is not a straight track.

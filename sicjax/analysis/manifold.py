@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-NEIGHBOURS = 24  # states that a tangent plane is fitted to
+NEIGHBOURS = 24  # states to which a tangent plane is fitted
 REACH_M = 0.4  # places farther apart are not neighbours; well below any period
 
 
@@ -37,9 +37,9 @@ def fit_manifold(
 ) -> Manifold:
     """Fit a tangent plane to the neighbours of every reference state.
 
-    The plane is spanned by the first two principal components of the most similar states, at any
-    place, because a periodic code returns to the same surface. Least squares over the most similar
-    states within reach then gives the displacement in metres along the plane.
+    The first two principal components of the most similar states span the plane. These states may
+    come from any place, because a periodic code returns to the same surface. Least squares over the
+    most similar states within reach then gives the displacement in metres along the plane.
 
     Args:
         reference: [R, N].
@@ -88,8 +88,9 @@ def locate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the distance of states to the manifold, and their place along it.
 
-    The distance is measured to the tangent plane at the nearest reference state. The place is read
-    in the same plane or, for periodic codes, in the plane at the nearest state near a given place.
+    The distance is measured to the tangent plane at the most similar reference state. The place is
+    read in the same plane. For periodic codes, `near_m` reads it in the plane of the most similar
+    state near a known place instead.
 
     Args:
         manifold: of R states.

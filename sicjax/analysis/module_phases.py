@@ -11,7 +11,7 @@ from sicjax.analysis.lattice import shortest_pair
 from sicjax.analysis.ratemaps import bin_positions, check_ratemaps
 from sicjax.analysis.waves import fit_waves_together, wave_vectors
 
-HARMONICS = 4  # per wave vector, to describe the fields
+HARMONICS = 4  # harmonics per wave vector, enough to describe the fields
 PHASES = 36  # phases tried along each axis of the unit cell
 
 _AT_ONCE = 4096  # states whose phases are read together
@@ -32,10 +32,10 @@ def drift_of_phase(
 ) -> np.ndarray:  # fmt: skip
     """Follow the displacement of one module's phase from the true place along walks.
 
-    Each unit's map is fitted by a constant and the plane waves of the lattice, up to fourth
-    harmonics, which describe fields that are small against their period. The phase of a state is
-    the point of the unit cell where the fitted code is most like the state: the best of 36 x 36
-    phases, refined by least squares. Its error is unwrapped from step to step.
+    Each unit's map is fitted by a constant and the plane waves of the lattice. Harmonics up to the
+    fourth describe fields that are small compared with the period. The phase of a state is the
+    point of the unit cell where the fitted code is most like the state: the best of 36 x 36 phases,
+    refined by least squares. Its error is unwrapped from step to step.
 
     Args:
         states: [W, T, M], the module's units.
@@ -57,7 +57,7 @@ def drift_of_phase(
     codes = codes - np.nanmean(maps - fitted, axis=(1, 2))
     nearest = _nearest_phases(codes, amplitudes)
     error = nearest - np.asarray(positions, dtype=float) @ waves.T
-    error -= np.round(error[:, :1])  # the start is within half a cycle of where it should be
+    error -= np.round(error[:, :1])  # the first error is below half a cycle
     when = slice(None) if steps is None else np.asarray(steps) - 1
     rest = _nearer(codes[:, when], nearest[:, when], amplitudes)
     return (np.unwrap(error, axis=1, period=1.0)[:, when] + rest) @ basis

@@ -27,13 +27,13 @@ MAX_MODULES = 6
 # Features are scaled so that 1 is the spread expected within a module: 4 % of period, 4 degrees of
 # orientation, 0.08 of (log) ellipse aspect; so no component is narrower than 1.
 PERIOD_SCALE, ORIENTATION_SCALE, SHAPE_SCALE = 0.04, np.deg2rad(6 * 4), 0.08
-# Two groups stay apart only where one even spread is this unlikely to look so split.
+# Two groups stay apart only if units spread evenly over one range so rarely look as split.
 SPLIT_LEVEL = 0.01
-OUTLIER_LEVEL = 1e-4  # a unit this unlikely under its module belongs to none
+OUTLIER_LEVEL = 1e-4  # a unit this unlikely in its module belongs to no module
 # Scaled features of two units of one module rarely differ by more: 3 standard deviations of the
 # difference of two draws in 5 dimensions.
 SAME_GROUP = 3 * np.sqrt(2)
-MOST_GROUPS = 4  # number of small groups that are listed
+MOST_GROUPS = 4  # how many small groups are listed
 
 
 class Lattices(Protocol):
@@ -45,16 +45,16 @@ class Lattices(Protocol):
 
     @property
     def lattice(self) -> np.ndarray:
-        """Their three axes, [N, 3, 2], metres."""
+        """The three axes of each lattice, [N, 3, 2], metres."""
 
     @property
     def spacing_m(self) -> np.ndarray:
-        """Their mean lengths, [N], metres."""
+        """The mean length of the axes, [N], metres."""
 
 
 @dataclass(frozen=True, repr=False)
 class Modules(Table):
-    """K modules by rising period; all arrays are empty when there is none."""
+    """K modules in order of rising period; all arrays are empty if there is none."""
 
     labels: np.ndarray  # [N] int, -1 for none
     members: tuple[np.ndarray, ...]  # K arrays of unit indices
@@ -64,7 +64,7 @@ class Modules(Table):
     orientation_deg: np.ndarray  # [K] circular mean mod 60
     lattice: np.ndarray  # [K, 3, 2] mean axes, metres, by angle
     bic_gain: float  # BIC of one cluster minus BIC of the chosen mixture; NaN with too few units
-    split_p: np.ndarray  # [K - 1] chance that one even spread looks as split as two neighbours
+    split_p: np.ndarray  # [K - 1] p that evenly spread units look as split as two neighbours
     min_units: int = MIN_UNITS  # fewest units of a module
     # Groups of other grid cells, too small for a module: (units, median period in metres), the
     # largest first, at most four.
@@ -73,7 +73,7 @@ class Modules(Table):
 
     @property
     def summary(self) -> str:
-        """One sentence that lists the modules and the largest smaller groups."""
+        """A sentence that lists the modules and the largest smaller groups."""
         left = self.num_grid_cells - sum(len(members) for members in self.members)
         sizes = list(zip(map(len, self.members), self.period_m, strict=True))
         parts = []
@@ -107,7 +107,7 @@ class Modules(Table):
 
 
 def _listed(groups: Iterable[tuple[int, float]]) -> str:
-    """Say the sizes and periods of groups: "9 at 0.30 m, 6 at 0.45 m"."""
+    """Return the sizes and periods of groups as text: "9 at 0.30 m, 6 at 0.45 m"."""
     return ", ".join(f"{units} at {period:.2f} m" for units, period in groups)
 
 
@@ -120,18 +120,18 @@ def find_modules(analysis: Lattices, *, min_units: int = MIN_UNITS) -> Modules:
     """Group grid cells by period, orientation and shape of their lattices.
 
     A Gaussian mixture proposes groups; the number of components is the one with the lowest BIC.
-    Groups that one even spread of units could imitate are joined, and groups of fewer than
-    `min_units` are dropped. (Stensola et al. 2012 cluster by the same three features; the test
+    Groups are joined if units spread evenly over one range could look as split. Groups of fewer
+    than `min_units` are dropped. (Stensola et al. 2012 cluster by the same three features; the test
     against one broad cluster is ours.)
 
     Args:
         analysis: N units, from `analyze_ratemaps` or `score_recording`; units with `is_grid` are
             grouped.
-        min_units: fewest units of a module, from 3. With few, chance makes modules more easily:
+        min_units: fewest units of a module, from 3. A small number gives more modules by chance:
             look at `split_p`.
 
     Returns:
-        `Modules` by rising period, in metres; without any if no group has `min_units` units.
+        `Modules` by rising period, in metres; empty if no group has `min_units` units.
         `small_groups` holds the largest smaller groups; `summary` says both in one sentence.
 
     Raises:
@@ -231,7 +231,7 @@ def _mixture(features: np.ndarray, min_units: int) -> tuple[np.ndarray, float]:
 def _join_what_one_spread_imitates(
     features: np.ndarray, groups: np.ndarray, min_units: int
 ) -> np.ndarray:
-    """Join the least separated pair of groups until every pair is split beyond chance.
+    """Join the least separated pair of groups until every pair is more split than by chance.
 
     Two groups of fewer than `min_units` together stay apart: neither can be a module alone.
     """
@@ -251,11 +251,11 @@ def _join_what_one_spread_imitates(
 
 
 def split_test(first: np.ndarray, second: np.ndarray, *, num_draws: int = 2000) -> float:
-    """Return the probability that one even spread, cut in two, looks as separated as two groups.
+    """Return the probability that evenly spread units, cut in two, look as separated as two groups.
 
     The groups are projected on the line that best tells them apart (Fisher's discriminant). Their
-    separation is Ashman's D (Ashman et al. 1994), compared with that of evenly spread units cut
-    where D is largest: of all distributions with one peak, the even one looks most split.
+    separation is Ashman's D (Ashman et al. 1994). The null is units spread evenly and cut where D
+    is largest: of all distributions with one peak, the even one looks most split.
 
     Args:
         first, second: [n, D], scaled features (a spread of 1 is measurement noise).

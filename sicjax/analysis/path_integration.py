@@ -20,7 +20,7 @@ _TIMES = 50  # steps sampled from one span of a walk
 
 @dataclass(frozen=True)
 class Binned:
-    """A quantity against another, in K bins; NaN where a bin is empty."""
+    """One quantity as a function of another, in K bins; NaN where a bin is empty."""
 
     edges: np.ndarray  # [K + 1]
     mean: np.ndarray  # [K]
@@ -35,7 +35,7 @@ class Drift:
     edges: np.ndarray  # [K + 1] bins of steps since the start
     distance: np.ndarray  # [K] mean neural distance to the map's state at the true place
     error_m: np.ndarray  # [K] median distance from the decoded to the true place
-    chance_distance: float  # both, for a true place drawn at random
+    chance_distance: float  # the same two, for a true place drawn at random
     chance_error_m: float
 
 
@@ -83,13 +83,13 @@ def distance_against_separation(
 def distance_at_same_place(
     states: ArrayLike, positions: ArrayLike, edges_steps: ArrayLike, *, radius_m: float = 0.02
 ) -> Binned:
-    """Bin the neural distance of walks at the same place, along different paths, by their length.
+    """Bin the neural distance between walks at the same place by the steps since the start.
 
     Args:
         states: [W, T, N], of walks with the same start and the same initial state.
         positions: [W, T, 2] metres.
-        edges_steps: [K + 1], bins of steps since the start, rising; the states of one bin, from
-            different walks, are compared.
+        edges_steps: [K + 1], bins of steps since the start, rising. States of different walks are
+            compared within one bin.
         radius_m: places nearer than this count as the same.
 
     Raises:
@@ -121,8 +121,8 @@ def decode_positions(states: ArrayLike, ratemaps: ArrayLike, box_m: float) -> np
         box_m: side of the box, metres.
 
     Returns:
-        [..., 2] metres from the box's centre. A single module repeats itself, so it cannot
-        distinguish places a period apart.
+        [..., 2] metres from the box's centre. A single module repeats itself, so the code of one
+        module cannot distinguish places a period apart.
 
     Raises:
         ValueError: shapes that don't match, or a box that is not one positive length.
@@ -160,7 +160,7 @@ def drift(
     codes, places = codes[:, times].astype(np.float32), places[:, times]
     directions, centres = _code_book(ratemaps, box_m)
     decoded = decode_positions(codes, ratemaps, box_m)
-    # The expected state is the map's at the bin nearest to the true place; all are unit vectors.
+    # The expected state is the map's, in the bin nearest to the true place; all are unit vectors.
     flat, place = codes.reshape(-1, codes.shape[-1]), places.reshape(-1, 2)
     nearest = np.concatenate(
         [np.argmin(_distances(part, centres), axis=1) for part in np.array_split(place, 20)]
@@ -186,8 +186,9 @@ def explained_by_maps(
 ) -> np.ndarray:  # fmt: skip
     """Return the share of each unit's variance that its map at the true position explains, by span.
 
-    1 - mean (activity - map)^2 / variance is 1 while the code agrees with its map, and 0 or less
-    when the map predicts no better than the unit's mean. A periodic code is not penalised.
+    The share is 1 - mean (activity - map)^2 / variance. It is 1 while the code agrees with its map,
+    and 0 or less if the map predicts no better than the unit's mean. A periodic code is not
+    penalised.
 
     Args:
         states: [W, T, N].

@@ -2,11 +2,11 @@
 
 Letters: N units; S surrogates; y, x bins of a map; j, i centres of a field along y and x.
 
-The fit uses square roots of rates: the noise of a count grows with the rate, but the noise of its
+The fit uses square roots of rates. The noise of a count grows with the rate, but the noise of its
 root does not, so a bin with few visits has little influence. A field is a Gaussian; its root is a
 Gaussian, too, wider by the root of 2. The highest correlation of the map with any single Gaussian
-separates a field from smooth noise. A surrogate with the map's spectrum has bumps of the same width
-and roughness, but several of them, so no single one explains as much.
+separates a field from smooth noise. A surrogate with the map's spectrum has several bumps of the
+same width and roughness, so no single bump explains as much.
 """
 
 from functools import lru_cache
@@ -18,18 +18,18 @@ from sicjax.analysis.kinds import PLACE_AREA, is_single, spatial_share
 from sicjax.analysis.shuffles import random_signs, spectral_noise
 from sicjax.progress import track
 
-SURROGATES = 99  # the map must exceed all of them, as 1 in 100 maps of noise does
-MOST_BINS = 50  # a side; finer maps are averaged over squares of bins
+SURROGATES = 99  # surrogates; the map must exceed all, which 1 in 100 maps of noise does
+MOST_BINS = 50  # most bins a side; finer maps are averaged over squares of bins
 SMALLEST, LARGEST = 2.0, 0.5  # standard deviations tried: in bins of the map; of its side
 PER_OCTAVE, SPACING = 4, 0.75  # sizes tried; distance of centres tried, in standard deviations
-LEAST_SEEN = 0.5  # visited share that a field needs to be tried
-NOISE_ERRORS = 2  # standard errors by which neighbouring bins agree more than in white noise
+LEAST_SEEN = 0.5  # least visited share of a field that is tried
+NOISE_ERRORS = 2  # standard errors by which neighbouring bins must agree beyond white noise
 
 
 class Templates(NamedTuple):
     """Gaussian fields of one size; in two dimensions they are products of two of `along`."""
 
-    area: float  # of the box, that the field's rate exceeds half its height in, were it all inside
+    area: float  # share of the box above half its height, if the field were all inside
     along: np.ndarray  # [j, y], the same along x
     scale: np.ndarray  # [j, i] 1 over the norm of the deviations in visited bins; 0: not tried
 
@@ -37,19 +37,19 @@ class Templates(NamedTuple):
 class Field(NamedTuple):
     """The one Gaussian field that fits the roots of a map best."""
 
-    share: float  # of their variance, explained by it
-    next_share: float  # the same, by the best field in what it leaves
-    area: float  # that of its template
+    share: float  # share of their variance that it explains
+    next_share: float  # share that the best second field explains
+    area: float  # the area of its template
 
 
 def place_units(
     ratemaps: np.ndarray, rng: np.random.Generator, *, progress: bool = False
 ) -> np.ndarray:
-    """Say which maps [N] hold one place field and nothing else.
+    """Return which maps [N] hold one place field and nothing else.
 
     The best field explains at least 60 % of the variance that position explains, and the next one
-    at most a quarter of that. At half its height it fills less than a third of the box, the part
-    beyond the walls included. It fits better than the best field in each of 99 surrogates.
+    at most a quarter of that. At half its height it fills less than a third of the box; the part
+    beyond the walls counts, too. It fits better than the best field in each of 99 surrogates.
 
     Args:
         ratemaps: [N, bins, bins], NaN where unvisited; none constant.
@@ -79,7 +79,7 @@ def place_units(
 def fit_field(
     deviations: np.ndarray, visited: np.ndarray, templates: tuple[Templates, ...]
 ) -> Field:
-    """Fit the best single Gaussian field, and the best in what it leaves.
+    """Fit the best single Gaussian field, and a second one to the remainder.
 
     Args:
         deviations: [y, x] of the roots of rates from their mean; 0 where unvisited.
@@ -120,11 +120,11 @@ def _exceeds_noise(
     templates: tuple[Templates, ...],
     signs: np.ndarray,
 ) -> bool:
-    """Say whether a map's best field fits it better than each surrogate's best field fits that."""
+    """Return whether a map's best field fits better than the best field of every surrogate."""
     noise = spectral_noise(deviations, signs) * visited
     noise = (noise - noise.sum(axis=(1, 2), keepdims=True) / visited.sum()) * visited
     maps = np.concatenate([deviations[None], noise])
-    # Half the sizes are enough to compare by, and take half the time.
+    # Half of the sizes are enough for this comparison, in half of the time.
     fits = [_projections(maps, size).max(axis=(1, 2)) for size in templates[::2]]
     correlation = np.max(fits, axis=0) / np.linalg.norm(maps, axis=(1, 2))
     return bool(correlation[0] > correlation[1:].max())
@@ -133,7 +133,7 @@ def _exceeds_noise(
 def _coarse_roots(ratemap: np.ndarray, square: int) -> np.ndarray:
     """Return roots of rates [y, x], averaged over the visited bins of squares; NaN without any.
 
-    Rates below 0 count from the lowest: they are no rates of spikes.
+    If some rates are negative, the lowest counts as 0: such maps are not of spikes.
     """
     edge = -len(ratemap) % square
     roots = np.sqrt(ratemap - min(np.nanmin(ratemap), 0.0))
@@ -146,10 +146,10 @@ def _coarse_roots(ratemap: np.ndarray, square: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _templates(visited: bytes, bins: int, smallest: float) -> tuple[Templates, ...]:
-    """Return the fields to try in maps of one mask (its bytes), from small to large."""
+    """Return the fields to try, from small to large, in maps with one mask (given as bytes)."""
     mask = np.frombuffer(visited, dtype=bool).reshape(bins, bins).astype(np.float32)
     octaves = np.log2(max(LARGEST * bins / smallest, 1))
-    # Counted from the largest, so that what fills too much of the box doesn't depend on the bins.
+    # Counted from the largest, so that the largest allowed size does not depend on the bins.
     widths = LARGEST * bins / 2 ** (np.arange(int(PER_OCTAVE * octaves) + 1) / PER_OCTAVE)
     return tuple(_of_one_width(mask, width) for width in widths[::-1])
 

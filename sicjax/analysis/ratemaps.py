@@ -1,4 +1,4 @@
-"""Functions that build, check and smooth rate maps.
+"""Rate maps: build, check and smooth them.
 
 Letters: N units; S samples; y, x bins of a map. `ratemaps[n, iy, ix]`: axis 0 is y, axis 1 is x,
 both increasing; the box is centred on 0; NaN means unvisited.
@@ -50,12 +50,12 @@ def check_box(box_m: float) -> float:
 
 
 def as_numbers(name: str, values: ArrayLike) -> np.ndarray:
-    """Return an array as float64; TypeError, naming it, unless it holds numbers."""
+    """Return an array as float64; a TypeError names it unless it holds numbers."""
     try:
         if np.iscomplexobj(values):
             raise TypeError
-        # In one memory order: sums in another order differ in the last digits, and so would the
-        # scores of the same maps after a file or another process has stored them differently.
+        # One memory order for all maps. A file or another process may store them in another order;
+        # sums, and so scores, would then differ in the last digits.
         return np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name}: a {type(values).__name__}; must be an array of numbers") from None
@@ -87,17 +87,17 @@ def bin_activity(
     """Return mean and variance of every unit's activity in every bin of a square box.
 
     Args:
-        positions: [..., 2], metres (x, y); samples outside the box are dropped, with a warning if
-            most of them are (centimetres, or an origin in a corner).
+        positions: [..., 2], metres (x, y); samples outside the box are dropped. If most are
+            outside, a warning names the usual reasons: centimetres, or an origin in a corner.
         activity: [..., N], the same leading axes.
         box_m: side of the box, centred on 0, metres.
         bins: bins per side.
         min_visits: a bin with fewer samples counts as unvisited.
 
     Raises:
-        TypeError: positions or activity that are not numbers.
-        ValueError: leading axes that differ, a non-finite position or activity, `min_visits` or
-            `bins` that isn't an integer from 1.
+        TypeError: positions or activity that are not numbers. ValueError: leading axes that differ,
+        a non-finite position or activity, or a `min_visits` or
+            `bins` that is not an integer from 1.
 
     Returns:
         `RateMaps`: maps [N, bins, bins], axis 0 is y, axis 1 is x; NaN where unvisited.
@@ -159,7 +159,7 @@ class ActivitySums:
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} holds {np.sum(~np.isfinite(values))} non-finite values")
         if self._centre is None and len(rates):
-            # Without their mean, the squares keep their digits.
+            # The mean is subtracted first: squares of large numbers would lose their digits.
             self._centre = rates.mean(axis=0, dtype=np.float64).astype(rates.dtype)
         index = bin_index(places, self._box_m, self._bins)
         inside = np.flatnonzero(index < self._bins**2)
@@ -173,7 +173,7 @@ class ActivitySums:
         self._squares += members @ np.square(centred)
 
     def ratemaps(self, *, min_visits: int = 1) -> RateMaps:
-        """Reduce to maps; a bin with fewer samples than `min_visits` counts as unvisited."""
+        """Return the maps; a bin with fewer samples than `min_visits` counts as unvisited."""
         if min_visits < 1:
             raise ValueError(f"min_visits is {min_visits}; it must be at least 1")
         visited = self._visits >= min_visits
@@ -183,7 +183,8 @@ class ActivitySums:
         number = max(self._visits[visited].sum(), 1)
         total = np.maximum(squares.sum(axis=0) - sums.sum(axis=0) ** 2 / number, 0)
         centre = 0 if self._centre is None else self._centre.astype(np.float64)
-        # Rounding gives a constant unit a variance; below 1e-12 of the squared mean it is 0.
+        # Rounding gives a constant unit a small variance: below 1e-12 of the squared mean it counts
+        # as 0.
         varies = total / number > 1e-12 * (centre + sums.sum(axis=0) / number) ** 2
         shape = (-1, self._bins, self._bins)
         means = np.where(visited[:, None], sums / n + centre, np.nan)

@@ -1,4 +1,4 @@
-"""Kinds of recorded cells, by the time-shift null, and what cells lack that have no lattice.
+"""Kinds of recorded cells by the time-shift null, and the reasons why a cell is not a grid cell.
 
 Letters: N cells; C cells with enough spikes for a null; S shifts; y, x bins of a map.
 """
@@ -20,8 +20,8 @@ from sicjax.analysis.ratemaps import bin_positions
 from sicjax.analysis.waves import fit_band
 
 MIN_SPIKES = 50  # a cell with fewer gets no verdict
-# Three or four fields at random places sometimes look like a hexagon. With fewer than MIN_FIELDS
-# fields, the lattice's waves must therefore explain twice the usual share.
+# Three or four fields at random places sometimes look like a hexagon. So with fewer than MIN_FIELDS
+# fields, the lattice's waves must explain twice the usual share.
 FEW_FIELDS_SHARE = 2 / 3
 
 
@@ -61,7 +61,7 @@ def lacking(
     num_spikes: np.ndarray,
     on_track: str,
 ) -> np.ndarray:
-    """Return `not_grid_because` [N] of cells of a kind."""
+    """Return `not_grid_because` [N] for cells of a given kind."""
     failed = failed_conditions(
         above, share, lattice.squareness(scores.axes_m), _least_share(scores.num_fields)
     )

@@ -87,36 +87,38 @@ def score_recording(
 ) -> RecordingAnalysis:
     """Score recorded cells from the animal's path and their spike times.
 
-    A cell is a grid cell when four conditions hold. Its grid score and its ellipse-corrected grid
-    score are above the 99th percentile of their time-shift nulls, the cell's own and the pooled
-    one. The waves of its lattice explain a third of the variance that position explains (two
-    thirds in maps of fewer than 5 fields). The lattice is nearer to a hexagon than to a square.
-    A place cell is no grid cell, has fewer than 5 fields, and its spatial information is above
+    A cell is a grid cell if four conditions hold. Its grid score and its ellipse-corrected grid
+    score are both above the 99th percentile of two time-shift nulls: the cell's own and the pooled
+    one. The waves of its lattice explain at least a third of the variance that position explains
+    (two thirds in maps of fewer than 5 fields). The lattice is nearer to a hexagon than to a
+    square.
+
+    A place cell is not a grid cell, has fewer than 5 fields, and its spatial information is above
     both nulls. (Information is pooled in standard deviations of each cell's own null, because its
     bias falls with the number of spikes.)
 
-    In the null, the spikes are shifted against the path by at least `min_shift_s`, the end wrapped
-    to the beginning. This keeps everything about the spike train and the path but their relation.
-    The null also decides in arenas with too few fields for the null of `analyze_ratemaps`. On a
-    path that repeats itself, as a simulated Lissajous figure does, some shifts change nothing and
-    the null is too strict; a warning then says so.
+    The null shifts the spikes against the path by at least `min_shift_s`; spikes shifted past the
+    end continue at the beginning. This keeps the spike train and the path, and removes only their
+    relation. It also decides in arenas with too few fields for the null of `analyze_ratemaps`. On a
+    path that repeats itself, such as a simulated Lissajous figure, some shifts change nothing and
+    the null is too strict. A warning then says so.
 
     Args:
         times: [S] seconds, rising; None uses the times that come with the positions.
         positions: [S, 2] x and y, NaN where the tracker lost the animal; or a pynapple `TsdFrame`,
             or a `SpatialSeries` of an NWB file.
         spike_times: of N cells, in seconds, rising: a list of arrays, a dict of them, a pynapple
-            `TsGroup` (or one `Ts`), a pandas `Series` of arrays, or a table of one spike a row
+            `TsGroup` (or one `Ts`), a pandas `Series` of arrays, or a table with one spike per row
             (a data frame, a structured array, a dict of columns) together with `unit` and `time`.
         unit: the column of the table that says which cell fired.
         time: the column of the table that holds the times, seconds.
-        units: of the positions: "m", "cm", "mm", or a number, the metres per unit. When not given,
+        units: of the positions: "m", "cm", "mm", or a number, the metres per unit. The default is
             the conversion that an NWB file states; else the unit in which the path is as long as
-            `box_m`; else metres or centimetres of an arena of at most 1.5 m. For larger
-            arenas this argument is required: they may be decimetres or pixels.
-        arena: "square", "rectangle" or "circle"; square or rectangle by the path when not given.
-        box_m: side, sides (x, y) or diameter, metres; the extent of the path when not given.
-        centre_m: (x, y) of the arena, metres; the middle of the path when not given.
+            `box_m`; else metres or centimetres, whichever gives an arena of at most 1.5 m.
+            Required for larger arenas: their positions may be decimetres or pixels.
+        arena: "square", "rectangle" or "circle"; by default the path decides between the first two.
+        box_m: side, sides (x, y) or diameter, metres; by default the extent of the path.
+        centre_m: (x, y) of the arena, metres; by default the middle of the path.
         bin_m: side of a bin, metres.
         smoothing_m: standard deviation of the Gaussian that smooths spikes and occupancy, each
             before the division, metres; 0 for none. 0.05 is usual for maps to look at; it
@@ -126,19 +128,19 @@ def score_recording(
         max_speed: metres per second. Samples that the animal could reach only at a higher speed
             are left out as lost; a higher median speed is an error. 2 is above any rat's speed;
             give more for a bat.
-        max_gap_s: longer gaps of the tracker are left out, shorter ones bridged by a line.
+        max_gap_s: longer gaps of the tracker are left out; shorter ones are bridged by a line.
         num_shuffles: time shifts per cell; a 99th percentile needs at least 100.
         min_shift_s: least shift, seconds of usable time.
         min_units: fewest grid cells of a module, from 3.
         seed: a whole number, for the shifts; the same as `key=jax.random.key(seed)`.
         key: a JAX key, instead of a seed.
-        progress: whether to show a bar when the shifts take more than two seconds.
+        progress: whether to show a bar if the shifts take more than two seconds.
 
     Returns:
-        A `RecordingAnalysis`, arrays of length N. A cell without a spike is "silent", one with
-        fewer than 50 "undetermined". On a track (narrower than 0.2 m, or a path that fills less
-        than a quarter of its box) no lattice is judged: a cell without a place field is
-        "undetermined" there.
+        A `RecordingAnalysis` with arrays of length N. A cell without spikes is "silent", one with
+        fewer than 50 is "undetermined". On a track (narrower than 0.2 m, or a path that fills less
+        than a quarter of its box) no lattice is judged, so a cell without a place field is
+        "undetermined".
 
     Raises:
         TypeError: times, positions or spikes in a form not listed above.
@@ -212,7 +214,7 @@ class _Path(NamedTuple):
     places: np.ndarray  # [K] bin y * bins + x of each step
     occupancy_s: np.ndarray  # [bins, bins]
     visited: np.ndarray  # [bins, bins] bool
-    sigma_bins: float  # deviation of the smoothing
+    sigma_bins: float  # standard deviation of the smoothing, bins
     box_m: float
 
 
@@ -244,7 +246,7 @@ def _bin_path(session: Session, bin_m: float, smoothing_m: float, min_occupancy_
 
 
 def _rate_maps(path: _Path, trains: np.ndarray) -> np.ndarray:
-    """Return smoothed maps [M, y, x] in Hz of trains [M, spikes] of steps; NaN where unvisited."""
+    """Return smoothed maps [M, y, x] in Hz of trains [M] of spike steps; NaN where unvisited."""
     size = path.visited.size
     places = path.places[trains] + size * np.arange(len(trains))[:, None]
     counts = np.bincount(places.ravel(), minlength=size * len(trains))
@@ -262,7 +264,7 @@ def _shift_null(
     rng: np.random.Generator,
     progress: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score every train shifted in time against the path, its end wrapped to the beginning.
+    """Score every train under time shifts against the path; shifted spikes wrap around.
 
     Returns:
         scores [N, S, 3] as those of `shuffled_scores`; spatial information [N, S].
@@ -350,7 +352,7 @@ def _verdicts(
 def _stability(path: _Path, spikes: Sequence[np.ndarray]) -> np.ndarray:
     """Return the correlation [N] of each cell's maps of the first and the second half.
 
-    NaN where either map is constant: a cell that fired in one half only, or not at all.
+    NaN if either map is constant, as for a cell that was silent in one half.
     """
     middle = len(path.places) // 2
     parts = []

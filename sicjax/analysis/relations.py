@@ -58,7 +58,7 @@ class ModuleRelations:
 
 @dataclass(frozen=True)
 class ModuleDrifts:
-    """Drift of the phases of K modules from the true place, and its correlation between modules."""
+    """Drifts of the phases of K modules from the true place, and their correlations."""
 
     steps: np.ndarray  # [L] steps since the start of the walks
     drift_m: np.ndarray  # [K, W, L, 2] place by the module's phase minus true place, unwrapped
@@ -82,7 +82,7 @@ class Coupling:
 
 
 def relate_modules(lattices_m: ArrayLike) -> ModuleRelations:
-    """Find the lattice that every pair of modules has in common, and that of all of them.
+    """Find the common lattice of every pair of modules, and of all modules.
 
     See `relate_lattices`.
 
@@ -99,22 +99,25 @@ def relate_modules(lattices_m: ArrayLike) -> ModuleRelations:
 
 
 def relate_lattices(lattices_m: ArrayLike) -> Relation:
-    """Find the lattice that K lattices have in common, up to an error.
+    """Find the smallest common lattice of K lattices, up to an error.
 
     Candidates are the sublattices of the coarsest lattice up to MAX_INDEX. Each is written in the
-    basis of every other lattice and rounded to an integer matrix. The error of a candidate is the
-    norm of F - 1, where the linear map F takes the rounded lattice to the candidate: how far any
-    point is displaced, relative to its distance, whatever the bases. A lattice has about n
-    sublattices of its own shape with indices up to n, and chance comes within e of one of them in
-    proportion to n e^2. So the best candidate has the smallest product of all indices and the error
-    to the power 2 K - 2.
+    basis of every other lattice and rounded to an integer matrix. F is the linear map from the
+    rounded lattice to the candidate. The error of a candidate is the norm of F - 1: the largest
+    displacement of a point, relative to its distance. It does not depend on the bases.
 
-    In the null every lattice but the coarsest is turned at random, and its period drawn
-    log-uniformly down to a third of the coarsest one's; shapes stay. p is the chance that the best
-    candidate of random lattices is as good, whatever its indices.
+    The candidates are ranked by chance. A lattice has about n sublattices of its own shape with
+    indices up to n, and a random lattice comes within e of one of them with a probability
+    proportional to n e^2. So the best candidate has the smallest product of all indices and of the
+    error to the power 2 K - 2.
 
-    In a hexagonal lattice of period L, that of period L / sqrt 3 turned by 30 degrees is nested
-    with index 3, that of period L / 2 with index 4; these two have L in common (indices 3 and 4).
+    In the null every lattice but the coarsest is turned at random, and its period is drawn
+    log-uniformly down to a third of the coarsest period; shapes stay. p is the probability that the
+    best candidate of random lattices, of any indices, is as good.
+
+    For instance, two lattices are nested in a hexagonal lattice of period L. One has period
+    L / sqrt 3, is turned by 30 degrees and has index 3; the other has period L / 2 and index 4.
+    These two have the lattice of period L in common.
 
     Args:
         lattices_m: [K, 3, 2] axes or [K, 2, 2] bases (x, y), K at least 2.
@@ -126,7 +129,7 @@ def relate_lattices(lattices_m: ArrayLike) -> Relation:
     area = cell_area(bases)
     coarsest = int(np.argmax(area))
     others = np.delete(np.arange(len(bases)), coarsest)
-    # A common lattice of all K is a sublattice of each, so also of the coarsest: few candidates.
+    # A common lattice of all K is also a sublattice of the coarsest one: few candidates.
     sublattices, index = _sublattices()
     candidates = reduce_basis(sublattices @ bases[coarsest])
     matrices, errors = relative_strain(candidates, bases[others])
@@ -283,10 +286,10 @@ def measure_coupling(
     ratemaps: ArrayLike, box_m: float, members: Sequence[ArrayLike], lattices_m: ArrayLike, *,
     displacement_m: float = 0.1,
 ) -> Coupling:  # fmt: skip
-    """Displace one module alone, let the network run, and test whether the modules meet again.
+    """Displace one module alone, let the network run, and measure whether all agree again.
 
-    The units of that module take the activity of another place, in a random direction for each
-    state; then states are rectified and normalised. Modules of one torus pull each other to a
+    The units of that module get the activity of another place, in a random direction for each
+    state. Then states are rectified and normalised. Modules on one torus pull each other to a
     common shift; modules on separate tori keep their places. Shifts are measured from the
     undisturbed state on the same walk, so a shared drift does not count.
 
@@ -345,7 +348,7 @@ def _correlations(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Correlate two drifts [W, L, 2]: correlation, its null's 95th percentile and its p, each [L].
 
-    In the null the walks of the second are shifted against those of the first.
+    The null pairs the walks of the first drift with other walks of the second.
     """
     one, two = first - first.mean(axis=0), second - second.mean(axis=0)
     spread = np.sqrt((one**2).sum(axis=(0, 2)) * (two**2).sum(axis=(0, 2)))

@@ -18,7 +18,7 @@ from sicjax.analysis.spikes import check_trains, read_trains
 from sicjax.analysis.tracking import check_units, read_path
 
 STEP_S = 0.02  # the path is read every 20 ms, by straight lines between the tracker's samples
-SPEED_WINDOW_S = 0.2  # deviation of the Gaussian that keeps the tracker's jitter out of the speed
+SPEED_WINDOW_S = 0.2  # standard deviation of the Gaussian that smooths tracker jitter out of speeds
 SHORTEST_S = 60.0  # least usable time of a session
 LONGEST_S = 3e6  # a month: beyond it, times must be milliseconds or less
 # Spikes that all fall into a smaller share of the session are probably on another clock.
@@ -55,7 +55,7 @@ def read_session(
 ) -> Session:
     """Check a recording and bring path and spikes onto one clock.
 
-    One-line warnings say what was assumed or left out.
+    Warnings of one line say what was assumed or left out.
 
     Args: as in `score_recording`.
 
@@ -104,7 +104,7 @@ def check_speeds(min_speed: float, max_speed: float, max_gap_s: float) -> None:
 
 
 def check_usable(grid: np.ndarray, seen: np.ndarray, kept: np.ndarray, min_speed: float) -> None:
-    """Raise a ValueError where less than a minute of the steps [k] is kept."""
+    """Raise a ValueError if less than a minute of the steps [k] is kept."""
     if kept.sum() * STEP_S < SHORTEST_S:
         raise ValueError(
             f"times, positions: {kept.sum() * STEP_S:.1f} of {grid[-1] - grid[0]:.1f} s can be"
@@ -121,7 +121,7 @@ def on_the_clock(
     Args:
         times: [S], rising.
         positions: [S, 2], NaN where the animal was lost.
-        max_gap_s: straight lines bridge shorter gaps; in longer ones the animal was not seen.
+        max_gap_s: straight lines bridge shorter gaps; in longer ones the animal counts as not seen.
 
     Returns:
         times [k], positions [k, 2] and whether the animal was seen [k].
@@ -161,7 +161,7 @@ def spike_steps(
     first, last = len(grid), 0
     for train in trains:
         step = np.rint((train - grid[0]) / STEP_S)
-        during = (step >= -1) & (step <= len(grid))  # the outermost samples extend by one step
+        during = (step >= -1) & (step <= len(grid))  # the outermost samples cover a step more
         outside, total = outside + np.sum(~during), total + len(train)
         step = np.clip(step[during], 0, len(grid) - 1).astype(np.int64)
         if step.size:

@@ -48,8 +48,8 @@ def field_shuffles(ratemap: np.ndarray, num_shuffles: int, rng: np.random.Genera
     """Shuffle a map by moving each field as a whole to a random place (Barry & Burgess 2017).
 
     A field is the part of its basin that is higher than half-way between the map's floor (5th
-    percentile) and the field's peak. Peaks are placed in the box at random, without overlap if one
-    of a few tries succeeds. The other bins get random rates from outside all fields. Fields keep
+    percentile) and the field's peak. Peaks are placed in the box at random; a few tries look for a
+    place without overlap. The other bins get random rates from outside all fields. Fields keep
     their shape and number but lose their arrangement.
 
     Args:
@@ -76,7 +76,7 @@ def field_shuffles(ratemap: np.ndarray, num_shuffles: int, rng: np.random.Genera
 
 
 def _cut_fields(ratemap: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-    """Return each field's offsets [B, 2] (y, x) and rates [B]; then the rates outside fields."""
+    """Return offsets [B, 2] (y, x) and rates [B] of each field, and the rates outside the fields."""
     fields = find_fields(ratemap)
     floor = np.nanpercentile(ratemap, 5)
     free = np.isfinite(ratemap)
@@ -98,7 +98,7 @@ def _scatter(
     num_shuffles: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw peaks [K, S, 2] (y, x) in visited bins, fields apart wherever a try succeeds."""
+    """Draw peaks [K, S, 2] (y, x) in visited bins, without overlap where a try succeeds."""
     radius = np.array([np.sqrt(len(rates) / np.pi) for _, rates in patches])
     places = np.empty((len(patches), num_shuffles, 2), dtype=int)
     for field in range(len(patches)):
@@ -146,9 +146,9 @@ def random_signs(num_shuffles: int, bins: int, rng: np.random.Generator) -> np.n
 def spectral_noise(deviations: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """Draw noise with the power spectrum of one map: its cosine series with random signs.
 
-    Random phases of a Fourier series (Theiler et al. 1992) would treat opposite walls as adjacent:
-    the jump of a map that rises from wall to wall would become noise of all wavelengths. A cosine
-    series mirrors the map at its walls instead.
+    Random phases of a Fourier series (Theiler et al. 1992) would treat opposite walls as adjacent.
+    If a map rises from wall to wall, the jump between them would become noise of all wavelengths. A
+    cosine series mirrors the map at its walls instead.
 
     Args:
         deviations: [y, x] float32, deviations from the mean; 0 where unvisited.

@@ -24,7 +24,7 @@ def read_trains(
 
     Args:
         spike_times: one of FORMS, or one pynapple `Ts`.
-        unit, time: columns of a table with one spike a row.
+        unit, time: columns of a table with one spike per row.
 
     Raises:
         TypeError: another form.
@@ -52,7 +52,7 @@ def check_trains(names: Sequence[Any], trains: Sequence[np.ndarray], num_samples
 def _from_table(
     table: Any, unit: str | None, time: str | None
 ) -> tuple[tuple[Any, ...], Sequence[Any]]:
-    """Return the names and the spike times of the cells of a table with one spike a row."""
+    """Return the names and the spike times of the cells of a table with one spike per row."""
     if unit is None or time is None:
         raise ValueError(
             f"unit is {unit!r} and time is {time!r}; they name two columns of a table of spikes"
@@ -86,7 +86,7 @@ def _from_table(
 
 
 def _from_cells(spike_times: Any) -> tuple[tuple[Any, ...], Sequence[Any]]:
-    """Return the names of N cells and the input of each."""
+    """Return the names of N cells and the part of the input that belongs to each."""
     if (columns := _columns(spike_times)) is not None:
         raise TypeError(
             f"spike_times is a table with the columns {_listed(columns)}; name the two that hold a"
@@ -179,6 +179,6 @@ def _check_times(said: str, train: np.ndarray, num_samples: int) -> None:
 
 
 def _listed(names: Iterable[Any]) -> str:
-    """Return the first names, on one line."""
+    """Return the first names as one line of text."""
     names = [str(name) for name in names]
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
