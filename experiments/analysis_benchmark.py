@@ -61,6 +61,7 @@ def draw_map(drawn: str, box_m: float, rng: np.random.Generator) -> Truth:
     period = np.exp(rng.uniform(np.log(0.3), np.log(1.5)))
     angle = rng.uniform(0, 180)
     axes, kind, count = np.full((3, 2), np.nan), drawn, -1
+    # The truth is computed from the drawn parameters, never from the map.
     if drawn in ("hexagon", "square", "sheared"):
         shape = {"hexagon": (1, 1, 1), "square": (1, 1, 2**0.5), "sheared": synthetic.SHEARED}[
             drawn
@@ -76,6 +77,7 @@ def draw_map(drawn: str, box_m: float, rng: np.random.Generator) -> Truth:
         clean = synthetic.band_map(
             period, box_m=box_m, bins=bins, orientation_deg=angle, phase=shift
         )
+        # Crests cross the box up to its corner, seen along the wave vector.
         reach = box_m / 2 * np.abs([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))]).sum()
         count = int(np.floor(reach / period - shift) - np.ceil(-reach / period - shift)) + 1
         kind = "band" if count >= 5 else "undetermined"
@@ -85,6 +87,7 @@ def draw_map(drawn: str, box_m: float, rng: np.random.Generator) -> Truth:
     else:
         clean = synthetic.noise_map(rng.uniform(0.06, 0.2), box_m=box_m, bins=bins, rng=rng)
         kind = "other"
+    # Noise and holes come last, so that they hide any kind of map alike.
     noise = float(rng.choice(NOISE_LEVELS))
     ratemap = synthetic.degrade(clean, noise=noise, unvisited=rng.uniform(0, 0.2), rng=rng)
     return Truth(ratemap, drawn, kind, axes, count, noise)
@@ -226,6 +229,7 @@ def measure_modules(rng: np.random.Generator) -> dict[str, Any]:
     analysis = analyze_ratemaps(maps, 4.0, num_shuffles=SHUFFLES, key=jax.random.key(SEED))
     modules = find_modules(analysis)
     split = 0
+    # One broad cluster must not be split: normal or even periods, free or aligned orientations.
     for draw in range(BROAD_CLUSTERS):
         count = 60
         if draw % 2:

@@ -173,6 +173,7 @@ def as_markdown(pairs: dict[str, Pairs], shapes: dict[str, list[dict[str, float]
             single("phase_spacing"), "phase",
         ),
     }  # fmt: skip
+    # Each row stands beside published numbers, which are kept with their source in PUBLISHED.
     lines = ["| quantity | here | in rats | source |", "|---|---|---|---|"]
     for quantity, (text, key) in rows.items():
         found, source = PUBLISHED[key]

@@ -90,11 +90,14 @@ def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
     straightforward = compile_path(config, make_naive_loss(config))
     paths = {"fast": fast, "straightforward": straightforward, "nudged": fast}
     states = {name: start(config) for name in paths}
+    # The nudged network starts one rounding away: it shows how fast chaos alone drives networks
+    # apart.
     states["nudged"] = states["nudged"]._replace(
         parameters=jax.tree.map(lambda leaf: jnp.nextafter(leaf, 9), states["nudged"].parameters)
     )
     seconds = {name: path.compile_s for name, path in paths.items()}
     walk = smooth_walks(jax.random.key(0), num_walks=8, num_steps=WALK_STEPS, box_m=2.0).steps
+    # The paths alternate in short turns, so that a slow moment of the machine hits all of them.
     turns = -(-num_steps // STEPS_PER_TURN)
     rows = []
     for turn in range(1, turns + 1):
@@ -103,6 +106,7 @@ def compare(config: ConfigDict, num_steps: int) -> list[dict[str, Any]]:
             states[name] = jax.block_until_ready(path.advance(states[name]))
             seconds[name] += time.perf_counter() - began
         if turn * 10 % turns < 10:
+            # Both gradients at one state and one batch, so any difference is rounding.
             gradients = [flat(path.gradient(states["fast"])) for path in (fast, straightforward)]
             rows.append(
                 {

@@ -88,7 +88,7 @@ def measure(report: Path) -> Row:
         spacings_m: (period, module) of each grid cell
     """
     summary = json.loads((report / "summary.json").read_text())
-    grids = [unit for unit in read_units(report) if unit["is_grid"] == "1"]
+    grids = [unit for unit in read_units(report) if unit["is_grid"] == "1"]  # only grid cells count
     verdict = f"{summary['verdict_box_m']:g}m"
     periods = numbers(grids, f"spacing_m_{verdict}")
     coarsest = max((module["period_m"] for module in summary["modules"]), default=0.0)
@@ -214,7 +214,7 @@ def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
     changes = [row["period_change"] for row in rows if row["period_change"] is not None]
     within = sum(change <= LARGEST_PERIOD_CHANGE for change in changes)
     measured = [
-        share([row["num_modules"] >= 2 for row in rows], 0.8),
+        share([row["num_modules"] >= 2 for row in rows], 0.8),  # in the order of TARGETS
         share([row["num_modules"] >= 3 for row in rows], 0.5),
         share([three_of(row, lambda _: True) for row in rows], 0.5),
         share([three_of(row, lambda m: m["hexagonal_units"] >= MODULE_UNITS) for row in rows], 0.5),

@@ -42,6 +42,7 @@ STARTS = {"sizes": 100, "paths": 200, "backends": 99}  # and how many; of backen
 
 def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, Any]) -> Iterator[list[str]]:
     """Format the attacks and their outcomes, class by class."""
+    # The undisturbed run is slow, so it is trained only if a chosen fault compares with it.
     if {*chosen} & {*ONCE, *COUNTED}:
         stage = signals.prepare(folder, seed=0)
         for name in chosen:
@@ -54,6 +55,7 @@ def table(folder: Path, chosen: Sequence[str], flags: Mapping[str, Any]) -> Iter
     for what, text in io_calls.io_calls(folder, io_names, flags["io_scale"]):
         yield [what, text]
     if "damages" in chosen:
+        # Hundreds of refused runs would bury the table.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             damaged = damage.Damaged(folder / "damaged")
             cases = [damaged.case(number) for number in range(flags["damages"])]
@@ -97,6 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     command.join_processes(options)
     everything = [*ONCE, *COUNTED, *io_calls.FAULTS, "damages", *STARTS, "strange_calls"]
     chosen = options.only.split(",") if options.only else everything
+    # Processor time of this process and its children, because the runs are subprocesses.
     began, failed = os.times(), False
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.folder or scratch).absolute()

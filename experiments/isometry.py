@@ -104,6 +104,7 @@ def main(arguments: Sequence[str]) -> None:
         run = sicjax.load_pretrained(name)
     except ValueError as error:
         raise ConfigError(f"--network={name}: {error}") from None
+    # The tail of this distribution is the point, so the table keeps extremes, not only means.
     found = terms_of_batches(run, options.batches)
     folder.mkdir(parents=True, exist_ok=True)
     table = as_table(found, name)

@@ -111,6 +111,7 @@ def _add_spikes(
     rng: np.random.Generator,
 ) -> None:
     """Add forms of spike times."""
+    # Every form of spikes that users keep, built from the same trains.
     matlab = np.empty((1, 3), dtype=object)
     matlab[0, :2] = [train[:, None] for train in trains]
     matlab[0, 2] = np.empty((0, 0))
@@ -124,6 +125,7 @@ def _add_spikes(
     traces = SimpleNamespace(t=TIMES, values=rng.random((len(TIMES), 3)))
     counts = np.histogram(trains[0], np.append(TIMES, 900) - 0.01)[0]
 
+    # Clear forms must give the right cells; ambiguous ones must be refused in one line.
     add("spikes: dict of arrays", RIGHT)
     add("spikes: list of arrays", RIGHT, spikes=trains)
     add("spikes: list of lists", RIGHT, spikes=[train.tolist() for train in trains])
@@ -153,6 +155,7 @@ def _add_spikes(
 def _add_positions(add: Callable[..., None], path: np.ndarray, rng: np.random.Generator) -> None:
     """Add forms and faults of positions."""
     gone = np.zeros(len(TIMES), dtype=bool)
+    # Trackers lose an animal for about a second at a time, not for single samples.
     for start in rng.integers(0, len(TIMES) - 120, 110):
         gone[start : start + 60] = True
     lost = gone[:, None]
@@ -163,6 +166,7 @@ def _add_positions(add: Callable[..., None], path: np.ndarray, rng: np.random.Ge
     pixel = {"units": 1 / 300, "centre_m": (0.9, 0.9)}
     stated = {"conversion": 1 / 300, "offset": -0.9, "unit": "meters"}
 
+    # A guess that may be wrong must be warned of; a guess that changes all periods is refused.
     add("positions: NaN where lost", RIGHT, positions=np.where(lost, np.nan, path))
     for mark in (0, -1, 1023):
         add(

@@ -107,6 +107,7 @@ def measure(run: Run) -> Row:
     position explains after walks of 2,000 steps.
     """
     reach = training_range(run.config)
+    # Periods follow the range of the walks, so a fixed box would hold too few or too many fields.
     box = round(max(1.2, BOX_PER_RANGE * reach) / 0.2) * 0.2
     maps = run.ratemaps(box)
     units = sicjax.analyze_ratemaps(

@@ -129,6 +129,7 @@ def linear_ratemaps(
     check_units(units)
     check_speeds(min_speed, max_speed, max_gap_s)
     rng = generator(key, seed)
+    # All arguments are checked before any work. Spikes come first: they need no path.
     names, trains = read_trains(spike_times, unit=unit, time=time)
     clock, places, assumed = read_path(
         times, positions, units=units, box_m=None, max_speed=max_speed, one_axis=True
@@ -136,12 +137,15 @@ def linear_ratemaps(
     check_trains(names, trains, len(clock))
     if assumed:
         warn(f"positions: {'; '.join(assumed)}")
+    # One clock for path and spikes; slow moments are left out, because resting animals replay.
     grid, path, seen = on_the_clock(clock, _along(places), max_gap_s)
     kept = seen & (speed_of(path) >= min_speed)
     check_usable(grid, seen, kept, min_speed)
+    # Tracker jitter would flip the direction of running, so the position is smoothed by 0.2 s.
     rising = np.gradient(ndimage.gaussian_filter1d(path[:, 0], 0.2 / STEP_S)) > 0
     low, high = path[kept, 0].min(), path[kept, 0].max()
     bins = count_bins(high - low, bin_m)
+    # Laps of equal length make the null too strict. The warning comes before the long computation.
     warn_of_repeats(path[kept, :1], min_shift_s, "a cell with a place field may be missed")
     runs = _bin_runs(path[kept, 0], rising[kept], bins, smoothing_m, min_occupancy_s)
     steps = spike_steps(trains, names, grid, kept)

@@ -176,6 +176,7 @@ def score_recording(
         times, positions, spike_times, unit=unit, time=time, units=units, arena=arena, box_m=box_m,
         centre_m=centre_m, min_speed=min_speed, max_speed=max_speed, max_gap_s=max_gap_s,
     )  # fmt: skip
+    # All cells share one path and one occupancy, so the path is binned once.
     path = _bin_path(session, bin_m, smoothing_m, min_occupancy_s)
     if not session.track:
         warn_of_repeats(
@@ -184,6 +185,7 @@ def score_recording(
             'a grid cell may be called "other" (analyze_ratemaps(cells.ratemaps, cells.box_m)'
             " judges the maps without time shifts)",
         )
+    # Shuffles take most of the time, so cells with too few spikes for a verdict get none.
     candidates = np.flatnonzero([len(spikes) >= MIN_SPIKES for spikes in session.spikes])
     null, null_information = _shift_null(
         path, [session.spikes[n] for n in candidates], num_shuffles, min_shift_s, rng, progress
@@ -292,6 +294,8 @@ def _verdicts(
     maps = np.concatenate(
         [np.empty((0, *path.visited.shape)), *(_rate_maps(path, s[None]) for s in session.spikes)]
     )
+    # [N] each: scores and lattice of every cell's own map, compared with its own and the pooled
+    # null.
     scores = score_ratemaps(maps, path.box_m)
     phase, share = lattice_fits(maps, scores.axes_m, path.box_m)
     above, threshold = above_null(scores, candidates, null)
@@ -299,6 +303,7 @@ def _verdicts(
     informative, least_information = above_information(information, candidates, null_information)
 
     num_spikes = np.array([len(spikes) for spikes in session.spikes], dtype=int)
+    # Later rules override earlier ones: too little data is stronger than any score.
     kind, num_fields = cell_kinds(maps, path.box_m, scores, share, above, informative)
     if session.track:
         kind[kind != "place"] = "undetermined"
@@ -325,7 +330,9 @@ def _verdicts(
         kind=kind,
         not_grid_because=because,
     )
+    # Grouping needs the finished verdicts, so `module` is filled in afterwards.
     modules = find_modules(units, min_units=parameters["min_units"])
+    # [N, S]: NaN for the cells that were not shuffled.
     own_null = np.full((len(maps), parameters["num_shuffles"]), np.nan)
     own_null[candidates] = null[:, :, 0]
     return RecordingAnalysis(

@@ -65,24 +65,29 @@ def read_session(
     check_units(units)
     check_choice("arena", arena, ARENAS)
     check_speeds(min_speed, max_speed, max_gap_s)
+    # Names and forms first: errors in them are cheap to find and need no path.
     names, trains = read_trains(spike_times, unit=unit, time=time)
     clock, places, assumed = read_path(
         times, positions, units=units, box_m=box_m, max_speed=max_speed
     )
     check_trains(names, trains, len(clock))
+    # Lost samples are NaN from here on and must not enlarge the arena.
     tracked = np.isfinite(places).all(axis=1)
     middle_m, sides, shape, located = find_arena(places[tracked], arena, box_m, centre_m)
     if assumed := [*assumed, *located]:
         warn(f"positions: {'; '.join(assumed)}")
+    # Path and spikes get one clock of 20 ms steps, counted from the arena's centre.
     grid, path, seen = on_the_clock(clock, places - middle_m, max_gap_s)
     inside = (np.abs(path) <= np.divide(sides, 2)).all(axis=1)
     if shape == "circle":
         inside = np.hypot(*path.T) <= sides[0] / 2
+    # A few samples outside are jitter at the walls; more mean a wrong arena, so the user is told.
     if (outside := np.mean(~inside[seen])) > 0.01:
         warn(
             f"positions: {outside:.0%} lie outside the {shape} of {sides[0]:g} x {sides[1]:g} m"
             f" around ({middle_m[0]:g}, {middle_m[1]:g}) m and are left out"
         )
+    # Only moving samples count: resting animals replay, which blurs the fields.
     kept = seen & inside & (speed_of(path) >= min_speed)
     check_usable(grid, seen, kept, min_speed)
     return Session(

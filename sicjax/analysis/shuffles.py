@@ -76,7 +76,7 @@ def field_shuffles(ratemap: np.ndarray, num_shuffles: int, rng: np.random.Genera
 
 
 def _cut_fields(ratemap: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-    """Return offsets [B, 2] (y, x) and rates [B] of each field, and the rates outside the fields."""
+    """Return offsets [B, 2] (y, x) and rates [B] of each field, and rates outside the fields."""
     fields = find_fields(ratemap)
     floor = np.nanpercentile(ratemap, 5)
     free = np.isfinite(ratemap)

@@ -57,7 +57,7 @@ def lattice_map(
         basis_m: [2, 2], rows are basis vectors, metres.
         box_m: side of the box, metres.
         bins: bins per side.
-        phase: [2], where the fields stand, as fractions of the two basis vectors.
+        phase: [2], position of the fields, as fractions of the two basis vectors.
         field_width: standard deviation of a field in units of the root of the unit cell's area.
 
     Returns:
@@ -69,7 +69,7 @@ def lattice_map(
     fractions = points @ np.linalg.inv(basis) - np.asarray(phase)
     wrapped = fractions - np.round(fractions)
     total = np.zeros(len(points))
-    for step in np.ndindex(5, 5):  # the neighbours whose tails reach into this cell
+    for step in np.ndindex(5, 5):  # fields of neighbouring cells also reach into this one
         offset = (wrapped + np.array(step) - 2) @ basis
         total += np.exp(-(offset**2).sum(-1) / (2 * sigma**2))
     return total.reshape(bins, bins)

@@ -17,12 +17,12 @@ from sicjax.paths import path as as_path
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDEST = 3  # an array [N, D] with more columns than this is no column of a table
+WIDEST = 3  # arrays [N, D] with more columns than this are left out of tables
 ROWS_SHOWN = 30  # in a notebook
 
 
 class Table:
-    """Gives a dataclass of arrays of N rows a table, for people and for other programs."""
+    """Base class that shows a dataclass of arrays of N rows as a table, data frame or CSV."""
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return the table's columns by name, each [N].
@@ -32,13 +32,13 @@ class Table:
         """
         arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         names = arrays.pop("names", None)
-        arrays.pop("null", None)  # [N, S]: with three shuffles or fewer it would become columns
+        arrays.pop("null", None)  # [N, S]: with three shuffles or fewer it would look like columns
         arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
         rows = len(next(array for array in arrays.values() if array.ndim == 1))
         found: dict[str, np.ndarray] = {"unit": np.arange(rows)}
         if names is not None:
             found["name"] = np.array([str(name) for name in names], dtype=object)
-        for name in ("kind", "module"):  # what a reader looks for comes first
+        for name in ("kind", "module"):  # what readers look for comes first
             if name in arrays:
                 found[name] = arrays.pop(name)
         for name, array in arrays.items():
@@ -66,7 +66,7 @@ class Table:
         """Write the table as CSV; NaN is an empty cell, true and false are 1 and 0.
 
         Args:
-            path: of the file.
+            path: the file.
             overwrite: replace a file that exists.
 
         Returns:
@@ -88,12 +88,12 @@ class Table:
         return target
 
     def _title(self) -> str:
-        """Return one line on the whole."""
+        """Return one line about the whole table."""
         count = len(next(iter(self.columns().values())))
         return f"{type(self).__name__}: {count} unit{'s' * (count != 1)}"
 
     def __repr__(self) -> str:
-        """Say what there is in one line, and which columns the table has in a second."""
+        """Return two lines: what the table holds, and its columns."""
         return f"{self._title()}\n  columns: {', '.join(self.columns())}"
 
     def _repr_html_(self) -> str:
@@ -113,7 +113,7 @@ class Table:
 
 
 def _cell(value: Any) -> Any:
-    """Return what a CSV cell holds, as in a report's units.csv."""
+    """Return a value as a CSV cell, in the format of a report's units.csv."""
     if isinstance(value, bool | np.bool_):
         return int(value)
     if isinstance(value, float | np.floating):
@@ -122,7 +122,7 @@ def _cell(value: Any) -> Any:
 
 
 def _brief(value: Any) -> str:
-    """Return a number with three digits."""
+    """Return a number with three significant digits."""
     if isinstance(value, float | np.floating):
         return f"{value:.3g}" if np.isfinite(value) else "–"
     return str(value)

@@ -8,12 +8,14 @@ import numpy as np
 from sicjax.analysis.inputs import warn
 from sicjax.analysis.sessions import STEP_S
 
-# A shift repeats the path if position before it predicts position after it along every axis, with
-# at least this correlation. Foraging animals and random walks of ten minutes stay below 0.4.
+# A shift repeats the path if, along every axis, the position before it predicts the position after
+# it with at least this correlation. Foraging animals and random walks of ten minutes stay below
+# 0.4.
 REPEATED = 0.8
-# The null's 99th percentile is the score of such a shift if more than this share of them repeats.
+# If more than this share of shifts repeats, the null's 99th percentile is the score of such a
+# shift.
 REPEATS = 0.01
-LAG_STEP = 5  # the correlation changes little within 0.1 s
+LAG_STEP = 5  # every 0.1 s is enough: the correlation changes slowly
 
 
 def draw_shifts(
@@ -32,13 +34,13 @@ def draw_shifts(
 def repeated_share(positions: np.ndarray, min_shift_s: float) -> float:
     """Return the share of time shifts that repeat the path [K, D].
 
-    The score of a shift is the smallest canonical correlation of the positions before and after
-    it, so a mirrored or turned path counts as the same one: it turns a lattice into a lattice.
+    The score of a shift is the smallest canonical correlation of the positions before and after it.
+    So a mirrored or turned path counts as a repeat, because it maps a lattice to a lattice.
     """
     path, num_steps = positions - positions.mean(axis=0), len(positions)
     waves = np.fft.rfft(path, axis=0)
     products = waves.conj()[:, :, None] * waves[:, None]
-    # [K, D, D]: the covariance for every shift, the end wrapped to the beginning as in the null.
+    # [K, D, D]: the covariance for every shift, wrapped around as in the null.
     covariance = np.fft.irfft(products, n=num_steps, axis=0) / num_steps
     white = np.linalg.inv(np.linalg.cholesky(covariance[0]))
     # A shift and its reverse have the same correlations, so half of the shifts are enough.
@@ -53,7 +55,7 @@ def warn_of_repeats(positions: np.ndarray, min_shift_s: float, instead: str) -> 
     Args:
         positions: of the steps that count.
         min_shift_s: least shift, seconds.
-        instead: what the user can do, for the end of the message.
+        instead: the consequence, or what the user can do; ends the message.
     """
     if (share := repeated_share(positions, min_shift_s)) > REPEATS:
         warn(

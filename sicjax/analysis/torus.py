@@ -1,11 +1,11 @@
 """Test whether the activity of one module is a torus: cohomology, circular coordinates, rings.
 
 Letters: N units; P points (visited bins); L landmarks; S shuffles; y, x bins of a map. After
-Gardner et al. 2022 (Nature 602), for rate maps: one point per bin, no noise to clean away in time.
-Smoothing and number of components follow the module's period. If fields are small compared with the
-period, most of the variance lies beyond the six principal components of that paper, and a perfect
-lattice then shows no torus. If bins are small compared with it, the sheet of states is too rough
-for the landmarks.
+Gardner et al. 2022 (Nature 602), but for rate maps: one point per bin, and no noise over time to
+remove. Smoothing and number of components follow the module's period. If fields are small compared
+with the period, most of the variance lies beyond the six principal components of that paper, and a
+perfect lattice then shows no torus. If bins are small compared with it, the sheet of states is too
+rough for the landmarks.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from sicjax.arguments import SHARE, at_least, check
 from sicjax.progress import track
 
 MIN_UNITS = 10  # fewest units of a module
-MIN_LANDMARKS = 7  # the fewest vertices of a triangulated torus
+MIN_LANDMARKS = 7  # no torus can be triangulated with fewer vertices
 MIN_COMPONENTS = 6  # of the PCA: three waves, a cosine and a sine each, as in Gardner et al.
 VARIANCE = 0.9  # least share of the variance in the components kept
 MIN_SMOOTHING = 1.5  # bins: removes noise that differs from bin to bin
@@ -57,7 +57,7 @@ class TorusTest:
     ring_phases: np.ndarray  # [3, P] k.x mod 1 of each point
     explained: float  # share of the variance in the first six principal components
     num_components: int  # principal components kept
-    smoothing_bins: float  # deviation of the Gaussian that smoothed the maps
+    smoothing_bins: float  # standard deviation of the Gaussian that smoothed the maps, bins
 
 
 def torus_test(
@@ -70,22 +70,21 @@ def torus_test(
     Every visited bin is a point. Maps are smoothed by 7 % of the module's period (at least 1.5
     bins) and z-scored. The principal components that hold 90 % of the variance are kept (at least
     six). Distances are cosine distances between landmarks, which are chosen greedily (150 for the
-    null and the diagrams compared with it). In the null, each unit's map is rolled by its own
-    random shift.
+    null and the diagrams compared with it). The null rolls each unit's map by its own random shift.
 
     Args:
         ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
-        num_shuffles: rolls of the null; with 20, the strongest statement is "one in 21". 0 disables
-            the null, so there is no verdict.
-        seed: a whole number, for the rolls; the same as `key=jax.random.key(seed)`.
-        key: a JAX key, instead of a seed.
-        num_landmarks: landmarks of the diagrams, at least 7; H2 takes about 0.1 to 0.5,
-            0.5 to 2 and 1 to 10 s for 150, 250 and 400.
+        num_shuffles: rolls of the null; with 20, the strongest possible statement is "one in 21".
+            0 disables the null, so there is no verdict.
+        seed: a whole number, for the rolls; the same as `key=jax.random.key(seed)`. key: a JAX key,
+        instead of a seed. num_landmarks: landmarks of the diagrams, at least 7. H2 takes about 0.1
+        to 0.5 s for 150, 0.5
+            to 2 s for 250 and 1 to 10 s for 400.
         variance: least share of the variance in the components kept. To test all modules together
             for one torus, keep all (1): the finer lattices are in the smaller components.
         null_landmarks: landmarks of the null and of the diagrams compared with it, at least 7. For
             modules tested together, 150 can be too few to find small loops; 250 find them.
-        progress: whether a bar is shown when the rolls take more than two seconds.
+        progress: whether to show a bar if the rolls take more than two seconds.
 
     Returns:
         A `TorusTest`.
@@ -119,7 +118,7 @@ def torus_test(
     bins = np.argwhere(np.isfinite(maps).all(axis=0))
     if len(bins) < 100:
         raise ValueError(f"ratemaps_of_one_module has {len(bins)} bins visited by all; needs 100")
-    # Smoothing follows the period, so the lattice is measured first, on barely smoothed maps.
+    # Smoothing depends on the period, so the lattice is measured first, on barely smoothed maps.
     rng = generator(key, seed)
     axes = _common_axes(smooth_ratemaps(maps, MIN_SMOOTHING))
     smoothing = _smoothing(axes)
@@ -129,14 +128,14 @@ def torus_test(
     kept = points.shape[1]
     landmarks = greedy_landmarks(points, num_landmarks)
     diagrams = _diagrams(points[landmarks])
-    # Lengths of bars depend on the number of landmarks: the null and these have the same number.
+    # Lengths of bars depend on the number of landmarks, so the null uses the same number.
     compared = diagrams
     if num_landmarks != null_landmarks:
         compared = _diagrams(points[greedy_landmarks(points, null_landmarks)])
     lifetimes = _lifetimes(compared[0]), _lifetimes(compared[1]), _lifetimes(compared[2])
     null = _roll_null(maps, bins, num_shuffles, kept, null_landmarks, rng, progress)
     betti = _betti(lifetimes, null) if num_shuffles else None
-    # Landmarks far apart also show the whole surface in the embedding, with few points.
+    # Landmarks are far apart, so a few of them also show the whole surface in the embedding.
     embedded = greedy_landmarks(points, EMBEDDED)
     waves, rings, ring_phases = _rings(maps, bins, axes)
     return TorusTest(
@@ -167,7 +166,7 @@ def _common_axes(maps: np.ndarray) -> np.ndarray:
 
 
 def _smoothing(axes: np.ndarray) -> float:
-    """Return the smoothing in bins for a module with these axes [3, 2]; the least if NaN."""
+    """Return the smoothing in bins for a module with these axes [3, 2]; the smallest if NaN."""
     period = float(np.linalg.norm(axes, axis=-1).mean())
     return max(MIN_SMOOTHING, SMOOTHING * period) if np.isfinite(period) else MIN_SMOOTHING
 
@@ -177,7 +176,7 @@ def _directions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return PCA directions [P, D] of z-scored activity [P, N], and all variance shares.
 
-    D is `num_components`, or else the fewest components that hold `variance` (at least six).
+    D is `num_components` if given, else the fewest components that hold `variance` (at least six).
     """
     scored = (activity - activity.mean(axis=0)) / activity.std(axis=0)
     left, values, _ = np.linalg.svd(scored, full_matrices=False)
@@ -190,7 +189,7 @@ def _directions(
 
 
 def greedy_landmarks(points: np.ndarray, count: int) -> np.ndarray:
-    """Pick indices [min(L, P)] of unit vectors [P, D], each the farthest from those before it."""
+    """Pick indices [min(L, P)] of unit vectors [P, D], each the farthest from all earlier ones."""
     chosen = [0]
     nearest = points @ points[0]
     while len(chosen) < min(count, len(points)):
@@ -228,8 +227,8 @@ def _roll_null(
 ) -> np.ndarray:  # fmt: skip
     """Return the longest finite bars [S, 3] when each map is rolled by its own shift.
 
-    The number of components is that of the maps themselves. Holes are first filled from their
-    nearest visited bin: rolled holes would leave no common bins.
+    The maps themselves set the number of components. Unvisited bins are first filled from their
+    nearest visited bin: if they were rolled, too few common bins would remain.
     """
     whole = np.stack([_fill(m) for m in maps])
     longest = np.zeros((num_shuffles, 3))
@@ -265,15 +264,15 @@ def _betti(
 def circular_coordinates(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Return angles along the two longest bars of H1 (de Silva et al. 2011).
 
-    A cocycle over Z/47 is lifted to the integers and smoothed by least squares to a map onto the
-    circle on the landmarks; the other points take the mean direction of their nearest landmarks.
+    A cocycle over Z/47 is lifted to the integers. Least squares smooths it to a map from landmarks
+    to the circle. The other points take the mean direction of their nearest landmarks.
 
     Args:
         points: [P, D], unit vectors.
         landmarks: [L], indices of points.
 
     Returns:
-        [P, 2] in [0, 1); NaN when H1 has fewer than two bars.
+        [P, 2] in [0, 1); NaN if H1 has fewer than two bars.
     """
     distance = _distances(points[landmarks])
     result = ripser(distance, maxdim=1, coeff=FIELD, distance_matrix=True, do_cocycles=True)
@@ -293,7 +292,7 @@ def circular_coordinates(points: np.ndarray, landmarks: np.ndarray) -> np.ndarra
 
 
 def _smooth_cocycle(cocycle: np.ndarray, distance: np.ndarray, scale: float) -> np.ndarray:
-    """Return f [L] whose coboundary is nearest to the lifted cocycle, on edges up to `scale`."""
+    """Return f [L] whose coboundary is closest to the lifted cocycle, on edges up to `scale`."""
     value = np.where(cocycle[:, 2] > FIELD // 2, cocycle[:, 2] - FIELD, cocycle[:, 2])
     alpha = np.zeros(distance.shape)
     alpha[cocycle[:, 0], cocycle[:, 1]] = value
@@ -311,7 +310,7 @@ def _embed(points: np.ndarray) -> np.ndarray:
     """Embed unit vectors [E, D] in 3-D by their spectrum; the tenth neighbour sets the kernel."""
     distance = _distances(points)
     tenth = np.median(np.sort(distance, axis=1)[:, min(10, len(points) - 1)])
-    width = max(tenth, 0.05)  # of at most 2: even the farthest points stay connected
+    width = max(tenth, 0.05)  # distances are at most 2, so even the farthest points stay connected
     return spectral_embedding(np.exp(-distance / width), n_components=3, random_state=0)
 
 
@@ -322,7 +321,7 @@ def _rings(
 
     Returns:
         wave vectors [3, 2] (x, y) in cycles per bin, rings [3, P, 2], phases k.x mod 1 [3, P]; NaN
-        when the module's mean autocorrelogram has no lattice.
+        if the module's mean autocorrelogram has no lattice.
     """
     waves = wave_vectors(axes[None])[0]
     if not np.isfinite(waves).all():
@@ -333,7 +332,7 @@ def _rings(
     third = 2 + int(np.argmax(np.abs(amplitudes[:, 2:]).mean(axis=0)))
     kept = [0, 1, third]
     activity = maps[:, bins[:, 0], bins[:, 1]]
-    # Unit n is sum_j Re(c_nj) cos + Im(c_nj) sin: six patterns over units, found again in each bin.
+    # Unit n is sum_j Re(c_nj) cos + Im(c_nj) sin: six patterns over units, fitted in each bin.
     patterns = np.concatenate([amplitudes[:, kept].real, amplitudes[:, kept].imag], axis=1)
     centred = activity - activity.mean(axis=1, keepdims=True)
     rings = np.linalg.lstsq(patterns, centred, rcond=None)[0].reshape(2, 3, -1).transpose(1, 2, 0)

@@ -1,4 +1,4 @@
-"""Reads a tracker's path, converts it to metres and removes lost samples.
+"""A tracker's path: read it, convert it to metres and remove lost samples.
 
 Letters: S samples of the tracker. Times in seconds; positions in the tracker's unit until
 `in_metres`, then in metres.
@@ -12,26 +12,26 @@ from numpy.typing import ArrayLike
 from sicjax.analysis.inputs import brief, check_number, flat, numbers, warn
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-NWB_UNITS = METRES | {  # without the plural's s
+NWB_UNITS = METRES | {  # without the s of the plural
     "meter": 1.0, "metre": 1.0, "centimeter": 0.01, "centimetre": 0.01, "millimeter": 0.001,
     "millimetre": 0.001,
 }  # fmt: skip
 LARGEST_M = 10.0  # no arena is larger
-# Positions that would be an arena larger than this, in metres or in centimetres, are not guessed:
-# they may as well be decimetres or pixels.
+# No unit is guessed if it would make the arena larger than this: the positions may as well be
+# decimetres or pixels.
 CERTAIN_M = 1.5
 STRAYS = 1e-3  # largest share of samples far from all others that count as tracker errors
 MARK_SHARE = 0.01  # least share of the samples at a tracker's mark for "lost"
 JUMP = 4  # a jump is longer than this many times the 90th percentile of steps
-JUMP_S = 0.05  # the distance at max_speed in this time is always allowed: LEDs flicker
-SPEED_S = 0.1  # distance over this time gives a speed that the tracker's jitter does not raise
+JUMP_S = 0.05  # a jump as far as max_speed goes in this time is always allowed: LEDs flicker
+SPEED_S = 0.1  # a speed over this time is hardly raised by the tracker's jitter
 
 
 class Recorded(NamedTuple):
     """Positions as stored, and the conversion to metres that their file states."""
 
     places: np.ndarray  # [S, 2] in the stored unit
-    conversion: float | None  # metres per stored unit; None where no file states it
+    conversion: float | None  # metres per stored unit; None if the file states none
     offset_m: float
 
 
@@ -56,7 +56,7 @@ def read_path(
     max_speed: float,
     one_axis: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return times [S], positions [S, 2] in metres, NaN where lost, and what was assumed.
+    """Return times [S], positions [S, 2] in metres (NaN where lost), and what was assumed.
 
     Args:
         times, positions, units, box_m, max_speed: as in `score_recording`.
@@ -76,7 +76,7 @@ def read_path(
     places = np.where(np.isfinite(places).all(axis=1, keepdims=True), places, np.nan)
     if np.isfinite(places).all(axis=1).sum() < 2:
         raise ValueError(f"positions: fewer than two of {len(places)} samples are finite")
-    # Marks and strays go first: they would change the span, and with it the unit.
+    # Marks and strays are removed first: they would change the span, and so the guessed unit.
     places = _without_strays(_without_marks(places))
     if units is None and recorded.conversion is not None:
         places = places * recorded.conversion + recorded.offset_m
@@ -148,7 +148,7 @@ def _without_marks(places: np.ndarray) -> np.ndarray:
     it by a jump. A place where the animal rests recurs too, but the animal walks there.
     """
     tracked = np.flatnonzero(np.isfinite(places).all(axis=1))
-    path = places[tracked, 0] + 1j * places[tracked, 1]  # one number a sample: fast to compare
+    path = places[tracked, 0] + 1j * places[tracked, 1]  # one number per sample: fast to compare
     found, which, counts = np.unique(path, return_inverse=True, return_counts=True)
     frequent = counts > MARK_SHARE * len(places)
     steps = np.abs(np.diff(path[~frequent[which]]))
@@ -159,7 +159,7 @@ def _without_marks(places: np.ndarray) -> np.ndarray:
     for value in np.flatnonzero(frequent):
         there = which == value
         ends = steps[there[1:] & ~there[:-1]], steps[there[:-1] & ~there[1:]]
-        # At the beginning or the end of the session a mark may only be left, or only be reached.
+        # At the beginning of a session a mark can only be left, at the end only be reached.
         if all(np.median(lengths) > jump for lengths in ends if lengths.size):
             places[tracked[there]] = np.nan
             at = found[value]
@@ -172,7 +172,7 @@ def _without_marks(places: np.ndarray) -> np.ndarray:
 
 
 def _without_strays(places: np.ndarray) -> np.ndarray:
-    """Set to NaN the few samples far beyond all others, which are tracker errors."""
+    """Set to NaN the few samples far beyond all others: tracker errors."""
     low, high = np.nanpercentile(places, [100 * STRAYS, 100 - 100 * STRAYS], axis=0)
     reach = 0.2 * (high - low).max()
     stray = ((places < low - reach) | (places > high + reach)).any(axis=1)
@@ -252,7 +252,7 @@ def _check_speed(clock: np.ndarray, places: np.ndarray, max_speed: float) -> Non
 
 
 def _without_jumps(clock: np.ndarray, places: np.ndarray, max_speed: float) -> np.ndarray:
-    """Set to NaN the samples that the animal can't have reached from the last good sample."""
+    """Set to NaN the samples that the animal cannot have reached from the last good sample."""
     tracked = np.flatnonzero(np.isfinite(places).all(axis=1))
     path, when = places[tracked, 0] + 1j * places[tracked, 1], clock[tracked]
     far = np.abs(np.diff(path)) > max_speed * np.maximum(np.diff(when), JUMP_S)
@@ -260,7 +260,7 @@ def _without_jumps(clock: np.ndarray, places: np.ndarray, max_speed: float) -> n
     after = 0
     for last in np.flatnonzero(far).tolist():
         if last < after:
-            continue  # the return from a jump handled before
+            continue  # the return from a jump that was handled before
         after = last + 1
         # The longer the time since the last good sample, the farther the animal may be.
         while after < len(path) and abs(path[after] - path[last]) > max_speed * max(

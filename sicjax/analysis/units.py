@@ -36,7 +36,7 @@ from sicjax.analysis.waves import fit_band, fit_waves, wave_vectors
 
 @dataclass(frozen=True, repr=False)
 class UnitAnalysis(Table):
-    """One entry per unit; NaN where a number is not defined (the kind says why)."""
+    """One entry per unit; NaN where a number is not defined (`kind` says why)."""
 
     grid_score: np.ndarray  # [N] on a ring of the measured period
     grid_score_corrected: np.ndarray  # [N] grid score after correcting for the lattice's ellipse
@@ -46,14 +46,14 @@ class UnitAnalysis(Table):
     orientation_deg: np.ndarray  # [N] circular mean of the axes mod 60, in [0, 60)
     ellipse_aspect: np.ndarray  # [N] long over short axis of the ellipse through the six fields
     ellipse_tilt_deg: np.ndarray  # [N] direction of the long one, in [0, 180)
-    phase: np.ndarray  # [N, 2] in [0, 1): fields stand at phase @ lattice[:2] (box centre is 0)
+    phase: np.ndarray  # [N, 2] in [0, 1): fields lie at phase @ lattice[:2] (box centre is 0)
     lattice: np.ndarray  # [N, 3, 2] the three axes (x, y), metres, by angle in [0, 180)
     spatial_information: np.ndarray  # [N] bits per unit of activity
     null_threshold: np.ndarray  # [N] 99th percentile of the field-shuffle null of `grid_score`
     is_grid: np.ndarray  # [N] bool
     module: np.ndarray  # [N] int, -1 for none
     kind: np.ndarray  # [N] one of KINDS
-    not_grid_because: np.ndarray  # [N] what a unit lacks that is "other" or "undetermined"; or ""
+    not_grid_because: np.ndarray  # [N] what an "other" or "undetermined" unit lacks; else ""
 
     def _title(self) -> str:
         title = f"{super()._title()}, {self.is_grid.sum()} grid"
@@ -74,9 +74,9 @@ def analyze_ratemaps(
 ) -> UnitAnalysis:
     """Score every unit, fit its lattice, and decide its kind.
 
-    A unit is a grid cell when four conditions hold. It has at least 5 fields. Its grid score and
-    its ellipse-corrected grid score are above the 99th percentile of their field-shuffle nulls
-    (Barry & Burgess 2017), the unit's own and the one pooled over all maps. The waves of its
+    A unit is a grid cell if four conditions hold. It has at least 5 fields. Its grid score and its
+    ellipse-corrected grid score are both above the 99th percentile of two field-shuffle nulls
+    (Barry & Burgess 2017): the unit's own, and the one pooled over all maps. The waves of its
     lattice explain at least a third of the variance that position explains. The lattice is nearer
     to a hexagon than to a square. Square units are found in the same way, by the square score. A
     place cell has one field, which fits better than any field in noise with the map's spectrum.
@@ -86,16 +86,16 @@ def analyze_ratemaps(
         box_m: side of the square box, metres.
         num_shuffles: shuffles per unit; a 99th percentile needs at least 100. To search through
             many networks, 10 are enough and take a quarter of the time: the pooled null then
-            decides. (In five networks of quick.py, 11 of 320 units were judged differently than
-            with 100 shuffles, which found 130 grid cells.)
+            decides. (In five networks of quick.py, 11 of 320 units got another verdict than with
+            100 shuffles, which found 130 grid cells.)
         min_units: fewest grid cells of a module, from 3.
         seed: of the shuffles, a whole number; the same as `key=jax.random.key(seed)`.
         key: a JAX key, instead of a seed.
-        progress: whether a bar is shown when the shuffles take more than two seconds.
+        progress: whether to show a bar if the shuffles take more than two seconds.
 
     Returns:
-        A `UnitAnalysis`, arrays of length N. A unit without a verdict has NaN scores, and its kind
-        says why: silent, constant, undetermined (all NaN, or fewer than 5 fields).
+        A `UnitAnalysis` with arrays of length N. A unit without a verdict has NaN scores, and its
+        kind says why: silent, constant, undetermined (all NaN, or fewer than 5 fields).
 
     Raises:
         ValueError: maps that are not [N, bins, bins], a box that is not one positive length, fewer
@@ -117,14 +117,14 @@ def analyze_ratemaps(
     maps = check_ratemaps(ratemaps)
     check_shuffles(num_shuffles)
     check_min_units(min_units)
-    # What needs no lattice is decided by shape. Its noise has a generator of its own, so that the
-    # number of such units does not change the shuffles of the others.
+    # Kinds without a lattice are decided by shape. Their noise has its own generator, so their
+    # number does not change the shuffles of the other units.
     rng = generator(key, seed)
     scores = score_ratemaps(maps, box_m)
     kind, num_fields = _by_shape(maps, scores.num_fields, box_m, rng.spawn(1)[0], progress)
     phase, share = lattice_fits(maps, scores.axes_m, box_m)
 
-    # Only the rest is shuffled, which takes most of the time: a grid cell must beat its own null.
+    # Shuffling takes most of the time, so only the remaining units are shuffled.
     candidates = np.nonzero(kind == "other")[0]
     null = shuffled_scores(maps[candidates], num_shuffles, rng, progress=progress)
     above, threshold = above_null(scores, candidates, null)
@@ -191,7 +191,7 @@ def lattice_fits(maps: np.ndarray, axes: np.ndarray, box_m: float) -> tuple[np.n
         field = np.angle(amplitudes[:2]) / (2 * np.pi) @ basis[n]  # where both waves peak
         phase[n] = np.mod(field @ np.linalg.inv(axes[n, :2]), 1.0)
         share[n] = np.nanvar(fitted) / np.nanvar(maps[n]) / max(spatial_share(maps[n]), 0.01)
-    return np.where(phase == 1.0, 0.0, phase), share  # mod of a tiny negative number rounds to 1
+    return np.where(phase == 1.0, 0.0, phase), share  # a tiny negative number mod 1 rounds to 1
 
 
 def above_null(

@@ -17,8 +17,8 @@ def wave_vectors(axes: np.ndarray) -> np.ndarray:
     """Return the shortest wave vectors of a lattice.
 
     The first two, k1 and k2, are the dual basis of the two shortest axes; then come their sum and
-    their difference. A hexagonal lattice has the first two and one of the last as its three waves,
-    a square one the first two. For a lattice in between, the fit decides which is the third.
+    their difference. A square lattice consists of the first two waves. A hexagonal lattice has a
+    third one, the sum or the difference. For a lattice in between, the fit decides which.
 
     Args:
         axes: [N, 3, 2], the three shortest lattice vectors, any unit of length.
@@ -39,7 +39,7 @@ def fit_waves(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a constant and plane waves to the visited bins of one map, by least squares.
 
-    (Not a Fourier sum: the box need not hold a whole number of periods, nor be visited everywhere.)
+    This is not a Fourier sum: the box may hold a fraction of a period, and unvisited bins.
 
     Args:
         ratemap: [y, x], NaN where unvisited.
@@ -57,7 +57,7 @@ def fit_waves(
 def fit_waves_together(
     ratemaps: np.ndarray, waves: np.ndarray, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit maps [N, y, x] as `fit_waves` does; maps with the same visited bins share matrices.
+    """Fit maps [N, y, x] as `fit_waves` does, with one matrix per set of visited bins.
 
     Returns:
         [N, J] and [N, y, x].
@@ -106,8 +106,10 @@ def strongest_wave(ratemap: np.ndarray) -> np.ndarray:
 class Band(NamedTuple):
     """Fit of a band (parallel stripes) to a map."""
 
-    share: float  # of the map's variance, explained by its strongest wave and that wave's overtones
-    next_share: float  # of the map's variance, explained by the strongest wave in what is left
+    share: float  # share of the map's variance that its strongest wave and its overtones explain
+    next_share: (
+        float  # share that the strongest wave in the remainder explains
+    )
     crests: int  # lines of maximal rate that cross the box
 
 

@@ -120,12 +120,14 @@ def walking(
     """
     path, rates = np.asarray(positions, dtype=float), np.asarray(activity, dtype=float)
     others = np.asarray(rest, dtype=int)
+    # Sizes are in inches, because titles and dots have fixed sizes; axes take fractions of them.
     width, height = 4.0 + 2.5 * max(len(sheets), 1), 4.0
     figure = figure_of_size(fig, width, height)
     room = (0.2 / width, 0.25 / height, 3.35 / width, 3.35 / height)
     ax, line, animal = _arena(figure, room, box_m)
     words = figure.text(room[0], 1 - 0.2 / height, "", fontsize=10, color=INK, va="center")
     _activity_key(figure, cmap)
+    # The other units, if any, get a strip below the modules.
     low = (1.15 if others.size else 0.7) / height
     fired, lit = [], []
     for k, (name, units, phases, axes_m, ringed) in enumerate(sheets):
@@ -135,6 +137,7 @@ def walking(
         dots = _cell_of_units(panel, phases, axes_m, ringed, colour, cmap)
         lit.append((dots, members))
         (marks,) = ax.plot([], [], "o", color=colour, ms=4.5, mew=0, alpha=0.85)
+        # A dot on the path means that the ringed unit is above half of its peak.
         fired.append((marks, rates[:, members[ringed]] > 0.5))
     if others.size:
         room = (3.95 / width, 0.25 / height, 1 - 4.2 / width, (0.6 if sheets else 3.3) / height)
@@ -150,6 +153,7 @@ def walking(
         for dots, members in lit:
             dots.set_array(rates[step - 1, members])
         if others.size:
+            # The block may have more squares than units; the rest stays empty.
             cells = np.full(block.get_array().shape, np.nan)
             cells.flat[: len(others)] = rates[step - 1, others]
             block.set_data(np.ma.masked_invalid(cells))
@@ -176,6 +180,7 @@ def on_torus(
         fig: where to draw; its size is set.
     """
     path = np.asarray(positions, dtype=float)
+    # Sizes are in inches, because titles and points have fixed sizes; axes take fractions of them.
     width, height = 2.9 + 2.9 * len(phases), 3.1
     figure = figure_of_size(fig, width, height)
     room = (0.2 / width, 0.25 / height, 2.45 / width, 2.45 / height)
@@ -187,6 +192,7 @@ def on_torus(
         panel = figure.add_axes(((2.85 + 2.9 * k) / width, 0.0, 2.8 / width, 0.92))
         _doughnut(panel, colour)
         panel.set_title(name, fontsize=9.5, color=colour, weight="bold", y=0.93)
+        # [S, 2] places on the drawn torus, and whether each faces the viewer.
         places, facing = _project(np.asarray(given, dtype=float))
         trail = panel.scatter([], [], 11, lw=0)
         (point,) = panel.plot([], [], "o", color=INK, ms=9, mec="white", mew=1.4)
@@ -199,6 +205,7 @@ def on_torus(
         line.set_data(*path[part].T)
         animal.set_data(*path[step - 1 : step].T)
         for places, front, trail, point in followed:
+            # Old points fade out, and points behind the torus are faint at any age.
             ink = np.tile(mpl.colors.to_rgba(INK), (step - part.start, 1))
             ink[:, 3] = np.linspace(0.1, 0.9, len(ink)) * np.where(front[part], 1.0, 0.15)
             trail.set_offsets(places[part])

@@ -26,6 +26,8 @@ def unit_rows(judged: Judged) -> list[dict[str, Any]]:
     # First the columns of the verdict, then one group of columns for each set of maps.
     units = judged.units
     columns: dict[str, np.ndarray] = {
+        # Columns of the verdict first; then those of each map, whose names end in its box and
+        # walks.
         "unit": np.arange(len(judged.active)),
         "active": judged.active.astype(int),
         "lattice": judged.lattice,
@@ -52,6 +54,7 @@ def unit_rows(judged: Judged) -> list[dict[str, Any]]:
             f"orientation_deg_{name}": orientation_deg(scores.axes_m),
             f"variance_explained_{name}": mapped.maps.variance_explained,
         }
+    # CSV wants rows, and every column has one entry per unit.
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

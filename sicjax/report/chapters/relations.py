@@ -60,6 +60,8 @@ def relations_of(
     numbers: dict[str, Any] = {}
     rows: list[Row] = []
     figures: list[Shown] = []
+    # Each measurement may be missing (one module, or activity without a network): then it adds
+    # nothing.
     if lattices is not None:
         numbers |= _lattice_numbers(lattices)
         rows.append(_lattice_row(numbers, box))
