@@ -107,9 +107,7 @@ class Band(NamedTuple):
     """Fit of a band (parallel stripes) to a map."""
 
     share: float  # share of the map's variance that its strongest wave and its overtones explain
-    next_share: (
-        float  # share that the strongest wave in the remainder explains
-    )
+    next_share: float  # share that the strongest wave in the remainder explains
     crests: int  # lines of maximal rate that cross the box
 
 

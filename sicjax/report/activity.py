@@ -1,4 +1,4 @@
-"""A report on any activity: the states and positions of another network or a simulation.
+"""A report on any activity: states and positions of another network or of a simulation.
 
 Letters: W walks, T steps, N units. Lengths in metres.
 """
@@ -57,27 +57,27 @@ def report_activity(
     min_visits: int = 1,
     torus_rolls: int = 20,
 ) -> Path:
-    """Write a report like a run's on other activity: of another network, or of a simulation.
+    """Write a report like a run's on the activity of another network or of a simulation.
 
-    The same scorers, figures and page: rate maps, kinds of units, modules, tori, how modules are
-    related, which places are distinguished. The page lists the measurements that need a network to
-    run (other boxes, drift from short walks, return after a push). For recorded spikes use
-    `score_recording`, which has a null for them.
+    Scorers, figures and page are the same: rate maps, kinds of units, modules, tori, how modules
+    are related, which places are distinguished. The page names the measurements that need a network
+    that can be run (other boxes, drift from short walks, return after a push). For recorded spikes
+    use `score_recording`, which has a better null for them.
 
     Args:
         states: [W, T, N] on W walks of T steps in order, or [T, N] on one; in any unit.
-        positions: [W, T, 2] or [T, 2], x and y of the same samples.
-        folder: of the report. It must be new, empty, or hold an earlier report, whose files are
+        positions: [W, T, 2] or [T, 2], x and y at the same samples.
+        folder: where to write. It must be new, empty, or hold an earlier report, whose files are
             replaced. A folder with anything else is refused.
-        name: of the network, for the page.
-        units: of the positions, "m", "cm" or "mm"; a span above 10 is taken as centimetres.
+        name: name of the network on the page.
+        units: of the positions, "m", "cm" or "mm"; a span above 10 is read as centimetres.
         box_m: side of the square box, metres; by default the extent of the positions.
         centre_m: (x, y) of the box, metres. By default 0 if `box_m` is given and the positions lie
             around 0, otherwise their middle.
         bin_m: side of a bin, metres.
         min_visits: a bin with fewer samples counts as unvisited.
-        torus_rolls: size of the null of each module's torus test, seconds for 20; 0 disables the
-            null, so there is no verdict.
+        torus_rolls: size of the null of each module's torus test; 20 take some seconds. 0 disables
+            the null, so there is no verdict.
 
     Returns:
         Path of report.html; beside it summary.json, units.csv, modules.csv, the maps and figures.
@@ -85,8 +85,8 @@ def report_activity(
     Raises:
         TypeError: states or positions that are not numbers, or a name or folder that is not text.
         ValueError: a folder with other files, shapes that don't match, values that aren't finite,
-            or another wrong argument; one line names it. Assumptions (unit, place of the box) and
-            samples outside the box give a warning.
+            or another wrong argument; one line names it. Warnings name assumptions (unit, place of
+            the box) and samples outside the box.
         OSError: the folder can't be written.
 
     Source: ours; scores as in `analyze_ratemaps`, `find_modules` and `torus_test`.
@@ -179,14 +179,14 @@ def _place_box(
     middle, sides, _, located = find_arena(flat, "square", box_m, centre_m)
     side = float(sides[0])
     if box_m is None:
-        # Up to the next centimetre; rounding first, because the extent is a millionth too long.
+        # Up to the next centimetre. Round first, because the extent is a millionth too long.
         side = math.ceil(round(100 * side, 3)) / 100
         located = [
             f"the box was put at {side:g} m around ({middle[0]:.3g}, {middle[1]:.3g}) m, by their"
             " extent (say box_m= and centre_m=)"
         ]
     elif centre_m is None and np.abs(middle).max() <= 0.05 * side:
-        middle = np.zeros(2)  # where the box of a simulation lies
+        middle = np.zeros(2)  # the usual box of a simulation: centred on 0
     if assumed := [*assumed, *located]:
         warnings.warn(f"positions: {'; '.join(assumed)}", stacklevel=3)
     centred = flat - middle

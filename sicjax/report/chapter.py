@@ -15,22 +15,22 @@ class Row(NamedTuple):
 
     what: str
     value: str
-    meaning: str  # one definition, and the usual value
+    meaning: str  # its definition, and the usual value
     source: str  # the maps or walks that it is measured on
 
 
 class Shown(NamedTuple):
     """One figure, with what to look at."""
 
-    name: str  # of its file
+    name: str  # name of its file
     figure: Figure | Motion
-    caption: str  # its first sentence says what is drawn, and is the picture's alt text
+    caption: str  # the first sentence says what is drawn; it is also the picture's alt text
     wide: bool = False  # a row of its own
-    group: str = ""  # heading above it and the figures of the same group that follow
+    group: str = ""  # heading above this figure and the next ones of the same group
 
 
 def panel(draw: Callable[..., Any], *arrays: Any, **options: Any) -> Figure:
-    """Return a figure with the one panel that a function of `plots` draws from arrays."""
+    """Return a figure with one panel, drawn from arrays by a function of `plots`."""
     figure = blank_figure()
     draw(*arrays, **options, ax=figure.subplots())
     return figure
@@ -43,4 +43,4 @@ class Chapter(NamedTuple):
     numbers: dict[str, Any]
     rows: list[Row]
     figures: list[Shown]
-    headline: str = ""  # what the top of the page says of it
+    headline: str = ""  # its sentence at the top of the page

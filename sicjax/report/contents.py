@@ -1,4 +1,4 @@
-"""Contents: from chapters to summary.json, pictures and a page."""
+"""Contents of a report: from chapters to summary.json, pictures and a page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from sicjax.report.results import Judged
 from sicjax.report.tables import MODULE_COLUMNS, as_csv, as_json, module_rows, unit_rows
 from sicjax.report.workers import second_thread
 
-SHEETS = ("ratemaps", "autocorrelograms", "generalisation", "film_strip")  # 256 colours suffice
+SHEETS = ("ratemaps", "autocorrelograms", "generalisation", "film_strip")  # 256 colours are enough
 
 
 def make_chapters(
@@ -28,11 +28,11 @@ def make_chapters(
         done: called after each chapter.
 
     Returns:
-        The chapters by the same names, and files by their names.
+        The chapters, by the names of their makers, and the files, by their names.
     """
     chapters: dict[str, Chapter] = {}
     files: dict[str, Any] = {}
-    with second_thread() as submit:  # packs pictures while this one draws the next
+    with second_thread() as submit:  # one thread packs pictures while this one draws the next
         for name, make in makers.items():
             chapters[name] = chapter = make()
             for shown in chapter.figures:
@@ -77,7 +77,7 @@ def write_contents(
     """
     with replacing(folder) as place:
         for mapped in judged.mapped:
-            # In the single precision that the network computed them in.
+            # In single precision, as the network computed them.
             single = mapped.maps._replace(ratemaps=mapped.maps.ratemaps.astype(np.float32))
             np.savez_compressed(place / f"ratemaps_{mapped.name}.npz", **single._asdict())
         units = unit_rows(judged)

@@ -36,10 +36,17 @@ FARTHEST_M = 2.0  # of displacements along an axis
 PAIRED = 3000  # states whose distances are compared
 AMPLITUDES = (0.1, 0.2, 0.5)  # of perturbations, relative to the norm of a state
 NOISES = (0.02, 0.05)  # in every step, the same
-PERTURBED, REFERENCES = 48, 1200  # states; those that stand for the manifold
-MANIFOLD_WALKS, MANIFOLD_BOX_M = 60, 2.0  # from which, and within which, both are taken
+PERTURBED, REFERENCES = (
+    48,
+    1200,
+)  # states: perturbed, and representing the manifold
+MANIFOLD_WALKS, MANIFOLD_BOX_M = 60, 2.0  # steps from which, and box within which, both are taken
 DRIFT_WALKS, DRIFT_STEPS = 48, 1000  # along which the modules' phases are read
-DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, after which step, for how many
+DISPLACED, DISPLACED_AT, FOLLOWED = (
+    48,
+    20,
+    60,
+)  # states, at which step, for how many steps
 
 
 def measure_dynamics(
@@ -48,15 +55,15 @@ def measure_dynamics(
     """Measure the dynamics of a network.
 
     Args:
-        run: the network.
-        walked: many short walks of it, in a box larger than MANIFOLD_BOX_M.
-        find_modules: returns the modules of its grid cells. It may have to wait for them, so it is
-            called after everything that needs no modules.
+        run: the network. walked: many short walks of this network, in a box larger than
+        MANIFOLD_BOX_M. find_modules: returns the modules of its grid cells. It may have to wait for
+        the worker, so it
+            is called last.
         maps: of short walks, which show the modules' phases before they drift.
     """
-    # The null: the same network before its first update.
+    # For comparison: the same network before its first update.
     init = make_init(run.config, run.method)
-    # One program, not one for each operation, and without the optimiser's state.
+    # Compiled as one program instead of one per operation, and without the optimiser's state.
     parameters = jit_once(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
     untrained = dataclasses.replace(run, parameters=jax.tree.map(np.asarray, parameters))
     few = walked.steps[:MANIFOLD_WALKS]
@@ -78,7 +85,7 @@ def measure_dynamics(
 
 
 def _attractor(run: Run, walked: Walked) -> Attractor | None:
-    """Perturb states of the first walks; all others of those walks stand for the manifold."""
+    """Perturb states of the first walks; all other states represent the manifold."""
     first = Walked(*(part[:MANIFOLD_WALKS] for part in dataclasses.astuple(walked)))
     states, positions = first.samples(PERTURBED + REFERENCES, MANIFOLD_BOX_M)
     dense = PERTURBED + _dense(positions[PERTURBED:])
@@ -92,7 +99,7 @@ def _attractor(run: Run, walked: Walked) -> Attractor | None:
 
 
 def _dense(places: np.ndarray) -> np.ndarray:
-    """Return indices of places [R, 2] that all have NEIGHBOURS of them within reach."""
+    """Return indices of those places [R, 2] that have at least NEIGHBOURS others within reach."""
     kept = np.arange(len(places))
     while kept.size:
         near = (square_distances(places[kept], places[kept]) <= REACH_M**2 - 1e-6).sum(axis=1)
@@ -130,7 +137,7 @@ def _step_of(run: Run) -> Callable[[Any, Any], np.ndarray]:
 
     def step(states: Any, velocities: Any) -> np.ndarray:
         given = np.asarray(states, np.float32)
-        sets = given.reshape(-1, *given.shape[-2:])  # as many in a program as there are amplitudes
+        sets = given.reshape(-1, *given.shape[-2:])  # one program serves all amplitudes
         padded = np.pad(sets, [(0, -len(sets) % len(AMPLITUDES)), (0, 0), (0, 0)])
         parts = [
             _step(network, parameters, part, np.float32(velocities))
@@ -145,7 +152,7 @@ def _step_of(run: Run) -> Callable[[Any, Any], np.ndarray]:
 def _step(
     network: TransitionNetwork, parameters: Parameters, states: jax.Array, velocities: jax.Array
 ) -> jax.Array:
-    """One step; one program for each network and shape."""
+    """Take one step of a walk; compiled once for each network and shape."""
     transitions = jnp.asarray(network.apply(parameters.hypernetwork, velocities))
     pushed = jnp.einsum("...mn,...n->...m", transitions, states, precision="highest")
     return norm_relu(pushed)

@@ -13,7 +13,7 @@ from pathlib import Path
 PAGE, LIST = "report.html", ".files.json"
 _NEW_LIST = f"{LIST}.new"
 UNFINISHED = ".unfinished"  # where the next report's files are made
-UNTOLD = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file managers leave in any folder
+UNTOLD = (".DS_Store", "Thumbs.db", "desktop.ini")  # files that file managers leave in any folder
 
 
 def refuse_others(folder: Path) -> None:
@@ -43,10 +43,10 @@ def replacing(folder: Path, *, keep: bool = False) -> Iterator[Path]:
     """Yield an empty folder to fill; on success, its files replace the report in `folder`.
 
     Files that no report wrote stay. A kill while the new files are made leaves the old report. A
-    kill while they are moved leaves no report.html, so no report.
+    kill while they are moved leaves a folder without report.html, which does not count as a report.
 
     Args:
-        folder: of the report.
+        folder: folder of the report.
         keep: whether the report's other files stay, too.
 
     Raises:
@@ -67,10 +67,10 @@ def replacing(folder: Path, *, keep: bool = False) -> Iterator[Path]:
             raise FileExistsError(f"{folder / taken[0]} was not written by a report; move it away")
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
-        with contextlib.suppress(OSError):  # where it isn't empty
+        with contextlib.suppress(OSError):  # the folder is not empty
             folder.rmdir()
         raise
-    # Every name is listed before it is in the folder, so that what a kill leaves is known as ours.
+    # A name is listed before its file exists, so files that a kill leaves are known as ours.
     _list(folder, ours | names)
     # Without report.html there is no report: it goes first and comes last.
     for name in sorted({PAGE} & names | (set() if keep else ours - names)):

@@ -1,4 +1,4 @@
-"""The table of all networks that a run has reported on."""
+"""The table of all networks of a run that have a report."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def write_index(folder: str | os.PathLike) -> Path:
 
 
 def _index_row(name: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cells of one network: numbers, or texts, or None for what is not known."""
+    """Return the row of one network: numbers or texts, None for what is not known."""
     modules, drift = summary["modules"], summary["path_integration"]
     return {
         "network": name,

@@ -17,10 +17,10 @@ from sicjax.analysis.torus import NULL_LANDMARKS, TorusTest, torus_test
 from sicjax.analysis.units import UnitAnalysis, analyze_ratemaps
 from sicjax.report.results import Mapped
 
-SHUFFLES = 100  # of every unit's fields
+SHUFFLES = 100  # shuffles of every unit's fields
 # The diagrams shown are on as many landmarks as those of the null, so they are computed only once.
 LANDMARKS = NULL_LANDMARKS
-AUTOMATIC = -1  # rolls: ROLLS for each module, while the estimated total stays within MOST_S
+AUTOMATIC = -1  # rolls: ROLLS per module while the estimated total stays within MOST_S
 ROLLS, MOST_S = 20, 60
 _KEY = np.zeros(2, np.uint32)  # the words of jax.random.key(0)
 
@@ -68,19 +68,19 @@ def rolls_of(sizes: Sequence[int], rolls: int, num_bins: int) -> list[int]:
     number, left = [0] * len(sizes), float(MOST_S)
     for k in np.argsort(sizes)[::-1]:
         left -= ROLLS * roll_seconds(sizes[k], num_bins)
-        if left < 0:  # a smaller module is not tested instead of a larger one
+        if left < 0:  # no smaller module is tested in place of a larger one
             break
         number[k] = ROLLS
     return number
 
 
 def roll_seconds(num_units: int, num_bins: int) -> float:
-    """Estimate the time of a roll on one core: its cohomology, and its principal components."""
+    """Estimate the time of one roll on one core: its cohomology and its principal components."""
     return 0.2 + 1e-9 * num_bins * num_units**2
 
 
 def glance(first: Mapped) -> dict[str, Any]:
-    """Return which units are active, constant and seem to carry a lattice, without a null.
+    """Return which units are active, constant, or look like a lattice, without a null.
 
     Returns:
         `active`, `lattice`, `constant` and `constant_share` of a `Judged`.

@@ -43,16 +43,16 @@ from sicjax.run import BATCH_STEPS, MEAN_SPEED, SHORT_WALK_STEPS, WALK_STEPS, Ru
 PATH_PIECES = 300
 DRIFT_WALKS, DRIFT_STEPS = 16, 10_000
 SAMPLES = 3000  # states whose distances and speeds are compared
-STEP_M, DIRECTIONS = 0.02, 12  # of the steps that conformality is measured with
+STEP_M, DIRECTIONS = 0.02, 12  # lengths of the steps for conformality
 _SEPARATIONS_M = np.arange(0, 3.02, 0.04)
-_SPEED_BINS = 20  # a side of the map of speeds
+_SPEED_BINS = 20  # bins along a side of the map of speeds
 STAGES = 9  # how often `measure` calls `done`
 
 
 def map_verdict(run: Run) -> Mapped:
     """Return the maps that the verdicts come from; they are measured first."""
     maps = run.ratemaps(run.config.evaluation.verdict_box, progress=False)
-    with threadpool_limits(1):  # as in `measure`: another number of threads rounds otherwise
+    with threadpool_limits(1):  # as in `measure`: another number of threads would round differently
         scores = score_ratemaps(maps.ratemaps, maps.box_m)
     return Mapped(maps, scores, WALK_STEPS, MEAN_SPEED * run.config.data.max_velocity)
 
@@ -69,15 +69,15 @@ def measure(
         worker: judges cells and tori while this process measures. The torus tests may still run
             when everything else is done; reading `Evaluation.tori` waits for them.
         recorded_path: a walk with leaves [T, 2], or none.
-        torus_rolls: size of the null of each module's torus test; 0 for none, and so no verdict;
-            -1 for that of the config's default.
+        torus_rolls: size of the null of each module's torus test; 0 for no null and no verdict; -1
+            for the default of the config.
         done: called STAGES times, once after each part.
     """
     verdict_box = verdict.maps.box_m
     judged = worker.beside(worker, judge.judge_units, verdict.maps, judge.SHUFFLES)
     torus_tests = worker.beside(_test_tori, worker, verdict.maps.ratemaps, judged, torus_rolls)
-    # A second thread scores maps while this one draws the next. Threads of BLAS would only wait, at
-    # full speed, for cores that those and XLA's have.
+    # A second thread scores maps while this one runs the next walks. More threads of BLAS would
+    # spin, waiting for cores that these threads and XLA use.
     with threadpool_limits(1), second_thread() as submit:
 
         def mapped(box_m: float, steps: int, speed: float) -> tuple[RateMaps, Future[Scores]]:
@@ -90,7 +90,8 @@ def measure(
         drawn = {box: mapped(box, WALK_STEPS, MEAN_SPEED) for box in boxes if box != verdict_box}
         brief = {box: mapped(box, SHORT_WALK_STEPS, MEAN_SPEED) for box in SHORT_BOXES_M}
         other = {name: mapped(BOXES_M[0], WALK_STEPS, SPEEDS[name]) for name in SPEEDS}
-        # As many walks as `Run.ratemaps` runs at once, for which programs are compiled.
+        # As many walks at once as in `Run.ratemaps`, because programs for these are compiled
+        # already.
         wide = walk(run, BOXES_M[-1], BATCH_STEPS // SHORT_WALK_STEPS, SHORT_WALK_STEPS)
         near_start = brief[SHORT_BOXES_M[0]][0]
         path_integration = _path_integration(run, near_start, wide)
@@ -144,7 +145,7 @@ def _test_tori(
 
 
 def _along(run: Run, path: Walk, smooth: Mapping[float, Mapped], lattice: np.ndarray) -> PathMapped:
-    """Map a path in one go and in pieces, and correlate both with the maps of smooth walks."""
+    """Map a recorded path, whole and in pieces; correlate both with the maps of smooth walks."""
     steps, positions = np.asarray(path.steps), np.asarray(path.positions)
     reach = np.abs(positions).max()
     box_m = next((box for box in smooth if reach <= box / 2), max(smooth))
@@ -174,7 +175,7 @@ def median_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _path_integration(run: Run, reference: RateMaps, wide: Walked) -> PathIntegration:
-    """Measure along long walks in the reference maps' box, and short ones in the largest box."""
+    """Measure path integration: long walks in the 2 m box, short walks in the largest box."""
     long = walk(run, reference.box_m, DRIFT_WALKS, DRIFT_STEPS)
     spans = np.unique(np.geomspace(10, DRIFT_STEPS, 25).astype(int))
     against_map = (long.states, long.positions, spans, reference.ratemaps, reference.box_m)

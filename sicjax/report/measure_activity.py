@@ -20,9 +20,9 @@ from sicjax.report import judge
 from sicjax.report.measure import SAMPLES, median_correlation
 from sicjax.report.results import Activity, MappedSamples
 
-FEWEST_BINS = 100  # that must have been visited
-FEWEST_WALKS = 20  # for the drifts of modules: with W walks, p is 1 / W at the least
-MOST_WALKS = 48  # for those, and for the same place on two walks
+FEWEST_BINS = 100  # bins that must have been visited
+FEWEST_WALKS = 20  # walks for the drifts of modules: with W walks, the smallest p is 1 / W
+MOST_WALKS = 48  # steps for these drifts, and for the same place on two walks
 
 
 def measure_activity(
@@ -44,7 +44,7 @@ def measure_activity(
         ValueError: too few bins were visited.
     """
     mean_norm = float(np.linalg.norm(codes, axis=-1).mean())
-    codes = codes / (mean_norm or 1.0)  # thresholds and distances are those of states of norm 1
+    codes = codes / (mean_norm or 1.0)  # thresholds and distances assume states of norm 1
 
     def mapped(part: slice) -> RateMaps:
         inside = np.abs(places[:, part]).max(axis=-1) <= side / 2
@@ -64,7 +64,7 @@ def measure_activity(
     units, modules = judge.judge_units(maps, judge.SHUFFLES)
     tori = judge.judge_modules(maps.ratemaps, modules.members, torus_rolls, judge.LANDMARKS)
     lattices = modules.lattice if len(modules.members) > 1 else None
-    # The code of a network that drifts differs between the halves of its walks.
+    # If a network drifts, its code differs between the two halves of a walk.
     halves = [mapped(part).ratemaps[active] for part in _halves(length)]
     return Activity(
         **glanced,
@@ -92,7 +92,7 @@ def _halves(length: int) -> tuple[slice, slice]:
 
 
 def _check_coverage(maps: RateMaps) -> None:
-    """Check that enough of the box was visited; warn if it is less than half."""
+    """Raise an error if too little of the box was visited; warn if it is less than half."""
     visited = np.isfinite(maps.ratemaps).all(axis=0)
     words = f"positions: {visited.sum()} of {visited.size} bins were visited often enough"
     if visited.sum() < FEWEST_BINS:

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML text with its pictures inside, nothing from outside."""
+"""The page of a report: one HTML text that holds its pictures and loads nothing."""
 
 import base64
 import datetime
@@ -15,20 +15,20 @@ from sicjax.plots.pictures import DPI, MOTION_DPI
 from sicjax.report.chapter import Chapter, Shown
 from sicjax.training.provenance import versions
 
-CSS_DPI = 96  # CSS pixels in an inch: at this size a figure's 9 points are 9 points
+CSS_DPI = 96  # CSS pixels in an inch: at this size 9 points of a figure are 9 points on the page
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(
     template_name: str, chapters: Sequence[Chapter], files: Mapping[str, bytes], **about: Any
 ) -> str:
-    """Return the page: one HTML text with its pictures inside, no script, nothing from outside.
+    """Return the page: one HTML text that holds its pictures; it has no script and loads nothing.
 
     Args:
         template_name: which template.
         chapters: in the order of the page. The first figure of the first one leads the page.
         files: PNG files, and GIF files of animations, by their names.
-        about: further variables of the template.
+        about: other variables of the template.
     """
     lead = chapters[0].figures[0]
     sections = []

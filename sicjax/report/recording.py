@@ -38,13 +38,13 @@ def report_recording(
         cells: from `score_recording`.
         folder: a new or empty one, or one that holds an earlier report, whose files are replaced.
             A folder that holds anything else is refused.
-        name: of the session, for the page.
+        name: name of the session on the page.
 
     Returns:
         Path of report.html; beside it cells.csv, modules.csv and the figures.
 
     Raises:
-        TypeError: `cells` comes from elsewhere, or `folder` is no path.
+        TypeError: `cells` is not from `score_recording`, or `folder` is not a path.
         ValueError: no cells, or a folder that holds files that no report wrote.
         OSError: the folder can't be written.
 
@@ -109,7 +109,7 @@ def methods(cells: RecordingAnalysis) -> str:
 
 
 def summary(cells: RecordingAnalysis) -> str:
-    """Return what the page opens with, and a table of the first cells, for a terminal."""
+    """Return text for a terminal: the headlines of the page, and a table of the first cells."""
     headings, rows = _table(cells, IN_BRIEF)
     lines = [headings, *rows[:ROWS_IN_BRIEF]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -19,7 +19,7 @@ from sicjax.analysis.relations import Coupling, ModuleDrifts, ModuleRelations
 from sicjax.analysis.torus import TorusTest
 from sicjax.analysis.units import UnitAnalysis
 
-BOXES_M = (2.0, 3.0, 4.0)  # of the long walks, besides that of the verdict
+BOXES_M = (2.0, 3.0, 4.0)  # boxes of the long walks, besides that of the verdict
 SHORT_BOXES_M = (2.0, 3.0)
 SPEEDS = {"slow": 0.15, "fast": 0.8}  # mean of other walks in the 2 m box, as `run.MEAN_SPEED`
 
@@ -32,7 +32,7 @@ class Mapped:
     scores: Scores
     walk_steps: int
     mean_speed: float  # metres per step, before velocities are clipped to those of training
-    suffix: str = ""  # of its name: what sets it apart from the long walks in the same box
+    suffix: str = ""  # suffix of its name; empty for long walks
 
     @property
     def name(self) -> str:
@@ -41,7 +41,7 @@ class Mapped:
 
     @property
     def box(self) -> str:
-        """The name of its box in sentences."""
+        """The box, as it is named in sentences."""
         return f"{self.maps.box_m:g} m box"
 
     @property
@@ -66,9 +66,11 @@ class PathMapped:
     """Maps along a recorded path, in the smallest box of the report that holds it."""
 
     positions: np.ndarray  # [S, 2] metres from the start
-    whole: RateMaps  # in one go
+    whole: RateMaps  # the whole path at once
     pieces: RateMaps  # in overlapping pieces of 120 steps, each from the initial state
-    correlation: float  # of `whole` with the smooth walks' maps; median over lattice units
+    correlation: (
+        float  # of `whole` with the smooth walks' maps; median over lattice units
+    )
     pieces_correlation: float  # the same of `pieces`
 
 
@@ -78,9 +80,11 @@ class PathIntegration:
 
     separation: Binned  # neural against physical distance, in the largest box
     same_place: Binned  # neural distance at the same place by different paths, against steps
-    drift: Drift  # from the short-walk maps of the 2 m box
+    drift: Drift  # departure from the short-walk maps of the 2 m box
     conformality: Conformality  # in the largest box
-    explained: np.ndarray  # [K, N] of units' variance, by their short-walk maps; K as of `drift`
+    explained: (
+        np.ndarray
+    )  # [K, N] share of variance that short-walk maps explain; K as in `drift`
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Dynamics:
 
     places: DistanceMap  # neural distance against displacement
     attractor: Attractor | None  # None where states are zero, or too few for a manifold
-    untrained: Attractor | None  # of the same config and seed, before any update
+    untrained: Attractor | None  # the same for the same config and seed before any update
     relations: ModuleRelations | None  # None for fewer than two modules, as the next two are
     drifts: ModuleDrifts | None
     coupling: Coupling | None
@@ -105,11 +109,11 @@ class Judged(ABC):
     constant_share: float  # of |mean g|^2
     units: UnitAnalysis  # of the maps that verdicts come from
     modules: Modules
-    torus_tests: Callable[[], tuple[TorusTest, ...]]  # waits for the test of each module
+    torus_tests: Callable[[], tuple[TorusTest, ...]]  # waits until each module is tested
 
     @property
     def fires(self) -> np.ndarray:
-        """Which units [N] are not silent in the box of the verdict."""
+        """Units [N] that are not silent in the box of the verdict, as bool."""
         return self.units.kind != "silent"
 
     @property
@@ -135,7 +139,7 @@ class Judged(ABC):
 
 @dataclass(frozen=True)
 class Evaluation(Judged):
-    """All that is measured on a network."""
+    """Everything that is measured on a network."""
 
     long: Mapping[float, Mapped]  # by side of the box
     short: Mapping[float, Mapped]
@@ -143,7 +147,7 @@ class Evaluation(Judged):
     path_integration: PathIntegration
     dynamics: Dynamics
     path: PathMapped | None
-    training_range_m: float  # 99 % of the training positions are nearer to the start
+    training_range_m: float  # metres; 99 % of the training positions are nearer to the start
     verdict_box_m: float
 
     @property
@@ -169,11 +173,11 @@ class Evaluation(Judged):
 
 @dataclass(frozen=True)
 class Activity(Judged):
-    """All that is measured on states and positions alone."""
+    """Everything that is measured on states and positions alone."""
 
     samples: MappedSamples
     num_walks: int
-    mean_norm: float  # of the input states; everything here is divided by it
+    mean_norm: float  # mean norm of the input states; all states here are divided by it
     centre_m: tuple[float, float]  # of the box, in the coordinates of the positions
     halves: float  # correlation of maps of the walks' first and second half, median of active units
     separation: Binned  # neural against physical distance

@@ -103,7 +103,7 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
     Raises:
         ConfigError: the folder can't be written.
     """
-    # Only what the verdicts need: maps of one box, their shuffles, and the modules.
+    # Verdicts need only the maps of one box, their shuffles and the modules.
     rows = []
     for run in track(runs, "scores", show=progress):
         units, modules = judge_units(map_verdict(run).maps, SHUFFLES)
@@ -121,7 +121,7 @@ def score_networks(runs: Sequence[Run], workdir: Path, *, progress: bool = True)
             }
             | flatten(index_numbers(lattice_indices(units)))
         )
-    # Written when all networks are scored, so an old table stays until the new one is complete.
+    # Written after all networks are scored, so an old table stays until the new one is complete.
     table = workdir / "report" / SCORES
     try:
         table.parent.mkdir(exist_ok=True)

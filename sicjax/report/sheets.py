@@ -22,7 +22,7 @@ SHOWN = 8  # units in the figures that compare maps
 
 
 def first_picture(mapped: Mapped) -> plots.Figure:
-    """Draw the active units of the maps that decide, by falling grid score."""
+    """Draw the active units of the maps that give the verdicts, by falling grid score."""
     score, active = mapped.scores.grid_score, active_units(mapped.maps.ratemaps)
     order = np.lexsort((-np.nan_to_num(score, nan=-9), ~active))[: max(int(active.sum()), 1)]
     return plots.ratemap_sheet(
@@ -40,10 +40,10 @@ def display_order(judged: Judged) -> np.ndarray:
 
 
 def examples(judged: Judged) -> np.ndarray:
-    """Return SHOWN active units, or as many as there are, to stand for the rest.
+    """Return up to SHOWN active units as examples.
 
-    As many of each module, the best by the box that modules come from: in a smaller one a coarse
-    lattice has few fields.
+    Each module gets the same number. The best are chosen in the box that gives the modules, because
+    a coarse lattice has few fields in a smaller box.
     """
     count = min(SHOWN, max(int(judged.active.sum()), 1))
     order, module = display_order(judged), judged.units.module
@@ -56,7 +56,7 @@ def in_turn(order: np.ndarray, module: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         order: the units, the best first.
-        module: [N] of every unit; -1 for none, which are chosen when the modules have run out.
+        module: [N] module of every unit; -1 for none. Units without a module are chosen last.
         count: how many to choose.
     """
     ranked = module[order]
@@ -66,7 +66,7 @@ def in_turn(order: np.ndarray, module: np.ndarray, count: int) -> np.ndarray:
 
 
 def module_order(judged: Judged) -> np.ndarray:
-    """Order units [N] by module, then phase; other grid cells, active and silent units follow."""
+    """Order units [N] by module and phase; other grid cells, active and silent units follow."""
     units = judged.units
     group = np.select(
         [units.module >= 0, units.is_grid, judged.fires], [units.module, 1000, 1001], 1002
@@ -76,7 +76,7 @@ def module_order(judged: Judged) -> np.ndarray:
 
 
 def module_groups(judged: Judged, order: np.ndarray) -> list[tuple[str, int]]:
-    """Return the headings of units sorted by `module_order`, and how many come under each."""
+    """Return the headings for units sorted by `module_order`, and the number under each."""
     units, modules = judged.units, judged.modules
     groups = [
         (f"Module {k}: {len(members)} grid cells, period {modules.period_m[k]:.2f} m", len(members))
@@ -109,7 +109,7 @@ def rate_sheet(
 
 
 def correlogram_sheet(judged: Judged, units: np.ndarray) -> plots.Figure:
-    """Draw autocorrelograms up to lags of half the box: further out few bins overlap."""
+    """Draw autocorrelograms up to lags of half the box; beyond that few bins overlap."""
     mapped = judged.verdict
     correlograms = autocorrelogram(mapped.maps.ratemaps[units].astype(np.float32))
     quarter = correlograms.shape[-1] // 4

@@ -1,7 +1,7 @@
 """Snapshots: quick maps of a network while it trains, kept for the film strip.
 
 Letters: N units. The maps are of the 2 m box, from a few walks of 250 steps, so a snapshot takes
-a second or two. Counts on them show where a training is heading; they are no verdict.
+a second or two. Counts on them show where a training is heading, but are not verdicts.
 """
 
 import io
@@ -22,7 +22,7 @@ from sicjax.run import BIN_M, MEAN_SPEED, Run
 from sicjax.training.files import write_whole
 
 BOX_M = 2.0
-WALKS, STEPS = 64, 250  # six visits of a bin
+WALKS, STEPS = 64, 250  # about six visits per bin
 SHOWN = 24  # units in the picture
 
 
@@ -33,7 +33,7 @@ class Snapshot:
     step: int
     ratemaps: np.ndarray  # [N, 50, 50], NaN where unvisited; half precision when read from disk
     lattice_fraction: float  # share of active units with a lattice; NaN where none is active
-    modules: int  # groups of at least 10 hexagonal units
+    modules: int  # number of groups of at least 10 hexagonal units
 
 
 def take(run: Run) -> tuple[Snapshot, np.ndarray]:
@@ -83,20 +83,20 @@ def load(workdir: Path, network: int) -> list[Snapshot]:
 
 
 def _read(path: Path) -> Snapshot | None:
-    """Read a snapshot; None if its file is damaged, because the film strip can do without it."""
+    """Read a snapshot; None if its file is damaged: the film strip then leaves it out."""
     try:
         with path.open("rb") as file, np.load(file) as found:
             maps = found["ratemaps"]
             snapshot = Snapshot(
                 int(found["step"]), maps, float(found["lattice_fraction"]), int(found["modules"])
             )
-    except Exception:  # NumPy and zipfile raise whatever a flipped byte leads them to
+    except Exception:  # a flipped byte makes NumPy and zipfile raise errors of many classes
         return None
     return snapshot if maps.ndim == 3 else None
 
 
 def cut_after(workdir: Path, step: int) -> None:
-    """Remove the snapshots after an update; a run that resumes there takes them again.
+    """Remove the snapshots after an update, because a run that resumes there takes them again.
 
     Files that no run wrote stay.
     """
@@ -111,7 +111,7 @@ def _folder(workdir: Path, network: int) -> Path:
 
 
 def _picture(maps: np.ndarray, scores: Scores, active: np.ndarray) -> np.ndarray:
-    if not active.size:  # show the silent maps instead
+    if not active.size:  # otherwise show silent maps
         active, scores = np.arange(len(maps)), score_ratemaps(maps, BOX_M)
     best = np.argsort(-np.nan_to_num(scores.grid_score, nan=-9), kind="stable")[:SHOWN]
     titles = [f"u{active[n]} {scores.grid_score[n]:.2f}" for n in best]

@@ -23,11 +23,10 @@ MODULE_COLUMNS = (
 
 def unit_rows(judged: Judged) -> list[dict[str, Any]]:
     """Return the rows of units.csv; kind and module come from the maps of the verdict."""
-    # First the columns of the verdict, then one group of columns for each set of maps.
+    # First the columns of the verdict; then a group of columns for each set of maps, whose names
+    # end in its box and walks.
     units = judged.units
     columns: dict[str, np.ndarray] = {
-        # Columns of the verdict first; then those of each map, whose names end in its box and
-        # walks.
         "unit": np.arange(len(judged.active)),
         "active": judged.active.astype(int),
         "lattice": judged.lattice,
@@ -82,7 +81,7 @@ def index_numbers(indices: LatticeIndices) -> dict[str, Any]:
 
 
 def without_index(indices: LatticeIndices) -> int:
-    """Return the number of grid cells whose lattice is no sublattice of the coarsest one."""
+    """Return the number of grid cells whose lattice is not a sublattice of the coarsest one."""
     return int(((indices.index == 0) & (indices.reason != "no grid cell")).sum())
 
 
@@ -92,7 +91,7 @@ def as_json(summary: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Turn arrays into lists, NaN and infinities into None, for JSON."""
+    """Turn arrays into lists, and NaN and infinities into None, for JSON."""
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

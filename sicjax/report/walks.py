@@ -52,7 +52,7 @@ def walks_of(steps: np.ndarray) -> Walk:
 
 
 def training_range(run: Run) -> float:
-    """Return the radius in metres that 99 % of the training positions stay within."""
+    """Return the radius in metres within which 99 % of the training positions lie."""
     data = run.config.data
     shape, largest = (2000, data.trajectory_length, 2), data.max_velocity
     if run.method.velocities is None:

@@ -1,8 +1,9 @@
 """A worker process and a second thread, for work beside running the network and drawing.
 
 Cohomology and the scores of shuffled maps hold Python's lock for seconds, so threads would only
-take turns. The worker is loky's: a fresh interpreter, because a fork of a process that runs JAX may
-hang. Unlike `multiprocessing`, loky doesn't import the user's script again, so that needs no guard.
+take turns. The worker is a fresh interpreter from loky, because a fork of a process that runs JAX
+may hang. Unlike `multiprocessing`, loky does not import the user's script again, so scripts need no
+`__main__` guard.
 """
 
 import contextlib
@@ -34,11 +35,11 @@ class Worker:
         self._thread = ThreadPoolExecutor(1)
 
     def beside(self, function: Callable[..., Any], *args: Any) -> Future:
-        """Call a function in a thread of this process that may wait for the worker, in order."""
+        """Call a function in a thread of this process, in order; it may wait for the worker."""
         return self._thread.submit(function, *args)
 
     def later(self, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-        """Begin a call; returns a function that waits for its result.
+        """Begin a call; return a function that waits for its result.
 
         If there is no other process, or it has died, that function computes the result here.
         """
@@ -54,7 +55,7 @@ class Worker:
             try:
                 return found.result()
             except BrokenProcessPool:
-                if self._ended:  # by a signal: nobody waits for the result
+                if self._ended:  # ended by a signal: nobody waits for the result
                     raise
                 return here()
 
@@ -74,7 +75,7 @@ class Worker:
 
 @contextlib.contextmanager
 def worker_process() -> Iterator[Worker]:
-    """Yield a worker that ends with the context; with a single core, it calls functions here."""
+    """Yield a worker that ends with the context; on a single core it runs in this process."""
     worker = Worker(_start() if available_cores() > 1 else None)
     try:
         yield worker

@@ -77,14 +77,14 @@ def _figures(found: Attractor, null: Attractor | None) -> list[Shown]:
     for ax, where, name in zip(
         panels, ("walking", "resting"), ("across_walking", "across"), strict=True
     ):
-        # The same pushes before training: what the architecture alone corrects.
+        # The same pushes before training show what the architecture alone corrects.
         other = None if null is None else getattr(null, name).distance
         plots.attractor_return(
             found.across.steps, getattr(found, name).distance, found.across.amplitudes,
             null=other, ax=ax,
         )  # fmt: skip
         ax.set_xlabel(f"steps since the perturbation, {where}")
-    panels[0].set_ylim(bottom=0.01)  # below, differences are the noise of the floor
+    panels[0].set_ylim(bottom=0.01)  # below this, differences are noise of the floor
     panels[1].set_ylabel("")
     kept = panel(
         plots.attractor_shift, found.along.steps, found.along.shift_left, found.along.shift_m[:, 0],

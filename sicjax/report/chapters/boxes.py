@@ -81,7 +81,7 @@ def _generalisation(found: Evaluation) -> Shown:
 
 
 def _comparisons(found: Evaluation) -> list[Shown]:
-    """Draw each lattice unit's period and score in other boxes and at other speeds."""
+    """Draw the period and score of each lattice unit in other boxes and at other speeds."""
     first, shown = found.first, found.lattice != ""
     others = [m for m in found.mapped if m is not first and m.walk_steps == WALK_STEPS]
     names = [f"{m.suffix} walks" if m.suffix else m.box for m in others]

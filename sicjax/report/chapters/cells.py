@@ -31,14 +31,14 @@ from sicjax.report.tables import median, pair, percent
 
 
 def cells(judged: Judged) -> Chapter:
-    """Return the chapter on single units; its first figure leads the page."""
+    """Return the chapter on single units; its first figure opens the page."""
     figures = [_verdict_sheet(judged), *_other_sheets(judged), *_score_figures(judged)]
     numbers = {**_numbers(judged), "by_map": {m.name: _of_maps(m, judged) for m in judged.mapped}}
     return Chapter("Grid cells", numbers, _rows(numbers, judged), figures, _headline(judged))
 
 
 def _headline(judged: Judged) -> str:
-    """Say that there are no grid cells; if there are some, the modules' headline counts them."""
+    """Return a headline if there are no grid cells; else the modules' headline counts them."""
     if not judged.fires.any():
         return f"No grid cells: none of the {len(judged.fires)} units fires anywhere."
     if not judged.units.is_grid.any():
@@ -138,7 +138,7 @@ def _other_sheets(judged: Judged) -> list[Shown]:
     """Draw the sheets of a network's 2 m box, and the autocorrelograms."""
     shown = []
     if isinstance(judged, Evaluation):
-        # One order for all sheets of the box, so that a unit is found at the same place in each.
+        # All sheets of the box have one order, so a unit is at the same place in each.
         order, short = display_order(judged), judged.near_start
         count = max(int(judged.active.sum()), 1)
         if judged.first is not judged.verdict:

@@ -39,7 +39,7 @@ def modules(judged: Judged, untested: str) -> Chapter:
 
 
 def _headline(found: Sequence[Mapping[str, Any]], judged: Judged) -> str:
-    """Count the grid cells and the modules, and say which modules are tori."""
+    """Return the sentence that counts grid cells and modules, and names the tori."""
     grids, box = int(judged.units.is_grid.sum()), judged.verdict.box
     if not grids:
         return ""
@@ -55,10 +55,10 @@ def _headline(found: Sequence[Mapping[str, Any]], judged: Judged) -> str:
 
 
 def torus_sentence(found: Sequence[Mapping[str, Any]]) -> str:
-    """Say how many modules are tori, and whether some have no null.
+    """Return the sentence on how many modules are tori, and whether some have no null.
 
     Args:
-        found: the modules, as `module_rows` gives them.
+        found: the modules, from `module_rows`.
     """
     tested = [module for module in found if module["is_torus"] is not None]
     if not tested:
@@ -72,7 +72,7 @@ def torus_sentence(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def betti_texts(found: Sequence[Mapping[str, Any]]) -> str:
-    """Return (1, 2, 1) for each module, a dash for one that was not tested against a null."""
+    """Return "(1, 2, 1)" and the like for each module; a dash for one without a null."""
     numbers = [[module[f"betti_{k}"] for k in range(3)] for module in found]
     if all(None in three for three in numbers):
         return "–"

@@ -19,11 +19,15 @@ from sicjax.report.snapshots import Snapshot
 from sicjax.report.walks import Walked, walk
 from sicjax.run import Run
 
-MODULES = 3  # that are shown, those of the most units
+MODULES = 3  # largest modules that are shown
 ROW = 7  # units of each in the formation
 LONGEST = 24  # frames of it
 BOX_M, STEPS, EVERY = 2.0, 360, 10  # of the walk: 36 frames
-STEP_MS, LOOK_MS, HELD_MS = 160, 450, 2500  # of a frame of the walk, of the formation; of the last
+STEP_MS, LOOK_MS, HELD_MS = (
+    160,
+    450,
+    2500,
+)  # a frame of the walk, of the formation, the last
 
 
 def motion(moving: Mapping[str, Motion]) -> Chapter:
@@ -67,8 +71,8 @@ def animate(found: Evaluation, frames: Sequence[Snapshot], walked: Walked) -> di
     This needs no JAX, so the worker process can do it.
 
     Args:
-        found: of the network, or the part that `looked_at` returns.
-        frames: the network's snapshots; none for no formation.
+        found: results of the network, or the part that `looked_at` returns.
+        frames: the network's snapshots; if empty, the formation is not drawn.
         walked: from `shown_walk`.
     """
     if not found.active.any():
@@ -88,7 +92,7 @@ def animate(found: Evaluation, frames: Sequence[Snapshot], walked: Walked) -> di
 
 
 def _shown_modules(found: Evaluation) -> list[int]:
-    """Return the largest modules, by rising period."""
+    """Return the largest modules, in order of rising period."""
     sizes = [len(members) for members in found.modules.members]
     return sorted(np.argsort(sizes)[::-1][:MODULES].tolist())
 

@@ -18,7 +18,9 @@ from sicjax.run import SHORT_WALK_STEPS, WALK_STEPS
 
 APART = f"{BOXES_M[-1]:g} m box, walks of {SHORT_WALK_STEPS} steps"
 AFTER = (100, 1000, 10_000)  # steps
-APART_SHARE = 0.5  # distance at one place relative to elsewhere; above, no place is distinguished
+APART_SHARE = (
+    0.5  # distance at one place over elsewhere; above it, no place is distinguished
+)
 
 
 def path_integration(found: Evaluation, recorded_note: str | None) -> Chapter:
@@ -26,7 +28,7 @@ def path_integration(found: Evaluation, recorded_note: str | None) -> Chapter:
 
     Args:
         found: what was measured.
-        recorded_note: which recorded path drove the network, or why none did; None if the config
+        recorded_note: the recorded path that drove the network, or why none did; None if the config
             names none.
     """
     active, path = found.active, found.path
@@ -73,7 +75,7 @@ def place(found: Activity) -> Chapter:
               " and standard deviation over pairs)."),
         _distance_map(found.places, source),
     ]  # fmt: skip
-    if found.same_place is not None:  # a single walk has no other to meet
+    if found.same_place is not None:  # a single walk meets no other
         same = found.same_place
         drift = panel(
             plots.against_steps,
@@ -93,7 +95,7 @@ def place(found: Activity) -> Chapter:
 def explained(found: Evaluation) -> np.ndarray:
     """Return the share [K] of a unit's variance that its short-walk map explains along long walks.
 
-    The median over grid cells, or over active units where there is no grid cell.
+    It is the median over grid cells, or over active units if there is no grid cell.
     """
     grid = found.units.is_grid
     shares = found.path_integration.explained[:, grid if grid.any() else found.active]
@@ -101,9 +103,10 @@ def explained(found: Evaluation) -> np.ndarray:
 
 
 def steps_position_holds(found: Evaluation) -> float:
-    """Return the number of steps up to which position explains half of the variance or more.
+    """Return the number of steps for which position explains half of the variance or more.
 
-    0 if it never does; the length of the walks if it does to their end; NaN where nothing varies.
+    It is 0 if position never does, the length of the walks if it does to their end, and NaN if no
+    unit varies.
     """
     edges, shares = found.path_integration.drift.edges, explained(found)
     if not np.isfinite(shares).any():
@@ -116,7 +119,7 @@ def steps_position_holds(found: Evaluation) -> float:
         return 0.0
     if not np.isfinite(shares[k]):
         return float(np.exp(middles[k - 1]))
-    # Between the last bin above a half and the first below, straight in the logarithm of steps.
+    # Interpolate between the last bin above a half and the first below, in the logarithm of steps.
     part = (shares[k - 1] - 0.5) / (shares[k - 1] - shares[k])
     return float(np.exp(middles[k - 1] + part * (middles[k] - middles[k - 1])))
 
@@ -127,17 +130,17 @@ def place_numbers(found: DistanceMap) -> dict[str, Any]:
     return {
         "distance_same_place": found.floor,
         "distance_plateau": found.plateau,
-        "range_m": found.range_m,  # null: no displacement within reach looks like none
+        "range_m": found.range_m,  # null: no displacement within reach looks the same
         "deepest_dip_m": np.nan if deepest is None else np.linalg.norm(found.dips_m[deepest]),
         "deepest_dip": np.nan if deepest is None else found.depths[deepest],
     }
 
 
 def reach_text(range_m: float, floor: float, farthest_m: float) -> str:
-    """Say up to which distance places are distinguished.
+    """Return the text on the distance up to which places are distinguished.
 
     Args:
-        range_m: the shortest distance at which two places look the same; inf where there is none.
+        range_m: the shortest distance at which two places look the same; inf if there is none.
         floor: distance of states at one place, relative to that elsewhere; above APART_SHARE,
             places are not distinguished.
         farthest_m: the largest distance that was searched.
@@ -238,7 +241,7 @@ def _recorded_rows(found: Evaluation, note: str | None) -> list[Row]:
 
 
 def _against_steps(found: Evaluation) -> list[Shown]:
-    """Draw how the code drifts in the course of long walks.
+    """Draw how the code drifts during long walks.
 
     The decoded position has no figure: a periodic code is at chance beyond its period, so a good
     network looks like a bad one. summary.json has its error.

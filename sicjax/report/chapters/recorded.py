@@ -12,7 +12,7 @@ from sicjax.report.chapter import Chapter, Row, Shown
 from sicjax.report.sheets import GRID_SCORE
 from sicjax.report.tables import pair
 
-COLUMNS = 12  # maps in a row: they fill the page
+COLUMNS = 12  # maps in a row, the width of the page
 NARROW = 14  # null distributions that fit into half of the page
 
 
@@ -35,7 +35,7 @@ def recorded_cells(cells: RecordingAnalysis) -> Chapter:
 
 
 def kinds_found(cells: RecordingAnalysis) -> str:
-    """Return how many cells there are of each kind, in words."""
+    """Return the number of cells of each kind, as text."""
     kinds, counts = np.unique(cells.kind, return_counts=True)
     return ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
 
@@ -61,7 +61,7 @@ def recorded_modules(cells: RecordingAnalysis) -> Chapter:
 
 def _figures(cells: RecordingAnalysis) -> list[Shown]:
     """Draw maps, autocorrelograms and null distributions."""
-    names = [str(name)[:9] for name in cells.names]  # a map is about 14 letters wide
+    names = [str(name)[:9] for name in cells.names]  # about the width of a map in letters
     peaks, scores = np.maximum(cells.peak_rate_hz, 0), cells.grid_score
     rates = [f"{name} {peak:.0f} Hz" for name, peak in zip(names, peaks, strict=True)]
     scored = [

@@ -15,7 +15,7 @@ from sicjax.report.tables import number
 
 
 def relations(found: Evaluation | Activity) -> Chapter:
-    """Return the chapter on two modules or more; only a network that can be run has a coupling."""
+    """Return the chapter on two or more modules; coupling needs a network that can be run."""
     moved = found.dynamics if isinstance(found, Evaluation) else found
     coupling = found.dynamics.coupling if isinstance(found, Evaluation) else None
     walks = "walks in the 2 m box"
@@ -34,7 +34,7 @@ def relations(found: Evaluation | Activity) -> Chapter:
 
 
 def _range(found: Evaluation | Activity) -> CodeRange | None:
-    """Return how far several modules reach; None where the box is smaller than their cells."""
+    """Return the range of several modules; None if the box is smaller than their unit cells."""
     modules, maps = found.modules, found.verdict.maps
     if len(modules.members) < 2 or np.linalg.norm(modules.lattice, axis=-1).max() > maps.box_m:
         return None
@@ -48,20 +48,19 @@ def relations_of(
     """Return the chapter from the parts that were measured.
 
     Args:
-        lattices: how their lattices are related; None for fewer than two modules.
-        drifts: how their phases drift.
-        coupling: what displacing one of them does to the others.
-        periods_m: of the modules.
-        box: where the lattices were found.
-        walks: along which the phases were read.
-        reach: how far apart places are that all modules together confuse.
+        lattices: how the modules' lattices are related; None for fewer than two modules.
+        drifts: how the modules' phases drift.
+        coupling: what displacing one module does to the others.
+        periods_m: periods of the modules.
+        box: the box in which the lattices were found.
+        walks: the walks along which the phases were read.
+        reach: the range of all modules together.
     """
     names = [f"module {k}, {period:.2f} m" for k, period in enumerate(periods_m)]
     numbers: dict[str, Any] = {}
     rows: list[Row] = []
     figures: list[Shown] = []
-    # Each measurement may be missing (one module, or activity without a network): then it adds
-    # nothing.
+    # With one module, or with activity alone, some measurements are missing and add nothing.
     if lattices is not None:
         numbers |= _lattice_numbers(lattices)
         rows.append(_lattice_row(numbers, box))

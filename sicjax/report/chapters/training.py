@@ -1,4 +1,4 @@
-"""Training: the maps in the course of it, the losses, and one batch."""
+"""Training: maps during training, the losses, and one batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from sicjax.report.snapshots import Snapshot
 from sicjax.run import Run
 from sicjax.training.method import draw_batch, make_settings
 
-FRAMES = 8  # of the film strip, at most
+FRAMES = 8  # most snapshots in the film strip
 PERMUTATIONS = 6  # trajectories in the figure of a batch
-FEW_UPDATES = 1000  # no network has formed a lattice with fewer
+FEW_UPDATES = 1000  # with fewer updates no network has formed a lattice
 
 
 def training(
