@@ -31,10 +31,11 @@ def read_recording(
     """Return the path and the spikes of a file, as arguments of `score_recording`.
 
     Args:
-        file: .npz, .mat or .nwb. times_name: name of the array of times; `times` by default. NWB
-        uses the positions' own times. position_name: name of the array [S, 2] of positions, or
-        "X,Y", the names of two arrays [S]. By
-            default `positions`, or `x` and `y`.
+        file: .npz, .mat or .nwb.
+        times_name: name of the array of times; `times` by default. NWB uses the positions' own
+            times.
+        position_name: name of the array [S, 2] of positions, or "X,Y", the names of two arrays [S].
+            By default `positions`, or `x` and `y`.
         spikes_name: name of a dict, a cell array, a struct, or the times of one cell; or
             "UNIT,TIME", the names of two arrays with one value per spike. By default `spikes`, or
             an array `spikes_NAME` for each cell, or `unit` and `time`. In NWB `units`.

@@ -95,9 +95,9 @@ def bin_activity(
         min_visits: a bin with fewer samples counts as unvisited.
 
     Raises:
-        TypeError: positions or activity that are not numbers. ValueError: leading axes that differ,
-        a non-finite position or activity, or a `min_visits` or
-            `bins` that is not an integer from 1.
+        TypeError: positions or activity that are not numbers.
+        ValueError: leading axes that differ, a non-finite position or activity, or a `min_visits`
+            or `bins` that is not an integer from 1.
 
     Returns:
         `RateMaps`: maps [N, bins, bins], axis 0 is y, axis 1 is x; NaN where unvisited.

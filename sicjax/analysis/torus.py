@@ -76,10 +76,10 @@ def torus_test(
         ratemaps_of_one_module: [N, bins, bins], at least 10 units that vary; NaN where unvisited.
         num_shuffles: rolls of the null; with 20, the strongest possible statement is "one in 21".
             0 disables the null, so there is no verdict.
-        seed: a whole number, for the rolls; the same as `key=jax.random.key(seed)`. key: a JAX key,
-        instead of a seed. num_landmarks: landmarks of the diagrams, at least 7. H2 takes about 0.1
-        to 0.5 s for 150, 0.5
-            to 2 s for 250 and 1 to 10 s for 400.
+        seed: a whole number, for the rolls; the same as `key=jax.random.key(seed)`.
+        key: a JAX key, instead of a seed.
+        num_landmarks: landmarks of the diagrams, at least 7. H2 takes about 0.1 to 0.5 s for 150,
+            0.5 to 2 s for 250 and 1 to 10 s for 400.
         variance: least share of the variance in the components kept. To test all modules together
             for one torus, keep all (1): the finer lattices are in the smaller components.
         null_landmarks: landmarks of the null and of the diagrams compared with it, at least 7. For

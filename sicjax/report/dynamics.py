@@ -55,10 +55,10 @@ def measure_dynamics(
     """Measure the dynamics of a network.
 
     Args:
-        run: the network. walked: many short walks of this network, in a box larger than
-        MANIFOLD_BOX_M. find_modules: returns the modules of its grid cells. It may have to wait for
-        the worker, so it
-            is called last.
+        run: the network.
+        walked: many short walks of this network, in a box larger than MANIFOLD_BOX_M.
+        find_modules: returns the modules of its grid cells. It may have to wait for the worker, so
+            it is called last.
         maps: of short walks, which show the modules' phases before they drift.
     """
     # For comparison: the same network before its first update.

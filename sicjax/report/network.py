@@ -63,20 +63,21 @@ def write_report(
     while this process runs the network and draws the other figures.
 
     Args:
-        run: the network. folder: of the report; an earlier report's files in it are replaced.
-        metrics: the network's rows of metrics.jsonl, for the training curves. frames: the network's
-        snapshots, for the film strip. recorded_path: a walk with leaves [T, 2] to drive the network
-        along. recorded_note: one line that names the recorded path, or says why it could not be
-        used; None if
-            the config names no path.
+        run: the network.
+        folder: folder of the report; an earlier report's files in it are replaced.
+        metrics: the network's rows of metrics.jsonl, for the training curves.
+        frames: the network's snapshots, for the film strip.
+        recorded_path: a walk with leaves [T, 2] along which the network is run.
+        recorded_note: one line that names the recorded path, or says why it could not be used; None
+            if the config names no path.
         variant: name of the settings that the network was trained with.
         torus_rolls: size of the null of each module's torus test, a fifth of a second per roll. 0
             disables the null, so there is no verdict. -1 means 20 rolls, the largest module first,
             while the estimated total stays within a minute.
-        animations: also draw the animations, which takes a few seconds. figures: "png"; "pdf" or
-        "svg" also write each figure as such a file. first: a file beside the folder for a first
-        picture of the maps. It is written within seconds,
-            and its path is printed.
+        animations: also draw the animations, which takes a few seconds.
+        figures: "png"; "pdf" or "svg" also write each figure as such a file.
+        first: a file beside the folder for a first picture of the maps. It is written within
+            seconds, and its path is printed.
         progress: show a bar after two seconds.
 
     Returns:

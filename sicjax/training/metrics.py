@@ -48,10 +48,10 @@ class Monitor:
     """Writes metrics and shows progress; a context manager.
 
     Args:
-        workdir: where metrics.jsonl and the TensorBoard events go; None writes nothing. first_step:
-        the number of updates from which the run (re)starts. Rows after it are cut off, so that a
-        restart
-            leaves neither gap nor duplicate; rows that are damaged or missing are named.
+        workdir: where metrics.jsonl and the TensorBoard events go; None writes nothing.
+        first_step: the number of updates from which the run (re)starts. Rows after it are cut off,
+            so a restart leaves neither gaps nor repeats; rows that are damaged or missing are
+            named.
         num_steps: the number of updates at its end.
         log_every: updates between two rows of a network; 0 if it isn't known.
         shown: names of the metrics that the progress shows.
