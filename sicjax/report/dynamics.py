@@ -36,17 +36,10 @@ FARTHEST_M = 2.0  # of displacements along an axis
 PAIRED = 3000  # states whose distances are compared
 AMPLITUDES = (0.1, 0.2, 0.5)  # of perturbations, relative to the norm of a state
 NOISES = (0.02, 0.05)  # in every step, the same
-PERTURBED, REFERENCES = (
-    48,
-    1200,
-)  # states: perturbed, and representing the manifold
+PERTURBED, REFERENCES = 48, 1200  # states: perturbed, and representing the manifold
 MANIFOLD_WALKS, MANIFOLD_BOX_M = 60, 2.0  # steps from which, and box within which, both are taken
 DRIFT_WALKS, DRIFT_STEPS = 48, 1000  # along which the modules' phases are read
-DISPLACED, DISPLACED_AT, FOLLOWED = (
-    48,
-    20,
-    60,
-)  # states, at which step, for how many steps
+DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, at which step, for how many steps
 
 
 def measure_dynamics(

@@ -68,9 +68,7 @@ class PathMapped:
     positions: np.ndarray  # [S, 2] metres from the start
     whole: RateMaps  # the whole path at once
     pieces: RateMaps  # in overlapping pieces of 120 steps, each from the initial state
-    correlation: (
-        float  # of `whole` with the smooth walks' maps; median over lattice units
-    )
+    correlation: float  # of `whole` with the smooth walks' maps; median over lattice units
     pieces_correlation: float  # the same of `pieces`
 
 
@@ -82,9 +80,7 @@ class PathIntegration:
     same_place: Binned  # neural distance at the same place by different paths, against steps
     drift: Drift  # departure from the short-walk maps of the 2 m box
     conformality: Conformality  # in the largest box
-    explained: (
-        np.ndarray
-    )  # [K, N] share of variance that short-walk maps explain; K as in `drift`
+    explained: np.ndarray  # [K, N] share of variance that short-walk maps explain; K as in `drift`
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ from sicjax.run import SHORT_WALK_STEPS, WALK_STEPS
 
 APART = f"{BOXES_M[-1]:g} m box, walks of {SHORT_WALK_STEPS} steps"
 AFTER = (100, 1000, 10_000)  # steps
-APART_SHARE = (
-    0.5  # distance at one place over elsewhere; above it, no place is distinguished
-)
+APART_SHARE = 0.5  # distance at one place over elsewhere; above it, no place is distinguished
 
 
 def path_integration(found: Evaluation, recorded_note: str | None) -> Chapter:
