@@ -20,24 +20,24 @@ from sicjax.training.method import Method, record
 from sicjax.training.provenance import versions
 from sicjax.training.workdir import cannot_write
 
-# Versions and settings of JAX that change numbers, or what the processes say to each other.
+# Versions and settings of JAX that change numbers or the communication between processes.
 _PACKAGES = ("jax", "jaxlib", "flax", "optax")
 _SETTINGS = (
     "jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )  # fmt: skip
-_VISIBLE_S = 10.0  # for a new file to be seen by the other hosts of a network file system
+_VISIBLE_S = 10.0  # seconds until a new file is visible to the other hosts of a network file system
 
 
 def check_same(config: ConfigDict, method: Method, folder: Path | None) -> None:
     """Check that every process has the same config, method, code, devices and workdir as process 0.
 
-    Different ones would train a mixture, or wait for each other for ever.
+    Otherwise they would train a mixture of runs, or wait for each other for ever.
 
     Raises:
-        ConfigError: in all processes alike; names the first process that differs, and in what.
+        ConfigError: in all processes alike; names the first process that differs, and how.
     """
-    all_devices()  # a missing backend must fail first, in one line
+    all_devices()  # a missing backend must fail first, with its own one-line error
     if processes.is_alone():
         return
     facts = json.loads(json.dumps(_facts(config, method)))
@@ -52,7 +52,7 @@ def check_same(config: ConfigDict, method: Method, folder: Path | None) -> None:
 
 
 def _facts(config: ConfigDict, method: Method) -> dict[str, Any]:
-    """Return everything that must not differ between processes, by the name to show."""
+    """Return everything that must not differ between processes, by its name in messages."""
     installed = versions()
     devices = all_devices()
     return {
@@ -67,7 +67,7 @@ def _facts(config: ConfigDict, method: Method) -> dict[str, Any]:
 
 
 def _complaint(offer: Mapping[str, Any], facts: Mapping[str, Any], folder: Path | None) -> str:
-    """Return what differs here from what process 0 offers; "" if nothing does."""
+    """Return what differs between this process and process 0; "" if nothing does."""
     if offer["problem"]:
         return offer["problem"]
     who, first = f"process {jax.process_index()}", offer["facts"]
@@ -90,7 +90,7 @@ def _complaint(offer: Mapping[str, Any], facts: Mapping[str, Any], folder: Path 
 
 @contextlib.contextmanager
 def _token(folder: Path | None) -> Iterator[tuple[str | None, str]]:
-    """Give the name of a new file in the workdir while it is there, and why it couldn't be made."""
+    """Yield the name of a new file in the workdir while it exists, and why it couldn't be made."""
     if folder is None:
         yield None, ""
         return
@@ -106,7 +106,7 @@ def _token(folder: Path | None) -> Iterator[tuple[str | None, str]]:
         with contextlib.suppress(OSError):
             (folder / name).unlink(missing_ok=True)
             if is_new:
-                folder.rmdir()  # the run makes it again when it claims it
+                folder.rmdir()  # the run creates the folder again when it claims it
 
 
 def _sees(path: Path) -> bool:

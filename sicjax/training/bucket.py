@@ -1,8 +1,9 @@
-"""What a run does differently in a bucket: who owns the workdir, and how its logs get there.
+"""Workdirs in a bucket: who owns one, and how its logs get there.
 
-A bucket has no locks, and its objects can't be appended to. So the owner is an object that is
-written only if it is still what its writer last saw, and logs and reports are written in a local
-folder, the desk, from which whole files go up at each save. Checkpoints go straight to the bucket.
+A bucket has no locks, and its objects can't be appended to. So an object names the owner; it is
+written only if it has not changed since the writer last read it. Logs and reports are written in a
+local folder, the desk, and go up as whole files at each save. Checkpoints go straight to the
+bucket.
 """
 
 import contextlib
@@ -19,20 +20,20 @@ from pathlib import Path
 from sicjax.errors import ConfigError
 from sicjax.paths import ABSENT, BucketPath
 
-REFRESH_S = 10.0  # between two signs of life of an owner
-SILENT_S = 40.0  # after which it is taken for dead
-LOGS = ("metrics.jsonl", "events.out.tfevents.", "snapshots/")  # how the names of its files begin
+REFRESH_S = 10.0  # seconds between two signs of life of an owner
+SILENT_S = 40.0  # seconds of silence after which the owner counts as dead
+LOGS = ("metrics.jsonl", "events.out.tfevents.", "snapshots/")  # names of files that go up begin so
 REPORTS = ("metrics.jsonl", "snapshots/", "report/")
 _HOLDER = ".holder"
-_PAGE, _LIST = "report.html", ".files.json"  # of a report: it is complete when its page is there
+_PAGE, _LIST = "report.html", ".files.json"  # a report is complete once its page exists
 _US = f"process {os.getpid()} on {socket.gethostname()} ({secrets.token_hex(4)})"
 
 
 def check_installed(folder: Path | None) -> None:
-    """Check that what Orbax needs to write into a bucket is installed.
+    """Check that the packages with which Orbax writes into a bucket are installed.
 
     Raises:
-        ConfigError: it isn't, and the folder is in a bucket.
+        ConfigError: one is missing, and the folder is in a bucket.
     """
     if isinstance(folder, BucketPath) and not importlib.util.find_spec("gcsfs"):
         raise ConfigError(f"workdir={folder}: a bucket needs gcsfs: pip install -e '.[gcs]'")
@@ -40,7 +41,7 @@ def check_installed(folder: Path | None) -> None:
 
 @contextlib.contextmanager
 def owned(folder: BucketPath) -> Iterator[None]:
-    """Hold a workdir in a bucket; an owner that gives no sign of life for a while is replaced.
+    """Hold a workdir in a bucket; an owner that has shown no sign of life for a while is replaced.
 
     Raises:
         ConfigError: another run holds it.
@@ -54,9 +55,9 @@ def owned(folder: BucketPath) -> Iterator[None]:
 
     def refresh() -> None:
         while not ended.wait(REFRESH_S):
-            with contextlib.suppress(OSError):  # the network may come back
+            with contextlib.suppress(OSError):  # try again: the network may come back
                 if not (new := place.write(_sign(), if_equal=holding[0])):
-                    return  # another run has it: `check_owned` says so at the next save
+                    return  # another run owns it now: `check_owned` raises at the next save
                 holding[0] = new
 
     thread = threading.Thread(target=refresh, daemon=True)
@@ -71,7 +72,7 @@ def owned(folder: BucketPath) -> Iterator[None]:
 
 
 def check_owned(folder: BucketPath) -> None:
-    """Check that this process still holds a workdir; it may have been suspended for too long.
+    """Check that this process still holds a workdir; it loses it if it was suspended for too long.
 
     Raises:
         ConfigError: it doesn't.
@@ -88,7 +89,7 @@ def _sign() -> bytes:
 
 
 def _holder(place: BucketPath) -> tuple[str, bytes]:
-    """Return who holds a workdir and the generation of the object that says so."""
+    """Return the holder of a workdir, and the generation of the object that names it."""
     try:
         content, generation = place.read()
     except FileNotFoundError:
@@ -97,9 +98,9 @@ def _holder(place: BucketPath) -> tuple[str, bytes]:
 
 
 def _silent(place: BucketPath, folder: BucketPath) -> bytes:
-    """Watch the holder of a workdir until it counts as dead; returns its object's generation.
+    """Watch the holder of a workdir until it counts as dead; return its object's generation.
 
-    Only this machine's clock is asked, and only for how long the object has stayed as it is.
+    Only this machine's clock is used, and only to measure how long the object has not changed.
 
     Raises:
         ConfigError: it is alive.
@@ -121,21 +122,21 @@ def _silent(place: BucketPath, folder: BucketPath) -> bytes:
 
 
 class Desk:
-    """Where one process writes files of a workdir: the workdir itself, or a local copy of them."""
+    """The folder where one process writes files of a workdir: the workdir or a local copy."""
 
     def __init__(self, workdir: Path, folder: Path) -> None:
         self.folder, self._workdir = folder, workdir
         self._there = self._files()
 
     def shown(self, path: Path) -> Path:
-        """Return where a file of the desk will be, for messages."""
+        """Return the final place of a file of the desk, for messages."""
         return self._workdir / path.relative_to(self.folder)
 
     def upload(self) -> None:
-        """Make the workdir hold what the desk does, in whole files.
+        """Upload whole files until the workdir equals the desk.
 
-        A report's page goes first and comes last, as on a disk; the list of its files comes before
-        them, so that what a kill leaves is known as a report's.
+        A report's page is removed first and written last, as on a disk. The list of a report's
+        files is written before them, so files that a kill leaves are known as a report's.
 
         Raises:
             OSError: the bucket can't be written.
@@ -167,7 +168,7 @@ class Desk:
 
 @contextlib.contextmanager
 def desk(workdir: Path, wanted: Sequence[str]) -> Iterator[Desk]:
-    """Give a desk with the files of a workdir whose names begin with one of `wanted`.
+    """Yield a desk with the files of a workdir whose names begin with one of `wanted`.
 
     Raises:
         OSError: a file can't be read.

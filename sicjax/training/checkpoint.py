@@ -34,7 +34,7 @@ from sicjax.training.checkpoint_files import Kept, about, about_of, kept_for_goo
 from sicjax.training.provenance import versions
 
 Tree = Any
-# Orbax's, its event loops', and those of what it reaches buckets with.
+# Loggers of Orbax, of its event loops, and of the packages with which it reaches buckets.
 _LOGS = tuple(logging.getLogger(name) for name in ("absl", "asyncio", "gcsfs"))
 _MANIFEST, _PART = "manifest.ocdbt", "ocdbt.process_"  # of TensorStore's and Orbax's stores
 
@@ -112,16 +112,16 @@ class Checkpoints:
             try:
                 self.wait()
             except CheckpointError:
-                if error is None:  # an error that is already on its way matters more
+                if error is None:  # an earlier error matters more
                     raise
             finally:
-                with contextlib.suppress(Exception):  # of a failed save, which was reported above
+                with contextlib.suppress(Exception):  # a failed save, reported above
                     self._manager.close()
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence Orbax, which logs pages about an error that we report in one line."""
+    """Silence Orbax: it logs pages about an error that we report in one line."""
     levels, hook = [log.level for log in _LOGS], sys.unraisablehook
     for log in _LOGS:
         log.setLevel(logging.CRITICAL)
@@ -145,7 +145,7 @@ class _DigestedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
 
 
 class _DigestedObjects(ocp.path.atomicity.CommitFileTemporaryPath):
-    """The same in a bucket, where process 0 writes the digests first, then the commit object."""
+    """The same in a bucket: process 0 writes the digests first, then the commit object."""
 
     async def finalize(self) -> None:
         """Finish the folder, in which all objects are now written."""
@@ -158,8 +158,9 @@ def _finish(folder: Path) -> None:
     """Check that the arrays of an unfinished checkpoint can be read, then write its digests."""
     item = folder / "state"
     if not (item / _MANIFEST).exists():
-        # Orbax looks for the parts of the processes with a glob of the whole path. Below a folder
-        # with [..] in its name it finds none, and leaves them apart without an error.
+        # Orbax looks for the parts of the processes with a glob of the whole path. If a folder of
+        # the
+    # path has [..] in its name, Orbax finds no part and silently merges nothing.
         _merge(item)
     wanted = about_of(folder)["arrays"]
     store = tensorstore.KvStore.open(_kvstore(item)).result()
@@ -170,8 +171,8 @@ def _finish(folder: Path) -> None:
 
 
 def _merge(item: Path) -> None:
-    """Make one store of the parts that the processes wrote, as Orbax does; they stay in place."""
-    context = tensorstore.Context()  # shared: else the copy is one of values, not of references
+    """Merge the parts that the processes wrote into one store, as Orbax does; the parts stay."""
+    context = tensorstore.Context()  # shared, so that references are copied and not values
     config = {"max_inline_value_bytes": 1024, "manifest_kind": "single"}  # Orbax's
     whole = {**_kvstore(item), "config": config, "assume_config": True}
     parent = tensorstore.KvStore.open(whole, context=context).result()
@@ -187,13 +188,14 @@ def restore(folder: Path, step: int, like: Tree) -> Tree:
     """Return the tree of one checkpoint.
 
     Args:
-        folder: of the checkpoints.
-        step: of a checkpoint that exists.
-        like: its structure: `jax.ShapeDtypeStruct`s. With a sharding they become arrays placed
-            accordingly, and every process reads its share; without one they become NumPy arrays.
+        folder: folder of the checkpoints.
+        step: number of updates of a checkpoint that exists.
+        like: its structure, made of `jax.ShapeDtypeStruct`s. Those with a sharding become arrays
+            placed accordingly, and every process reads its share. The others become NumPy arrays.
 
     Raises:
-        CheckpointError: it has another structure, or can't be read; says which version wrote it.
+        CheckpointError: it has another structure, or can't be read; the message names the version
+            that wrote it.
     """
     try:
         if problem := _difference(about(folder, step).get("arrays", {}), _describe(like)):
@@ -217,27 +219,27 @@ def _placed(array: tensorstore.TensorStore, leaf: jax.ShapeDtypeStruct) -> Any:
 def restore_rows(folder: Path, step: int, like: Tree, rows: int | slice) -> Tree:
     """Return some rows of some arrays of one checkpoint; reads nothing of the other arrays.
 
-    Of a checkpoint that was written before rows had chunks of their own, all rows of these arrays
-    are read.
+    Old checkpoints have no separate chunk per row; of these, all rows of the wanted arrays are
+    read.
 
     Args:
-        folder: of the checkpoints.
-        step: of a checkpoint that exists.
-        like: the wanted arrays: `jax.ShapeDtypeStruct`s of whole arrays, in the places of the tree
-            that they were saved in. Places left out are not read.
-        rows: along the first axis of every array.
+        folder: folder of the checkpoints.
+        step: number of updates of a checkpoint that exists.
+        like: the wanted arrays: `jax.ShapeDtypeStruct`s of whole arrays, at their places in the
+            saved tree. Places left out are not read.
+        rows: indices along the first axis of every array.
 
     Returns:
-        NumPy arrays in the structure of `like`, of the type they were saved in: a float32 remains
-        one where `like` was made under jax_enable_x64.
+        NumPy arrays in the structure of `like`, with the saved types: float32 stays float32, even
+        if `like` was made under jax_enable_x64.
 
     Raises:
-        CheckpointError: it lacks an array, has one of another shape or kind, or can't be read;
-            says which version wrote it.
+        CheckpointError: it lacks an array, has one of another shape or kind, or can't be read; the
+            message names the version that wrote it.
     """
     try:
         arrays = _open(folder / str(step), like, any_width=True)
-        # All reads begin before the first is awaited.
+        # Begin all reads before waiting for the first.
         reading = [array[rows].read() for array in arrays.values()]
         return jax.tree.unflatten(jax.tree.structure(like), [one.result() for one in reading])
     except Exception as error:
@@ -250,7 +252,7 @@ def _store(place: Path) -> Path:
     if not item.exists():
         item = place / "default"  # written before there were digests
     part = item / f"{_PART}0"
-    # Below a folder with [..] in its name, runs once left the arrays where one process wrote them.
+    # Older versions left the arrays where one process wrote them if the path had [..] in it.
     return part if part.exists() and not (item / _MANIFEST).exists() else item
 
 
@@ -266,8 +268,8 @@ def _open(checkpoint: Path, like: Tree, *, any_width: bool) -> dict[str, tensors
     """Open the arrays of `like` in a checkpoint, in its order, by their place in the tree.
 
     Raises:
-        ValueError: one is missing, or of another shape or type. `any_width`: floats of 64 bits
-            may have been saved as floats of 32, and so on.
+        ValueError: one is missing, or of another shape or type. With `any_width`, numbers may have
+            been saved with another width, such as float32 instead of float64.
     """
     store, context = _kvstore(_store(checkpoint)), tensorstore.Context()
     opening = {}
@@ -287,7 +289,7 @@ def _open(checkpoint: Path, like: Tree, *, any_width: bool) -> dict[str, tensors
     if not arrays:
         raise ValueError("all of its arrays are missing")
     for name, found in arrays.items():
-        # A chunk is read whole: one that is larger than its array could fill the memory.
+        # Chunks are read whole, so a damaged size larger than the array could fill the memory.
         chunk = np.asarray(found.chunk_layout.read_chunk.shape)
         if (chunk > np.maximum(found.shape, 1)).any():
             raise ValueError(f"{name} has chunks of {chunk.tolist()}, larger than itself")
@@ -319,7 +321,7 @@ def _signature(dtype: Any, shape: Sequence[int]) -> str:
 
 
 def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
-    """Describe the first difference; returns None if there is none or one side is unknown."""
+    """Describe the first difference; return None if there is none or one side is unknown."""
     for name in {**there, **here} if there else ():
         if name not in there:
             return f"it has no {name}, {here[name]}"

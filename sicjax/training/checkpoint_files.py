@@ -1,9 +1,9 @@
-"""The folder of checkpoints: which are there, which are intact, and which stay.
+"""The folder of checkpoints: which exist, which are intact, and which stay.
 
-On a disk a checkpoint is complete when its folder has its name. A bucket has no folders to rename:
-there it is complete when Orbax's commit object lies in it.
+On a disk a checkpoint is complete once its folder has its final name. In a bucket, where folders
+can't be renamed, it is complete once Orbax's commit object is in it.
 
-Knows files, not arrays.
+This file knows files, not arrays.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ def steps(folder: Path) -> list[int]:
         return []
     names = (path.name for path in folder.iterdir() if path.is_dir())
     found = [int(name) for name in names if name.isascii() and name.isdecimal()]
-    # Not a name such as 007, which a save would not write.
+    # A save never writes a name such as 007.
     return sorted((step for step in found if (folder / str(step)).is_dir()), reverse=True)
 
 
 def reached(folder: Path) -> int:
-    """Return the latest update whose checkpoint has all its files, 0 without one; reads none."""
+    """Return the latest update whose checkpoint has all its files, else 0; reads no file."""
     whole = (step for step in steps(folder) if not _problem(folder / str(step), read=False))
     return next(whole, 0)
 
@@ -47,7 +47,7 @@ def latest_intact(folder: Path) -> tuple[int | None, dict[int, str]]:
     """Find the latest checkpoint whose files are as they were written.
 
     Returns:
-        Its update, None if there is none; and what is wrong with later checkpoints, by update.
+        Its update, or None; and what is wrong with later checkpoints, by update.
     """
     damaged: dict[int, str] = {}
     for step in steps(folder):
@@ -58,7 +58,7 @@ def latest_intact(folder: Path) -> tuple[int | None, dict[int, str]]:
 
 
 def set_aside(folder: Path, step: int) -> Path:
-    """Move a damaged checkpoint to damaged/ beside the folder; returns where it is now."""
+    """Move a damaged checkpoint to damaged/ beside the folder; return its new place."""
     place = folder.parent / "damaged"
     place.mkdir(exist_ok=True)
     names = (f"{step}.{number}" if number else f"{step}" for number in itertools.count())
@@ -69,19 +69,19 @@ def set_aside(folder: Path, step: int) -> Path:
 def end_removals(folder: Path) -> None:
     """Delete old checkpoints whose removal was interrupted by a kill.
 
-    The rule is that of the run which wrote them, as its checkpoints record it: a command with
-    other settings must not delete what was to be kept.
+    The rule is the one under which they were written, which the checkpoints record. A command with
+    other settings must not delete what that run wanted to keep.
 
     Args:
-        folder: of the checkpoints, the latest of which is intact.
+        folder: folder of checkpoints; the latest one is intact.
     """
     found = steps(folder)[::-1]
     if not found:
         return
-    if isinstance(folder, BucketPath):  # where a removal takes the commit object among the first
+    if isinstance(folder, BucketPath):  # a removal there deletes the commit object early
         names = [place.name for place in folder.iterdir() if place.name.isdecimal()]
         for name in names:
-            # Only older ones are removed. A later one is a save that was cut short.
+            # Only older ones are removed. A later one may be a save or a copy that is under way.
             if int(name) < found[-1] and int(name) not in found:
                 (folder / name).rmtree()
     policy = Kept(*_rule(folder, found[-1]), kept_for_good(folder))
@@ -123,7 +123,7 @@ def about(folder: Path, step: int) -> dict[str, Any]:
 
 
 def about_of(place: Path) -> dict[str, Any]:
-    """Return the same of one checkpoint's folder."""
+    """Return what was stored in one checkpoint's folder."""
     try:
         found = json.loads(read_small(place / "about" / "metadata"))
     except (OSError, ValueError, RecursionError):
@@ -169,7 +169,7 @@ def _sha256(path: Path) -> str:
 
 
 def _problem(place: Path, *, read: bool = True) -> str | None:
-    """Say what is wrong with a checkpoint, None if nothing is; `read`: also inside its files."""
+    """Return what is wrong with a checkpoint, or None; `read`: check inside its files, too."""
     if (place / "default" / "_METADATA").is_file():
         return None  # written before there were digests: its name says that it is complete
     try:
@@ -177,7 +177,7 @@ def _problem(place: Path, *, read: bool = True) -> str | None:
         if not (isinstance(digests, dict) and digests):
             return f"{DIGESTS} names no files"
         present = {path.relative_to(place).as_posix() for path in _files(place)}
-        # Reading a pipe would never end, and TensorStore reads more than what has a digest.
+        # Reading a pipe would never end. Files without a digest count, too: TensorStore reads them.
         for path in () if isinstance(place, BucketPath) else place.rglob("*"):
             if not (path.is_file() or path.is_dir()):
                 return f"{path.relative_to(place)} is no regular file"

@@ -29,7 +29,7 @@ def describe_cost(population: Population, layout: Layout, step: int, need: int) 
         population: the networks.
         layout: their devices.
         step: updates already made.
-        need: bytes that each device needs.
+        need: bytes of memory that each device needs.
     """
     config, devices = population.config, layout.devices
     state = _bytes(population.shapes)
@@ -57,7 +57,7 @@ def _steps(stage: Stage, step: int) -> str:
 
 
 def _idle(stage: Stage) -> str:
-    """Return a line on updates with a learning rate of zero; an empty text if there are none."""
+    """Return a line on updates with a learning rate of zero; "" if there are none."""
     options = stage.config.optimizer
     silent = stage.first + (options.decay_steps or stage.end - stage.first)
     if options.schedule != "cosine" or silent >= stage.end:
@@ -70,7 +70,7 @@ def _idle(stage: Stage) -> str:
 
 
 def describe_reports(population: Population) -> str:
-    """Return a line on what the reports after a training cost; empty for one network or none."""
+    """Return a line on the cost of the reports after a training; "" for one network or none."""
     number = len(population)
     if population.config.report is not True or number == 1:
         return ""
@@ -85,7 +85,7 @@ SIZES = (
     "model.num_units", "model.hidden_width", "model.num_layers", "data.num_trajectories",
     "data.trajectory_length",
 )  # fmt: skip
-ADDRESSABLE = 2**44  # bytes; more than any device has, used if a device doesn't report its memory
+ADDRESSABLE = 2**44  # bytes, if a device doesn't report its memory: more than any device has
 
 
 def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
@@ -101,7 +101,7 @@ def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
     stages = {
         name: {**values, **flatten(fields)} for name, fields in (config.stages or {"": {}}).items()
     }
-    # The largest batch decides how many devices can share it, and so what each must hold.
+    # The largest batch decides how many devices share it, and so how much each must hold.
     states = max(
         own["data.num_trajectories"] * own["data.trajectory_length"] for own in stages.values()
     )
@@ -120,7 +120,7 @@ def check_sizes(config: ConfigDict, method: Method = PAPER) -> None:
                 f"{where}{name}={own[name]}: too large: a network takes at least {_size(need)}, and"
                 f" {has}"
             )
-        # One network fits; all that share a device must fit as well.
+        # One network fits; now all networks of a device must fit together.
         state, _ = _least_bytes(config, method, own)
         if state * layout.per_device > limit:
             raise ConfigError(
@@ -147,7 +147,7 @@ def check_memory(population: Population, layout: Layout, need: int) -> None:
     """Check that each device has the memory that it needs.
 
     Raises:
-        ConfigError: it has less; the message says how many networks would fit.
+        ConfigError: a device has less; the message says how many networks would fit.
     """
     limit = memory.device_limit(layout)
     if limit is None or need <= limit:

@@ -11,15 +11,15 @@ from typing import BinaryIO
 
 from sicjax.paths import BucketPath
 
-MOST_BYTES = 2**26  # of a JSON file; those of a run take a few kilobytes
+MOST_BYTES = 2**26  # largest JSON file that is read; those of a run have a few kilobytes
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader | io.BytesIO]:
-    """Open a regular file for reading; a device or a pipe, which could block for ever, is refused.
+    """Open a regular file for reading; refuse devices and pipes, which could block for ever.
 
     Raises:
-        OSError: it can't be opened, or is no regular file.
+        OSError: it can't be opened, or is not a regular file.
     """
     if isinstance(path, BucketPath):
         yield io.BytesIO(path.read_bytes())
@@ -35,7 +35,7 @@ def read_small(path: Path) -> str:
     """Return the text of a small file.
 
     Raises:
-        OSError: it can't be read, is no regular file, or is far larger than a run writes.
+        OSError: it can't be read, is not a regular file, or is far larger than a run writes.
         UnicodeDecodeError: it is not UTF-8.
     """
     with opened(path) as file:
@@ -47,17 +47,17 @@ def read_small(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a new file beside `path`, which takes its place when all of it is on disk.
+    """Yield a new file beside `path`; it replaces `path` once all of it is on disk.
 
-    Its name is unused and is created here: no link of that name is followed, so nobody's file can
-    be overwritten. After an error `path` is as it was.
+    Its name is unused and no link is followed, so no other file can be overwritten. After an error
+    `path` is unchanged.
     """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with unfinished.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the name without the content
+            os.fsync(file.fileno())  # otherwise a power cut may leave the name without the content
         unfinished.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error matters more
@@ -66,7 +66,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is complete or, after an error, as it was before."""
+    """Write a file completely or, after an error, leave it as it was."""
     if isinstance(path, BucketPath):
         path.write_bytes(content)
         return

@@ -1,7 +1,7 @@
 """Digests of a user's function: of the constants it uses, and of its source.
 
-Changed constants would change a run's numbers silently, so they are compared at a restart. Changed
-source only prints a line: it may be a comment.
+Changed constants would silently change a run's numbers, so they are compared at a restart. Changed
+source only prints a line, because it may be a comment.
 """
 
 import functools
@@ -21,14 +21,14 @@ _PLAIN = (int, float, complex, str, bytes, bool, list, tuple, np.ndarray)
 class Fingerprint(NamedTuple):
     """Two digests of 16 hexadecimal digits."""
 
-    constants: str  # what a function closes over, its defaults, and what it reads from its module
-    source: str  # its text, comments included
+    constants: str  # digest of closures, defaults, and values read from its module
+    source: str  # digest of its text, including comments
 
 
 def fingerprint(part: Any) -> Fingerprint:
     """Return the digests of a function, `functools.partial` or object.
 
-    An object's constants are what its `repr` shows, its source is that of its class. Functions of
+    An object's constants are what its `repr` shows; its source is that of its class. Functions of
     the same module that a function calls are included.
     """
     digests = {"constants": hashlib.sha256(), "source": hashlib.sha256()}
@@ -38,14 +38,14 @@ def fingerprint(part: Any) -> Fingerprint:
 
 
 def _walk(part: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of "constants" or "source" and a text."""
+    """Yield pairs ("constants" or "source", text)."""
     if isinstance(part, functools.partial):
         yield from _walk([part.func, part.args, sorted(part.keywords.items())], seen)
     elif isinstance(part, list | tuple):
         for entry in part:
             yield from _walk(entry, seen)
     elif isinstance(part, types.FunctionType):
-        if id(part) not in seen:  # functions may call each other
+        if id(part) not in seen:  # functions may call each other: visit each once
             seen.add(id(part))
             yield "source", _source(part)
             yield from _walk([part.__defaults__, *(part.__kwdefaults__ or {}).items()], seen)
@@ -67,7 +67,7 @@ def _walk(part: Any, seen: set[int]) -> Iterator[tuple[str, str]]:
 
 
 def _source(part: Any) -> str:
-    """Return the source of a function or class; nothing where Python can't find it."""
+    """Return the source of a function or class; "" if Python can't find it."""
     try:
         return inspect.getsource(part)
     except (OSError, TypeError):

@@ -37,8 +37,8 @@ class Fitted(NamedTuple):
     """The outcome of `fit`."""
 
     states: TrainState  # leaves [D, K, ...]
-    step: int  # the last one done
-    signal: int  # the signal that stopped the training early; 0 if none did
+    step: int  # updates done
+    signal: int  # signal that stopped the training early; 0 for none
 
 
 def fit(
@@ -54,7 +54,7 @@ def fit(
         signals: asked after every dispatch whether to stop.
         first_step: updates already made; above 0, its checkpoint in `folder` is restored.
         folder: the run's folder, for checkpoints; None keeps everything in memory.
-        desk: where process 0 writes metrics and events of the run in this folder.
+        desk: where process 0 writes the run's metrics and events.
         parameters: start from these instead of fresh networks, leaves [P, ...].
         look: called on process 0 every `evaluation.snapshot_every` updates with the state of every
             network (without the optimiser's) and the monitor.
@@ -74,7 +74,8 @@ def fit(
         say(f"finished: all {first_step} updates are done; {rest}")
         return Fitted(states, first_step, 0)
 
-    # Compile every stage before the first update: what doesn't fit must fail now, not after hours.
+    # Compile every stage before the first update: a stage that doesn't fit must fail now, not after
+    # hours.
     began = time.monotonic()
     with _interruptible_until_the_steps(signals, folder, first_step):
         programs = [Dispatch(stage.config, layout, method, stage.first) for stage in stages]
@@ -82,7 +83,7 @@ def fit(
     _check_and_describe(population, layout, first_step, programs)
     states = _load_or_start(population, layout, folder, first_step, parameters)
 
-    frozen: set[int] = set()  # networks that have been reported as non-finite
+    frozen: set[int] = set()  # networks already reported as non-finite
     with (
         _checkpoints(population, folder) as checkpoints,
         _monitor(population, desk, first_step) as monitor,
@@ -102,14 +103,14 @@ def fit(
                 states, measured = program(states, settings, number)
                 metrics, failed_step = layout.to_host((measured, states.failed_step))
                 step, dispatches = step + number, dispatches + 1
-                if dispatches == 2:  # the first call also loads the program
+                if dispatches == 2:  # the first call also loads the program, so it is not timed
                     left = (time.monotonic() - began) * (stage.end - step) / number
                     what = "left of this stage" if stage.name else "left"
                     monitor.say(f"about {duration(left)} {what}")
 
                 # All processes take part in reading the states; only the first writes and shows.
                 seen = _networks(layout, states) if _is_due(step, look_every, last) else []
-                with signals.shared():  # an error in one process must end the others as well
+                with signals.shared():  # an error in one process must end the others, too
                     monitor.progress(step, metrics)
                     if _is_due(step, log_every, last):
                         monitor.log(step, metrics)
@@ -117,7 +118,8 @@ def fit(
                         look(seen, monitor)
                 stop = signals.agreed()
 
-                # Metrics reach the disk before the checkpoint from which a restart continues.
+                # Metrics must be on disk before their checkpoint, because a restart continues from
+                # it.
                 broken = failed_step >= 0
                 if checkpoints and (_is_due(step, save_every, last) or stop or broken.all()):
                     monitor.flush()
@@ -140,9 +142,10 @@ def fit(
 def _interruptible_until_the_steps(
     signals: Signals, folder: Path | None, step: int
 ) -> contextlib.AbstractContextManager[None]:
-    """Let a signal stop the compilation at once where nothing would be lost by it."""
+    """Let a signal stop the compilation at once if nothing is lost by it."""
     if folder is None or not processes.is_alone():
-        # Without a folder the network would be lost; other processes would wait for this one.
+        # Without a folder the network would be lost; with other processes, these would wait for
+        # ever.
         return signals.noted("compiling and the first dispatch")
     return signals.at_once(step)
 
@@ -179,12 +182,12 @@ def _load_or_start(
 
 
 def _is_due(step: int, every: int, last: int) -> bool:
-    """Return whether something is due that happens every `every` updates and after the last."""
+    """Return whether something is due that happens every `every` updates and after the last one."""
     return every > 0 and (step % every == 0 or step == last)
 
 
 def _network(layout: Layout, states: TrainState, network: int) -> TrainState:
-    """Return one network's state on the host, without the optimiser's."""
+    """Return one network's state on the host, without the optimiser's state."""
     return layout.network(states._replace(optimizer=()), network)
 
 
@@ -195,7 +198,7 @@ def _networks(layout: Layout, states: TrainState) -> list[TrainState]:
 def _check_still_there(folder: Path | None) -> None:
     """Raise if the folder has been removed: Orbax would make a new one without a config.
 
-    Raise also if it lies in a bucket, and another run took this one for dead.
+    Raise, too, if it is in a bucket and another run has taken it over.
     """
     if isinstance(folder, BucketPath) and processes.is_first():
         check_owned(folder)
@@ -205,7 +208,7 @@ def _check_still_there(folder: Path | None) -> None:
 
 @contextlib.contextmanager
 def _monitor(population: Population, desk: Desk | None, step: int) -> Iterator[Monitor]:
-    """Open the run's logs and its progress line; process 0 alone writes and shows."""
+    """Open the run's logs and its progress line; only process 0 writes and shows."""
     config, first = population.config, processes.is_first()
     shown = ("loss", *TERMS, *sorted(population.method.terms))
     with contextlib.ExitStack() as stack:
@@ -220,7 +223,7 @@ def _monitor(population: Population, desk: Desk | None, step: int) -> Iterator[M
 
 @contextlib.contextmanager
 def _checkpoints(population: Population, folder: Path | None) -> Iterator[Checkpoints | None]:
-    """Sign the folder as this run's and open its checkpoints; a disk that fails is bad input."""
+    """Sign the folder as this run's and open its checkpoints; a disk error counts as bad input."""
     config = population.config
     if folder is None:
         yield None
@@ -240,14 +243,15 @@ def _checkpoints(population: Population, folder: Path | None) -> Iterator[Checkp
                     yield checkpoints
                     checkpoints.wait()
             except ConfigError as error:
-                # Closing may wait for other processes, which wait for this one's part of the save.
+                # Closing may wait for other processes, which may wait for this one's part of the
+                # save.
                 processes.announce(error.exit_code, str(error))
                 raise
 
 
 @contextlib.contextmanager
 def _disk_errors(folder: Path) -> Iterator[None]:
-    """Turn the errors of a disk into bad input."""
+    """Turn disk errors into bad input (exit code 2)."""
     try:
         yield
     except CheckpointError as error:
@@ -257,6 +261,6 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line, in process 0 alone."""
+    """Print a line, only in process 0."""
     if processes.is_first():
         print(text, flush=True)

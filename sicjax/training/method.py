@@ -21,9 +21,9 @@ from sicjax.network.model import Hypernetwork
 from sicjax.network.trajectories import Batch, permuted_batch, sample_batch
 from sicjax.training.fingerprint import Fingerprint, fingerprint
 
-# What can go non-finite; a method's own terms follow these. Checkpoints store the index.
+# Names of what can go non-finite; a method's own terms follow. Checkpoints store the index.
 FAILURES = (*TERMS, "gradient", "weights")
-# Metrics other than the terms and their weighted values.
+# Metrics besides the terms and their weighted values.
 LOGGED = (
     "loss", "num_far", "num_near", "neural_speed", "dead_states", "dead_units", "learning_rate",
     "gradient_norm", "step", "network", "timing",
@@ -46,7 +46,7 @@ class Parameters(NamedTuple):
 
 
 class TransitionNetwork(Protocol):
-    """Computes W(v): a Flax module, or any object with the same two functions."""
+    """Interface of a network for W(v): a Flax module, or any object with these two functions."""
 
     def init(self, key: Array, velocity: Array, /) -> Any:
         """Return parameters from a key and a velocity [2]."""
@@ -57,7 +57,7 @@ class TransitionNetwork(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
-    """Your own parts of the method; a part left out is the paper's.
+    """Your own parts of the method; parts left out are the paper's.
 
     Args:
         transition: replaces the MLP: a Flax module (or any object with `init` and `apply`) that
@@ -66,16 +66,16 @@ class Method:
         velocities: maps a key to T velocities [T, 2] in metres per step. T is
             `config.data.trajectory_length`; each batch holds B permutations of them. Set
             `config.data.max_velocity` to the largest component: evaluation walks stay below it.
-        terms: more terms of the loss, by name: functions of the states [B, T, N], the initial
-            state [N] and the `Batch` that return a scalar. Each includes its weight. They are
-            multiplied by `config.loss.own_terms`, which networks trained side by side may differ
-            in, added to the loss, and logged under their names.
+        terms: more terms of the loss, by name. Each is a function of the states [B, T, N], the
+            initial state [N] and the `Batch`; it returns a scalar that includes its weight. Terms
+            are multiplied by `config.loss.own_terms`, in which networks trained side by side may
+            differ; then they are added to the loss and logged under their names.
 
     Raises:
         ConfigError: a part has the wrong type. `train` also raises it for a part that returns the
             wrong shape and for a name that is taken.
 
-    Source: ours; what it replaces is in Schaeffer et al. 2023, section 3.
+    Source: ours; the replaced parts are in Schaeffer et al. 2023, section 3.
 
     Example:
         >>> import jax.numpy as jnp, sicjax
@@ -133,7 +133,7 @@ class Method:
 
 
 def _name(part: Any) -> str:
-    """Return the name of a part, without memory addresses, which differ between processes."""
+    """Return the name of a part without memory addresses: these differ between processes."""
     name = getattr(part, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(part))
     return " ".join(name.split())
 
@@ -154,12 +154,12 @@ def check_is(method: Any) -> None:
 
 
 def failures(method: Method = PAPER) -> tuple[str, ...]:
-    """Return the names of all that can go non-finite in a network trained by this method."""
+    """Return the names of everything that can go non-finite in a network trained by this method."""
     return (*FAILURES, *sorted(method.terms))
 
 
 def record(method: Method) -> dict[str, Any]:
-    """Return what method.json records of a method; empty for the paper's method."""
+    """Return what method.json records about a method; empty for the paper's method."""
     names, digests = method.describe(), method.fingerprints()
     if not names:
         return {}
@@ -173,7 +173,8 @@ def record(method: Method) -> dict[str, Any]:
 def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
     """Check that a run continues with the method it began with.
 
-    Names and constants must be equal. Changed source only prints a line: it may be a comment.
+    Names and constants must be equal. Changed source only prints a line, because it may be a
+    comment.
 
     Args:
         folder: the workdir, for messages.
@@ -200,7 +201,7 @@ def check_recorded(folder: Path, recorded: Mapping[str, Any], method: Method) ->
 
 
 def check_to_load(folder: Path, recorded: Mapping[str, Any], method: Method) -> None:
-    """Check that a trained network is loaded with its transition; print what else has changed.
+    """Check that a trained network is loaded with its own transition; print other changes.
 
     Args:
         folder: the workdir, for messages.
@@ -274,7 +275,7 @@ def _check_shape(name: str, right: tuple, function: Callable, *arguments: Any) -
 
 
 def make_hypernetwork(config: ConfigDict, method: Method = PAPER) -> TransitionNetwork:
-    """Return the network that computes W: the method's own, or the config's hypernetwork."""
+    """Return the network that computes W: the method's, or else the config's hypernetwork."""
     if method.transition is not None:
         return method.transition
     model = config.model

@@ -1,6 +1,6 @@
 """Metrics of a training: metrics.jsonl, TensorBoard events, a progress bar.
 
-Letters: P networks. Knows names and numbers, not what they mean.
+Letters: P networks. This file knows names and numbers of metrics, not their meaning.
 """
 
 import contextlib
@@ -24,19 +24,20 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 from tqdm import tqdm
 
-SECONDS_BETWEEN_LINES = 10.0  # of plain progress, where there is no terminal to draw a bar in
+SECONDS_BETWEEN_LINES = 10.0  # seconds between lines of plain progress, without a terminal
 
-_LONGEST_ROW = 2**20  # bytes; a longer line is damage, and is read in pieces
+_LONGEST_ROW = 2**20  # bytes; a longer line is damaged, and is read in pieces
 _EVENTS = "events.out.tfevents."  # TensorBoard finds its files by this beginning
-_OURS = ".sicjax"  # and we find ours by this end: files of other tools are never touched
+
+_OURS = ".sicjax"  # we find our files by this ending, and never touch those of other tools
 
 Row = Mapping[str, Any]
 
 
 def read_metrics(path: Path, *, network: int | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a metrics.jsonl, of all networks or of one; unreadable rows are left out.
+    """Return the rows of a metrics.jsonl, of all networks or of one, without unreadable rows.
 
-    The file is read line by line, and rows of other networks aren't parsed.
+    The file is read line by line; rows of other networks are not parsed.
     """
     if not path.exists():
         return []
@@ -54,8 +55,8 @@ class Monitor:
             named.
         num_steps: the number of updates at its end.
         log_every: updates between two rows of a network; 0 if it isn't known.
-        shown: names of the metrics that the progress shows.
-        stream: of the progress; a bar on a terminal, else plain lines.
+        shown: names of the metrics in the progress.
+        stream: where progress goes; a bar on a terminal, else plain lines.
     """
 
     def __init__(
@@ -138,11 +139,11 @@ class Monitor:
             self._events.add(step, summary.scalar(f"{place}/{name}", value))
 
     def note(self, text: str) -> None:
-        """Show this at the end of the progress, until the next note."""
+        """Show a note at the end of the progress, until the next one."""
         self._note = text
 
     def flush(self) -> None:
-        """Put all that was logged on disk, before a checkpoint that stands for it."""
+        """Put everything logged so far on disk, before the checkpoint that includes it."""
         if self._file is not None and self._events is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -156,7 +157,7 @@ class Monitor:
             print(text, file=self._stream, flush=True)
 
     def steps_per_second(self, step: int) -> float:
-        """Mean speed since this run (re)started."""
+        """Mean updates per second since this run (re)started."""
         return (step - self._first_step) / max(time.monotonic() - self._started, 1e-9)
 
     def __enter__(self) -> "Monitor":
@@ -171,7 +172,7 @@ class Monitor:
         if self._bar is not None:
             self._bar.close()
         if self._file is not None and self._events is not None:
-            # What can't be written on the way out hides nothing that was raised before.
+            # An error while closing must not hide the error that was raised before.
             with contextlib.suppress(*[OSError] if error else []):
                 self._file.close()
             with contextlib.suppress(*[OSError] if error else []):
@@ -191,10 +192,10 @@ def duration(seconds: float) -> str:
 class _Events:
     """TensorBoard's file of one start of a run.
 
-    Its name sorts after those of earlier starts, whatever the clock says, and its first record
-    tells TensorBoard to forget what they wrote after the update that this one starts from. Records
-    are written by the calling thread: what a checkpoint stands for is on disk before it, and a full
-    disk is noticed here.
+    Its name sorts after those of earlier starts, even if the clock was set back. Its first record
+    tells TensorBoard to forget what earlier starts wrote after the update from which this one
+    continues. The calling thread writes the records, so they are on disk before their checkpoint,
+    and a full disk raises an error here.
     """
 
     def __init__(self, workdir: Path, first_step: int) -> None:
@@ -243,7 +244,7 @@ def _lines(
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    """Return the row that a line holds; None if it is no row of ours, or damaged."""
+    """Return the row of a line; None if it is damaged or not a row of ours."""
     try:
         row = json.loads(line.decode())
     except (ValueError, RecursionError):
@@ -259,17 +260,17 @@ def _row(line: bytes) -> dict[str, Any] | None:
 
 
 def _checksum(row: Row) -> int:
-    """Return the CRC-32 of a row without its timing: a flipped digit would pass for a number."""
+    """Return the CRC-32 of a row without its timing: a flipped digit would still be a number."""
     return zlib.crc32(json.dumps({k: v for k, v in row.items() if k != "timing"}).encode())
 
 
 def _cut_after(path: Path, step: int, log_every: int) -> list[str]:
     """Remove, in place, the rows after an update and a last row that a kill cut short.
 
-    Rows that can't be read stay where they are: readers leave them out.
+    Unreadable rows stay in the file; readers leave them out.
 
     Returns:
-        What can't be read and what is missing up to the update, a line each.
+        A line on unreadable rows, and one on rows missing up to the update, if there are any.
     """
     rows: Counter[int] = Counter()  # by update, rising: a restart always cuts
     bad, first_bad, number, end = 0, 0, 0, None
@@ -300,7 +301,7 @@ def _cut_after(path: Path, step: int, log_every: int) -> list[str]:
 
 
 def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: null stands for it."""
+    """Return values with None for NaN: JSON has no NaN, but null."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 

@@ -10,7 +10,7 @@ from optax.contrib import reduce_on_plateau
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """Clip, Adam, weight decay, cut on a plateau; the learning rate is applied outside."""
+    """Return clip, Adam, weight decay and cut on a plateau; the caller applies the learning rate."""
     options = config.optimizer
     plateau = options.schedule == "plateau"
     return optax.chain(
@@ -36,7 +36,7 @@ def make_schedule(config: ConfigDict) -> optax.Schedule:
         )
     else:
         after = optax.constant_schedule(1.0)
-    # The first update has a rate above zero: the warm-up ends at its peak, not before it.
+    # The warm-up starts above zero and ends exactly at the peak.
     warmup = optax.linear_schedule(
         1 / max(options.warmup_steps, 1), 1.0, max(options.warmup_steps - 1, 1)
     )
@@ -44,5 +44,5 @@ def make_schedule(config: ConfigDict) -> optax.Schedule:
 
 
 def plateau_scale(optimizer_state: Any) -> Array:
-    """Return the factor that cuts on a plateau have left of the learning rate; 1 without cuts."""
+    """Return the factor on the learning rate after all cuts on a plateau; 1 without cuts."""
     return getattr(optimizer_state[-1], "scale", jnp.float32(1))

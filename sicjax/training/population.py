@@ -55,12 +55,12 @@ class Stage(NamedTuple):
 
     name: str  # "" if the config has no stages
     first: int  # its first update
-    end: int  # the update after its last
+    end: int  # its last update plus 1
     config: ConfigDict  # of the whole population, for this stage
 
 
 def stages(config: ConfigDict) -> list[Stage]:
-    """Return the stages up to `num_steps`, in order; the last one is extended to `num_steps`."""
+    """Return the stages up to `num_steps`, in order; the last one ends at `num_steps`."""
     if not config.stages:
         return [Stage("", 0, config.num_steps, config)]
     found, first = [], 0

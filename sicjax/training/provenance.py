@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from sicjax.training.fingerprint import package_digest
 from sicjax.version import __version__
 
-SOURCE = "sicjax source"  # many commits share a version
+SOURCE = "sicjax source"  # the digest of the source, because many commits share a version
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of our source and of the packages a result depends on."""
+    """Return the versions of Python, our source and the packages on which a result depends."""
     found = {
         "python": platform.python_version(),
         SOURCE: package_digest(),
-        # Not from the metadata: a clone that is installed with -e and then updated has old ones.
+        # Not from the metadata: in a clone installed with -e they are out of date after an update.
         "sicjax": __version__,
     }
     for name in _PACKAGES:
@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def changed(before: Mapping[str, str]) -> str:
-    """Say which versions that numbers depend on differ from earlier ones; "" if none does."""
+    """Return the changes in versions on which numbers depend, as text; "" if there are none."""
     now = versions()
     names = [name for name in ("sicjax", SOURCE, "jax", "jaxlib") if name in before]
     differing = [name for name in names if before[name] != now[name]]

@@ -31,13 +31,13 @@ def rollout(
 ) -> Array:
     """Run a network along velocities, from its initial state.
 
-    It works inside `jax.jit`, `jax.vmap` and `jax.grad`, of the parameters too.
+    It works inside `jax.jit`, `jax.vmap` and `jax.grad`, also with respect to the parameters.
 
     Args:
-        parameters: of the network, such as `Run.parameters`.
+        parameters: parameters of the network, such as `Run.parameters`.
         velocities: [..., T, 2] metres per step.
-        config: that describes the network, such as `Run.config`.
-        method: the parts of your own that it was trained with.
+        config: config of the network, such as `Run.config`.
+        method: your own parts with which it was trained.
 
     Returns:
         States [..., T, N]; state t is the one after step t.
@@ -65,7 +65,7 @@ def rollout(
 
 
 def checked_velocities(velocities: ArrayLike) -> Any:
-    """Return velocities [..., T, 2] in float32; values inside a transformation aren't known."""
+    """Return velocities [..., T, 2] in float32; inside a transformation only shapes are checked."""
     check_not_forked()
     given: Any
     if isinstance(velocities, jax.core.Tracer):
@@ -83,7 +83,7 @@ def checked_velocities(velocities: ArrayLike) -> Any:
 
 
 def check_not_forked() -> None:
-    """Refuse what would wait for ever: a fork has JAX's locks, but not the threads behind them."""
+    """Raise in a forked process: it has JAX's locks but not the threads that release them."""
     if fork.child_of_jax:
         raise RuntimeError(
             "this process was forked from one in which JAX was running, so it can't compute; start"
@@ -94,7 +94,7 @@ def check_not_forked() -> None:
 class _Fork:
     """The part of a parent's state that a forked child needs."""
 
-    jax_runs = False  # a `Run`, which holds arrays, has been made in this process
+    jax_runs = False  # whether a `Run`, which holds arrays, was made in this process
     child_of_jax = False
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ fork = _Fork()
 
 @partial(jax.jit, static_argnums=0)
 def _rollout(network: TransitionNetwork, parameters: Parameters, velocities: Array) -> Array:
-    """States [..., T, N] along velocities [..., T, 2]; one program for each network and shape."""
+    """Return states [..., T, N] along velocities [..., T, 2]; compiled once for each shape."""
     start = norm_relu(parameters.initial_direction)
 
     def transition(velocity: Array) -> Array:

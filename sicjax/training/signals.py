@@ -1,6 +1,6 @@
 """Handle SIGTERM and Ctrl-C, and let an error in one process of a run end all of them.
 
-JAX is imported where it is used: a command listens to Ctrl-C before it is there.
+JAX is imported where it is used, because a command must listen to Ctrl-C before JAX is imported.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from typing import Any
 
 from sicjax.errors import PeerError, RunInterruptedError
 
-_FAILED = 2**30  # added to an error's exit code, in place of a signal's number
-_PATIENCE_S = 3.0  # for the main thread to act on a signal before another thread does
-_LEAVING_S = 90.0  # from the main thread's last word to the end of the process
+_FAILED = 2**30  # added to an error's exit code, in the place of a signal's number
+_PATIENCE_S = 3.0  # seconds in which the main thread may act on a signal before another thread does
+_LEAVING_S = 90.0  # seconds from the main thread's last message to the end of the process
 
 
 class Signals:
     """Notes SIGTERM and Ctrl-C while it is entered; a second Ctrl-C raises KeyboardInterrupt.
 
-    Python runs a handler between two instructions of the main thread, so it must be entered there;
-    in another thread it notes nothing. A main thread in compiled code runs no handler: `watched`
-    ends such a command from another thread.
+    Python runs a handler between two instructions of the main thread, so enter it there; in another
+    thread it notes nothing. While the main thread runs compiled code, no handler runs: `watched`
+    then ends the command from another thread.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Signals:
         self._previous: dict[int, Any] = {}
 
     def agreed(self) -> int:
-        """Return the signal that any process has received, 0 if none has; all must ask.
+        """Return the signal that any process has received, or 0; all processes must call this.
 
         Raises:
             Exception: the error that was raised inside `shared` in this process.
@@ -47,7 +47,7 @@ class Signals:
         from sicjax.devices import processes
 
         number = self._number
-        if self._error:  # a disk that fails is bad input; any other error without a code is a bug
+        if self._error:  # disk errors are bad input; any other error without an exit code is a bug
             is_disk = isinstance(self._error, OSError)
             number = _FAILED + getattr(self._error, "exit_code", 2 if is_disk else 1)
         number = processes.largest(number)
@@ -73,18 +73,18 @@ class Signals:
         if self._number:
             raise RunInterruptedError(self._number, step)
         self._step, before = step, sys.unraisablehook
-        # Raised inside a garbage collection, the error can't get out and would be printed.
+        # An error raised inside a garbage collection would only be printed.
         sys.unraisablehook = lambda args: _is_ours(args.exc_value) or before(args)
         try:
             yield
         finally:
             self._step, sys.unraisablehook = None, before
-        if self._number:  # something on the way caught what was raised
+        if self._number:  # other code has caught the error
             raise RunInterruptedError(self._number, step)
 
     @contextlib.contextmanager
     def noted(self, awaited: str) -> Iterator[None]:
-        """Tell the user what the run finishes first when a signal comes inside."""
+        """Tell the user what the run finishes first if a signal comes inside."""
         self._awaited, before = awaited, self._awaited
         try:
             yield
@@ -92,7 +92,7 @@ class Signals:
             self._awaited = before
 
     def due(self, number: int) -> "RunInterruptedError | None":
-        """Return the error by which a signal stops the run at once; None outside `at_once`."""
+        """Return the error with which a signal stops the run at once; None outside `at_once`."""
         return None if self._step is None else RunInterruptedError(number, self._step)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -122,21 +122,21 @@ def _is_ours(error: BaseException | None) -> bool:
 
 
 class Watch:
-    """Ends a command when its main thread doesn't; made by `watched`."""
+    """Ends a command if its main thread doesn't; made by `watched`."""
 
     def __init__(self) -> None:
         """Start without a last message."""
-        self._spoken = threading.Lock()  # taken for good by the thread that says the last word
+        self._spoken = threading.Lock()  # kept by the thread that prints the last message
 
     def last_word(self, line: str) -> None:
-        """Print how the command ends; after this Ctrl-C changes nothing."""
+        """Print how the command ends; after this, Ctrl-C has no effect."""
         self._spoken.acquire()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(line, file=sys.stderr, flush=True)
 
     def listen(self, told: socket.socket) -> None:
-        """End the process at a second Ctrl-C, or at a signal that the main thread doesn't act on.
+        """End the process at a second Ctrl-C, or if the main thread doesn't act on a signal.
 
         Args:
             told: gives one byte, the signal's number, for every signal that is handled.
@@ -179,7 +179,7 @@ class Watch:
         os._exit(end.exit_code)
 
     def heard(self, number: int, frame: FrameType | None) -> None:
-        """Do nothing: `listen` has been told."""
+        """Do nothing: `listen` handles the signal."""
 
     def _leave(self, line: str, exit_code: int) -> None:
         if self._spoken.acquire(blocking=False):
@@ -195,9 +195,9 @@ class Watch:
 def watched(*, for_good: bool = False) -> Iterator[Watch]:
     """Let Ctrl-C end a command at once if no run handles it, or if it is the second one.
 
-    Python's handlers wait until the main thread leaves compiled code; XLA's compiler can take
-    minutes. Their error then waits for the threads of a save. So another thread listens on a socket
-    that the signal handler of the operating system writes to. Outside the main thread this does
+    Python's handlers wait until the main thread leaves compiled code, and XLA's compiler can take
+    minutes. Then their error waits for the threads of a save. So another thread listens on a socket
+    to which the operating system's signal handler writes. Outside the main thread this does
     nothing.
 
     Args:
@@ -226,7 +226,7 @@ def watched(*, for_good: bool = False) -> Iterator[Watch]:
 
 
 def heed_others() -> None:
-    """Let the end of another process of the run end this command; see `Watch.heed_others`."""
+    """End this command if another process of the run ends; see `Watch.heed_others`."""
     with watched() as watch:
         threading.Thread(target=watch.heed_others, daemon=True).start()
 
@@ -238,6 +238,6 @@ def tell_others(exit_code: int, line: str, *, at_once: bool = False) -> None:
 
 
 def _processes() -> Any:
-    """Return the module of processes if it is imported: without it this process has no others."""
+    """Return the module of processes if it is imported; otherwise there are no other processes."""
     module = sys.modules.get("sicjax.devices.processes")
     return module if hasattr(module, "wait_for_others") else None

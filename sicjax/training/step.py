@@ -2,7 +2,7 @@
 
 step(state, settings) -> (state, metrics)     one network, pure
 map over networks                             P networks: seeds and/or settings
-lax.fori_loop                                 n steps per dispatch
+lax.fori_loop                                 n updates per dispatch
 pmap                                          the same on every device
 """
 
@@ -59,7 +59,7 @@ _OUTSIDE = [
     if name in (*VARIED, "seed", "num_networks", "variants", "start_from")
     or not (field.changes_numbers or name in ("num_steps", "fused_pairs", "fused_rollout"))
 ]
-_KEPT_FUNCTIONS = 16  # as many as `on_devices` keeps the programs of
+_KEPT_FUNCTIONS = 16  # configs whose programs `on_devices` keeps
 
 Metrics = dict[str, Array]
 Loss = Callable[[Parameters, Array, Settings], tuple[Array, Metrics]]
@@ -99,7 +99,7 @@ def make_loss(
     fused_pairs: bool = False,
     fused_rollout: bool = False,
 ) -> Loss:
-    """Return the loss of one batch, or this device's share of it; metrics are of the whole batch.
+    """Return the loss of one batch, or this device's share of it; metrics are for the whole batch.
 
     Args:
         config: of the run.
@@ -131,7 +131,8 @@ def make_loss(
             reduction=config.loss.reduction, branch=branch, split=split,
             fused=fused_pairs,
         )  # fmt: skip
-        # Every device computes a user's term of the whole batch, so each takes a share of it.
+        # Every device computes a user's term for the whole batch, so each counts only a share of
+        # it.
         own = {name: term(states, initial_state, batch) for name, term in method.terms.items()}
         factor = settings.loss.own_terms
         total = sum((split.share(factor * value) for value in own.values()), total)
@@ -139,7 +140,7 @@ def make_loss(
             states, initial_state, batch.steps, max_step=settings.loss.sigma_x,
             min_step=settings.loss.min_step,
         )  # fmt: skip
-        # Counted, because a dead state has no gradient and a dead unit takes no part in the code.
+        # Counted, because a dead state has no gradient, and a dead unit is lost for the code.
         alive = states > 0
         return total, {
             "loss": split.total(total),
@@ -160,7 +161,7 @@ def make_step(
 
     Args:
         config: of the stage.
-        loss: split as `split` says; None is `make_loss(config)`.
+        loss: a loss that is split in the same way; None means `make_loss(config)`.
         split: how devices share a batch.
         first_step: first update of the stage, where the learning rate's schedule begins.
     """
@@ -216,7 +217,7 @@ def _keep_if_finite(
 ) -> TrainState:
     """Freeze a network at its last finite state; the update counter goes on for all.
 
-    A non-finite term makes the gradient and then the weights non-finite, so name the first.
+    A non-finite term makes the gradient and then the weights non-finite, so the first is named.
     """
     watched = [*TERMS, *own, "gradient", "weights"]
     values = metrics | {"gradient": metrics["gradient_norm"]}
@@ -306,13 +307,13 @@ def _make_start(config: ConfigDict, method: Method) -> Callable[[Array], TrainSt
 def _same(make: Callable, config: ConfigDict, method: Method, **options: Any) -> Callable:
     """Return `make(config, method=method, **options)`, the same function for the same program.
 
-    JAX compiles a function once. A method's own parts make a new one every time, because what
-    they read may have changed since.
+    JAX compiles a function once. A user's own parts give a new function every time, because values
+    that they read may have changed.
     """
     if method != PAPER:
         return make(config, method=method, **options)
-    # Only a cosine ends, and reads num_steps only where decay_steps is 0: a run that is prolonged
-    # goes on with the same program.
+    # Only the cosine depends on num_steps, and only if decay_steps is 0. So a prolonged run
+    # continues with the same program.
     fields = {name: FIELDS[name].default for name in _OUTSIDE}
     ends = 0
     if config.optimizer.schedule == "cosine":
@@ -340,7 +341,7 @@ def _one_by_one() -> bool:
 
 
 def _map_networks(function: Callable, *arguments: Any) -> Any:
-    """Apply `function` to each network of a device, leaves [K, ...]."""
+    """Apply a function to each network of a device, leaves [K, ...]."""
     if _one_by_one():
         return lax.map(lambda of_one: function(*of_one), arguments)
     return jax.vmap(function)(*arguments)

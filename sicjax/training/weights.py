@@ -24,7 +24,7 @@ from sicjax.training.method import Parameters
 from sicjax.training.workdir import write_whole
 
 DIRECTION, CONFIG, ABOUT = "initial_direction", "config", "about"
-KNOWN = ("network", "step", "variant")  # that `about` holds
+KNOWN = ("network", "step", "variant")  # names in `about`
 
 
 def named_arrays(parameters: Parameters) -> dict[str, np.ndarray]:
@@ -61,7 +61,7 @@ def read_weights(path: Path) -> tuple[ConfigDict, Parameters, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it is damaged, or no archive that `write_weights` wrote.
+        ConfigError: it is damaged, or `write_weights` did not write it.
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:

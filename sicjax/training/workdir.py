@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and a lock so that only one run at a time writes into it."""
+"""The folder of a run: its owner, and a lock that lets only one run at a time write into it."""
 
 import contextlib
 import errno
@@ -33,11 +33,11 @@ def read_config(folder: Path) -> ConfigDict:
     """Return the config of a run, or of saved weights.
 
     Args:
-        folder: with a config.json in it.
+        folder: a folder with a config.json.
 
     Raises:
         FileNotFoundError: there is none.
-        ConfigError: it can't be read or is no config; names the file.
+        ConfigError: it can't be read or is not a config; the message names the file.
     """
 
     def parse(text: str) -> ConfigDict:
@@ -50,11 +50,11 @@ def read_config(folder: Path) -> ConfigDict:
 
 
 def read_json_table(path: Path) -> dict[str, Any]:
-    """Return the table, names to values, that a JSON file holds.
+    """Return the table of a JSON file, names to values.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it can't be read or holds something else; names the file.
+        ConfigError: it can't be read or holds something else; the message names the file.
     """
     return _read(path, _table)
 
@@ -72,7 +72,7 @@ def check(folder: Path, config: ConfigDict) -> None:
                 raise ConfigError(
                     f"workdir={folder}: has checkpoints but no config.json; not a run"
                 )
-            if (folder / "metrics.jsonl").exists():  # a run signs its folder before it logs
+            if (folder / "metrics.jsonl").exists():  # a run signs its folder before it writes logs
                 raise ConfigError(
                     f"workdir={folder}: has a metrics.jsonl but no config.json, so no run of ours"
                     " wrote it; give this run another --workdir"
@@ -101,10 +101,10 @@ def check(folder: Path, config: ConfigDict) -> None:
 
 
 def _check_name(folder: Path) -> None:
-    """Refuse a path that TensorStore, which takes it as a URL, would write to another place.
+    """Refuse a path that TensorStore would misread: it reads paths as URLs.
 
     Raises:
-        ConfigError: naming what is wrong with it.
+        ConfigError: the message names the part that is wrong.
     """
     whole = folder.absolute()
     shown = str(whole).encode(errors="backslashreplace").decode()
@@ -122,10 +122,10 @@ def _check_name(folder: Path) -> None:
 def check_as_written(folder: Path, step: int) -> None:
     """Check that config.json agrees with the intact checkpoint of an update.
 
-    Otherwise a flipped bit in it would change the rest of the training: `settled` relies on it.
+    Otherwise a flipped bit in config.json would change the rest of the training.
 
     Raises:
-        ConfigError: they differ; names the field.
+        ConfigError: they differ; the message names the field.
     """
     recorded = about(folder / "checkpoints", step).get("config", {})
     before, now = flatten(recorded), flatten(read_config(folder))
@@ -141,14 +141,14 @@ def check_as_written(folder: Path, step: int) -> None:
 def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
     """Return the config with the choices that a run makes at its start and then keeps.
 
-    They are the number of updates at which the learning rate ends, `decay_steps` or else
-    `num_steps` (another one would warm up a prolonged run again), and the mode that `parallel`
-    "auto" has become (another one would change the numbers, because a batch split over devices
-    rounds differently).
+    One is the number of updates at which the learning rate ends: `decay_steps` or else `num_steps`.
+    With another value, a prolonged run would warm up again. The other is the mode that `parallel`
+    "auto" has chosen. Another mode would change the numbers, because a batch split over devices
+    rounds differently.
 
     Args:
-        config: of a run that begins or goes on.
-        folder: of the run; if it holds a run, that one's choices are kept.
+        config: config of a run that begins or continues.
+        folder: folder of the run; if it holds a run, the choices of that run are kept.
     """
     config = config.copy_and_resolve_references()
     begun = config
@@ -162,7 +162,7 @@ def settled(config: ConfigDict, folder: Path | None = None) -> ConfigDict:
 
 
 def recorded_method(folder: Path) -> dict[str, Any]:
-    """Return what a run remembers of the user's own method; {} if it has none.
+    """Return what a run recorded about the user's own method; {} if it has none.
 
     Raises:
         ConfigError: method.json is damaged.
@@ -173,10 +173,10 @@ def recorded_method(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is created if it is missing; a dead process holds nothing.
+    """Hold the folder, created if it is missing; the lock of a dead process does not count.
 
     Raises:
-        ConfigError: another run holds it, or the file system can't hold a run.
+        ConfigError: another run holds it, or the file system is not suitable.
     """
     if isinstance(folder, BucketPath):
         try:
@@ -186,7 +186,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise cannot_write(folder, error) from None
         return
     lock = FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)
-    # Not in .lock itself: other processes can't read a locked file on Windows.
+    # Not in .lock itself: on Windows other processes can't read a locked file.
     holder = folder / ".holder"
     with contextlib.ExitStack() as stack:
         try:
@@ -221,10 +221,10 @@ def _holder(path: Path) -> str:
 
 
 def _try_to_rename(folder: Path) -> None:
-    """Rename a folder that holds a file, because every checkpoint gets its name that way.
+    """Try to rename a folder that holds a file: every checkpoint gets its name that way.
 
     Raises:
-        ConfigError: the file system can't.
+        ConfigError: the file system can't do it.
     """
     probe = Path(tempfile.mkdtemp(prefix=".probe.", dir=folder))
     renamed = probe.with_suffix(".renamed")
@@ -243,7 +243,7 @@ def _try_to_rename(folder: Path) -> None:
 
 
 def sign(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the files, name to text, that say whose the folder is; each completely or not at all.
+    """Write the files (name to text) that name the folder's owner, each completely or not at all.
 
     Raises:
         ConfigError: it can't be written.
@@ -256,7 +256,7 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def cannot_write(folder: Path, error: OSError) -> ConfigError:
-    """Return the one-line error for a folder that can't be written; names what is in the way."""
+    """Return the one-line error for a folder that can't be written; it names the obstacle."""
     what = error.strerror or str(error)
     in_the_way = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
     if in_the_way and error.filename:
@@ -265,7 +265,7 @@ def cannot_write(folder: Path, error: OSError) -> ConfigError:
 
 
 def _read(path: Path, parse: Callable[[str], _T]) -> _T:
-    """Parse a file's text; what can't be parsed is bad input."""
+    """Parse a file's text; a parse error counts as bad input."""
     try:
         return parse(read_small(path))
     except FileNotFoundError:
