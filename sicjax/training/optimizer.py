@@ -10,7 +10,7 @@ from optax.contrib import reduce_on_plateau
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """Return clip, Adam, weight decay and cut on a plateau; the caller applies the learning rate."""
+    """Return clip, Adam, weight decay and cut on a plateau; the caller applies the rate."""
     options = config.optimizer
     plateau = options.schedule == "plateau"
     return optax.chain(
