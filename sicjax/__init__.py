@@ -2,8 +2,8 @@
 
 Lengths are in metres, angles in degrees, velocities in metres per step.
 
-Names are imported when they are first used: `import sicjax` itself takes no time, `norm_relu`
-needs JAX and Flax alone, and what scores or draws maps is loaded by those who do.
+Names are imported when they are first used. So `import sicjax` itself takes no time, `norm_relu`
+needs only JAX and Flax, and packages that score or draw maps are loaded only if you do that.
 """
 
 import importlib
@@ -68,7 +68,7 @@ __all__ = [
     "train",
 ]
 
-if TYPE_CHECKING:  # what type checkers and editors read
+if TYPE_CHECKING:  # for type checkers and editors
     from sicjax import plots
     from sicjax.analysis.indices import lattice_indices
     from sicjax.analysis.linear import linear_ratemaps

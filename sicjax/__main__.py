@@ -6,8 +6,8 @@ sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--FLAG=VALUE ...]
 sicjax export WORKDIR --to=npz|torch [--network=K] [--file=FILE]
 sicjax list [FOLDER]
 
-Each has its own help: sicjax export --help. Exit codes: 0 done, 2 bad input; of a training also 3,
-75 and 130.
+Each has its own help: sicjax export --help. Exit codes: 0 done, 2 bad input; a training can also
+end with 3, 75 or 130.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def report(arguments: Sequence[str]) -> None:
 
     sicjax report WORKDIR [--network=K]
 
-    Without --network: of all its networks.
+    Without --network it writes the reports of all networks.
     """
     parser = Parser(report.__doc__)
     parser.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
@@ -79,17 +79,17 @@ def score(arguments: Sequence[str]) -> None:
 
     sicjax score SESSION [--out=FOLDER] [--units=UNIT] [--FLAG=VALUE ...]
 
-    SESSION is a file. Times are seconds, all on one clock. These names are looked for in it:
+    SESSION is a file. Times are seconds, all on one clock. The command reads these names in it:
 
       .npz, .mat  times       [samples]
                   positions   [samples, 2]; or x and y, each [samples]
                   spikes      a dict, a list or cell array of arrays, a struct, or one cell's times;
                               or spikes_NAME, an array for each cell NAME;
-                              or unit and time, one value a spike
+                              or unit and time, one value per spike
       .nwb        position or SpatialSeries, and units; needs pip install -e '.[recordings]'
 
-    Other names are set by flags; session.t is the field t of a struct. MATLAB 7.3 files need h5py.
-    FOLDER must be new, empty, or hold an earlier report, which is replaced. Defaults are in
+    Flags give other names; session.t is the field t of a struct session. MATLAB 7.3 files need
+    h5py. FOLDER must be new, empty, or hold an earlier report, which is replaced. Defaults are in
     brackets; docs/measuring.md explains every option.
     """
     parser = Parser(score.__doc__)
@@ -107,7 +107,7 @@ def score(arguments: Sequence[str]) -> None:
     )
     for name, metavar, read, meaning in SCORING:
         parser.add_argument(f"--{name}", metavar=metavar, type=read, help=meaning)
-    # --box_m is --box-m: the arguments of score_recording are spelt so.
+    # --box_m means --box-m, because score_recording has an argument box_m.
     options = parser.read([re.sub(r"^--[^=]+", _hyphens, argument) for argument in arguments])
     named = ["units", "arena", *(name.replace("-", "_") for name, *_ in SCORING)]
     chosen = {name: value for name in named if (value := getattr(options, name)) is not None}
@@ -124,7 +124,7 @@ def score(arguments: Sequence[str]) -> None:
         spikes_name=options.spikes_name,
     )  # fmt: skip
     try:
-        refuse_others(folder)  # before the scoring, which takes minutes
+        refuse_others(folder)  # checked before the scoring, which takes minutes
         with warnings.catch_warnings(record=True) as assumed:
             warnings.simplefilter("always")
             cells = score_recording(**recording, **chosen)
@@ -137,7 +137,7 @@ def score(arguments: Sequence[str]) -> None:
 
 
 def _with_flags(message: object, names: Sequence[str]) -> str:
-    """Return a message that says units= to those who write Python with --units= in its place."""
+    """Return a message with flags (--units=) in place of Python arguments (units=)."""
     words = rf'\b({"|".join(names)})=(?:"(\w+)")?'
     return re.sub(words, lambda m: f"--{m[1].replace('_', '-')}={m[2] or ''}", str(message))
 
@@ -161,9 +161,9 @@ def export(arguments: Sequence[str]) -> None:
     sicjax export WORKDIR --to=npz|torch [--network=K] [--file=FILE]
 
     WORKDIR is the folder of a run, or the name of a pretrained network. npz is a NumPy archive,
-    which docs/weights.md describes; torch a file of the same names and tensors for torch.load,
-    which needs PyTorch. FILE is by default the name of WORKDIR in the working folder. A file that
-    exists is not replaced.
+    which docs/weights.md describes; torch is a file for torch.load with the
+    same names and tensors, which needs PyTorch. FILE is by default the name of WORKDIR in the
+    working folder. An existing file is not replaced.
     """
     parser = Parser(export.__doc__)
     parser.add_argument("workdir", metavar="WORKDIR", help="folder of the run, or a name")
@@ -216,7 +216,7 @@ def list_all(arguments: Sequence[str]) -> None:
 
     sicjax list [FOLDER]
 
-    FOLDER holds runs, such as runs or gs://BUCKET/FOLDER, or is one.
+    FOLDER holds runs, such as runs or gs://BUCKET/FOLDER, or is a run itself.
     """
     parser = Parser(list_all.__doc__)
     parser.add_argument("folder", metavar="FOLDER", nargs="?", help="list the runs in it")
@@ -258,7 +258,7 @@ def _list_runs(folder: Path) -> None:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Train, with the flags of `python -m sicjax.main`."""
+    """Train networks; the flags are those of `python -m sicjax.main`."""
     main.train(arguments)
 
 

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from sicjax.errors import brief
-from sicjax.paths import path as path  # a check of an argument, too, which needs no JAX
+from sicjax.paths import path as path  # also checks an argument, but needs no JAX
 
 F = TypeVar("F", bound=Callable)
 
@@ -34,7 +34,7 @@ BOUNDED = Rule(lambda value: 0 <= value < math.inf, "finite and at least 0")
 
 
 def at_least(smallest: int) -> Rule:
-    """Integers from `smallest` to the largest that JAX counts with."""
+    """Return the rule for integers from `smallest` to the largest that JAX can count."""
     return Rule(
         lambda value: smallest <= operator.index(value) < 2**31,
         f"an integer from {smallest}, and below 2**31",
@@ -45,7 +45,7 @@ def check(name: str, value: Any, rule: Rule) -> None:
     """Check a scalar; a traced one passes, because it has no value yet.
 
     Raises:
-        ValueError: naming the argument, its value and what would be right.
+        ValueError: the message names the argument, its value and what would be right.
     """
     if isinstance(value, jax.core.Tracer):
         return
@@ -61,8 +61,8 @@ def check(name: str, value: Any, rule: Rule) -> None:
 def checked(**rules: Rule) -> Callable[[F], F]:
     """Check the arguments of a jitted function before it is called.
 
-    Scalars have no value inside it, and JAX's own message on what is no array is a page long.
-    Arguments whose default is text are left to the function.
+    Inside it, scalars have no value, and JAX's own message on a wrong array is a page long. The
+    function itself checks arguments whose default is text.
     """
 
     def decorate(jitted: F) -> F:
@@ -85,7 +85,7 @@ def checked(**rules: Rule) -> Callable[[F], F]:
             given = [right(name, value) for name, value in zip(names, args, strict=False)]
             return jitted(*given, **{name: right(name, value) for name, value in kwargs.items()})
 
-        for name in ("lower", "trace", "eval_shape", "clear_cache"):  # as of any jitted function
+        for name in ("lower", "trace", "eval_shape", "clear_cache"):  # as for any jitted function
             setattr(function, name, getattr(jitted, name))
         return cast(F, function)
 
@@ -107,7 +107,7 @@ def check_key(name: str, value: Any) -> None:
 def floating(name: str, array: ArrayLike) -> Array:
     """Convert to the type to compute in: float32, or float64 for a float64 array.
 
-    Half precision can hold neither a sum of thousands of terms nor differences of near states.
+    Half precision is too coarse for sums of thousands of terms and for differences of close states.
 
     Raises:
         TypeError: the array isn't floating point.
@@ -116,7 +116,7 @@ def floating(name: str, array: ArrayLike) -> Array:
 
 
 def real(name: str, array: ArrayLike) -> Array:
-    """Convert as `floating` does, and accept integers, too.
+    """Convert as `floating` does; integers are allowed, too.
 
     Raises:
         TypeError: the array holds something else.

@@ -1,7 +1,7 @@
 """Command lines: one parser, one set of exit codes, for `sicjax` and `python -m experiments.NAME`.
 
-JAX, and everything built on it, is imported where it is used, so that --help and a misspelt flag
-are answered at once.
+JAX, and everything built on it, is imported where it is used, so --help and errors about flags
+appear at once.
 """
 
 import argparse
@@ -44,11 +44,11 @@ class Parser(argparse.ArgumentParser):
         """Read the docstring.
 
         Args:
-            doc: the module's docstring: one line, the usage, and what --help says after it.
-            config: default of --config, or "" where it is required; adds --config and
-                --config.FIELD=VALUE. None: the command reads no config.
-            trains: adds --workdir and the flags by which several processes meet.
-            more: gives text that --help says at its end.
+            doc: the module's docstring: one line, the usage, and the rest of --help.
+            config: default of --config, or "" if it is required; adds --config and
+                --config.FIELD=VALUE. None if the command reads no config.
+            trains: adds --workdir and the flags with which several processes meet.
+            more: function that returns the end of --help.
         """
         first, usage, *rest = [*(doc or "").split("\n\n"), "", ""]
         self._fields, self._more = config is not None, more
@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
 
         Raises:
             ConfigError: an unknown flag, one without its value, or a wrong value.
-            SystemExit: --help or --version has been answered.
+            SystemExit: after --help or --version.
         """
         fields, rest = self._split(arguments) if self._fields else ([], list(arguments))
         found, unknown = self.parse_known_args(rest)
@@ -98,7 +98,7 @@ class Parser(argparse.ArgumentParser):
                 equals, text = "=", left.pop(0)
             if equals:
                 fields.append((name.removeprefix(FIELD), text))
-            elif not {"-h", "--help"} & {*left}:  # help is help wherever it stands
+            elif not {"-h", "--help"} & {*left}:  # --help counts at any place
                 self.error(f"{argument}: must be --NAME=VALUE")
         return fields, rest
 
@@ -107,7 +107,7 @@ class Parser(argparse.ArgumentParser):
         return "usage: " + " ".join((self.usage or "").replace("%%", "%").split())
 
     def error(self, message: str) -> NoReturn:
-        """Raise a `ConfigError` in place of argparse's two lines and exit."""
+        """Raise a `ConfigError`, where argparse would print two lines and exit."""
         raise ConfigError(f"{message.removeprefix('argument ')}; {self.one_line_usage()}")
 
     def print_help(self, file: object = None) -> None:
@@ -137,7 +137,7 @@ def read_config(
 
     Args:
         options: flags, as `Parser.read` returns them.
-        own: configs that the command itself makes, by name.
+        own: configs that the command makes itself, by name.
 
     Raises:
         ConfigError: the file is unreadable, a field doesn't exist, or a value is of the wrong type.
@@ -161,7 +161,7 @@ def read_run(options: Namespace, *, bucket: bool = False) -> "tuple[ConfigDict, 
     """
     from sicjax.devices.compilation import use_cache
 
-    # An empty --workdir= is an error: a variable of a script that is not set.
+    # An empty --workdir= is an error: usually a script's variable was not set.
     workdir = None if options.workdir is None else path("workdir", options.workdir, bucket=bucket)
     config, file = read_config(options), Path(options.config).expanduser()
     if config.compilation_cache:
@@ -175,7 +175,7 @@ def check_environment() -> None:
     """Check `ENVIRONMENT` ourselves, because JAX's own error on import is a page long.
 
     Raises:
-        ConfigError: naming the variable.
+        ConfigError: the message names the variable.
     """
     for name, (least, most) in ENVIRONMENT.items():
         text = os.environ.get(name)
@@ -188,7 +188,7 @@ def check_environment() -> None:
 
 
 def join_processes(options: Namespace) -> None:
-    """Join the other processes of this run; a process that is alone gets all cores as devices.
+    """Join the other processes of this run; a lone process gets all cores as devices.
 
     Raises:
         ConfigError: --coordinator, --num_processes and --process_id don't fit together, or a
@@ -198,7 +198,7 @@ def join_processes(options: Namespace) -> None:
     from sicjax.config import default, set_field
     from sicjax.devices import hardware, processes
 
-    # A misspelt field must fail now, not when the others have come. The config file itself is read
+    # A misspelt field must fail now, not after all processes have joined. The config file is read
     # later: it is a program, and may ask JAX for its devices.
     for name, text in getattr(options, "fields", ()):
         set_field(default(), name, text)
@@ -235,24 +235,24 @@ def run(command: Callable[[Sequence[str]], object]) -> NoReturn:
         stderr.drop_leftovers_of_saves()
         try:
             exit_code = guarded(command, sys.argv[1:])
-        except Exception:  # a bug; `leave` must end a process that has others all the same
+        except Exception:  # a bug; `leave` must still end the other processes
             traceback.print_exc()
             exit_code = 1
         leave(exit_code)
 
 
 def leave(exit_code: int) -> NoReturn:
-    """Exit without joining background threads, unless all went well.
+    """Exit; after a failure, without joining background threads.
 
-    Python would join every thread first. One that scores maps for a report goes on for a minute;
-    one that Orbax left in a save, which a signal or a full disk has ended, waits for minutes.
+    Python would join every thread first. A thread that scores maps for a report may run for another
+    minute. A thread of an Orbax save that a signal or a full disk has ended may wait for minutes.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if exit_code == 0:  # everything is done: Ctrl-C has nothing left to stop
+    if exit_code == 0:  # everything is done, so Ctrl-C has nothing to stop
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(exit_code)
-    if "sicjax.devices.processes" in sys.modules:  # without it this process has no others
+    if "sicjax.devices.processes" in sys.modules:  # else this process is alone
         from sicjax.devices import processes
 
         processes.wait_for_others(exit_code)

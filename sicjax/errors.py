@@ -7,7 +7,7 @@ from typing import Any
 
 
 class PeerError(RuntimeError):
-    """Another process of the run has stopped; `exit_code` is what it ends with."""
+    """Another process of the run has stopped; `exit_code` is the exit code of that process."""
 
     def __init__(self, exit_code: int = 1, why: str = "its output says why") -> None:
         self.exit_code = exit_code
@@ -15,13 +15,13 @@ class PeerError(RuntimeError):
 
 
 class ConfigError(ValueError):
-    """Bad input, said in one line that names the field, the value and what would be right."""
+    """Bad input; the message is one line with the field, its value and what would be right."""
 
     exit_code = 2
 
 
 class CheckpointError(Exception):
-    """A checkpoint that can't be written or read, and why, in one line."""
+    """A checkpoint can't be written or read; the message is one line that says why."""
 
 
 def brief(value: Any) -> str:
@@ -37,16 +37,16 @@ def one_line(error: BaseException) -> str:
     text = " ".join(text.split())
     if len(text) <= 300:
         return text
-    # TensorStore tells what it was doing at length before it says what the disk did.
+    # TensorStore first describes at length what it was doing, then the error of the disk.
     disk = (os.strerror(number) for number in (errno.EIO, errno.EROFS, errno.EDQUOT))
     return next((reason for reason in disk if reason in text), text[:300] + "...")
 
 
 class RunInterruptedError(BaseException):
-    """A signal asked the run to stop; all is saved. `exit_code` is 75 (SIGTERM) or 130 (Ctrl-C).
+    """A signal stopped the run after a save; `exit_code` is 75 (SIGTERM) or 130 (Ctrl-C).
 
-    Without a workdir, `run` is the first network as it was then, a `Run`. Like KeyboardInterrupt
-    this is no `Exception`, so that code which survives any error doesn't swallow it.
+    Without a workdir, `run` is the first network at that moment, a `Run`. Like KeyboardInterrupt
+    this is not an `Exception`, so `except Exception` does not swallow it.
     """
 
     def __init__(self, number: int, step: int, run: Any = None) -> None:

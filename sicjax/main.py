@@ -2,9 +2,8 @@
 
 python -m sicjax.main --config=FILE [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-FILE is a config of your own, or a bundled one, by its path or its name, as quick. DIR is
-runs/<name of the config> by default, or gs://BUCKET/FOLDER; if it holds a run, that run is
-resumed.
+FILE is your own config, or a bundled one by its path or name, such as quick. DIR is a folder or
+gs://BUCKET/FOLDER, by default runs/<name of the config>. If it holds a run, that run is resumed.
 
 Several processes that share DIR train one population: on a TPU pod, under SLURM (srun), or each
 started with --coordinator=HOST:PORT --num_processes=N --process_id=K.
@@ -59,10 +58,10 @@ def train(arguments: Sequence[str], doc: str | None = __doc__) -> None:
 
     Args:
         arguments: of the command.
-        doc: what --help and errors take the usage from.
+        doc: docstring with the usage for --help and errors.
     """
     options = _parser(doc).read(arguments)
-    join_processes(options)  # first: the config is a program, which may ask JAX for its devices
+    join_processes(options)  # joins first: the config is a program, and may ask JAX for its devices
     config, workdir = read_run(options, bucket=True)
     from sicjax import runs
 
@@ -70,7 +69,7 @@ def train(arguments: Sequence[str], doc: str | None = __doc__) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train, resume or report; returns the exit code."""
+    """Train, resume or report; return the exit code."""
     return guarded(train, arguments)
 
 

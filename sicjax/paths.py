@@ -1,4 +1,4 @@
-"""The one place where a user's text becomes a path: of the file system, or of a bucket."""
+"""The one place where a user's text becomes a path, on a disk or in a bucket."""
 
 import contextlib
 import errno
@@ -13,14 +13,14 @@ from sicjax.errors import ConfigError, brief, one_line
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a drive
 _BUCKET = re.compile(r"gs:/{1,2}([a-z0-9][a-z0-9._-]+[a-z0-9])((?:/[^/]+)+)/?")
-_RETRIES = {"max_retries": 5}  # of a request, 1, 2, 4 ... s apart: a run must end some day
+_RETRIES = {"max_retries": 5}  # of a request, after 1, 2, 4 ... s; a run must not wait for ever
 
 
 def path(name: str, value: Any, *, bucket: bool = False) -> Path:
-    """Return an absolute path, which stays the same when the working folder changes.
+    """Return an absolute path, so a change of the working folder does not matter.
 
     Args:
-        name: of the argument, for messages.
+        name: name of the argument, for messages.
         value: text or any path; ~ is the home folder.
         bucket: gs://BUCKET/FOLDER is allowed, too; it becomes a `BucketPath`.
 
@@ -42,7 +42,7 @@ def path(name: str, value: Any, *, bucket: bool = False) -> Path:
         )
     try:
         return Path(text).expanduser().absolute()
-    except (RuntimeError, OSError) as error:  # no such user, or the working folder is gone
+    except (RuntimeError, OSError) as error:  # no such user, or the working folder was removed
         raise ConfigError(f"{name}={text}: can't be found ({error})") from None
 
 
@@ -51,15 +51,15 @@ def _in_bucket(name: str, text: str) -> "BucketPath":
     if not match or {".", ".."} & {*match[2].split("/")}:
         raise ConfigError(f"{name}={text}: must be gs://BUCKET/FOLDER")
     if odd := re.search(r"[*?\[\]{}#\\\s]|[^ -~]", match[2]):
-        # The libraries that delete a checkpoint there would read it as a pattern.
+        # Libraries that delete a checkpoint there would read such a path as a pattern.
         raise ConfigError(f"{name}={text}: a path in a bucket must not contain {odd[0]!r}")
     return BucketPath(f"gs://{match[1]}{match[2]}")
 
 
-ABSENT = b"\2"  # TensorStore's generation of an object that isn't there
+ABSENT = b"\2"  # TensorStore's generation of a missing object
 
-# To the type checker it is a Path: it has the methods of one that a run uses. At run time it isn't,
-# because a method that it lacks would look into a local folder.
+# The type checker sees a Path, because it has the methods that a run uses. At run time it is not a
+# Path: methods that it lacks would then look into a local folder.
 if TYPE_CHECKING:
     from pathlib import Path as _Base
 else:
@@ -69,8 +69,8 @@ else:
 class BucketPath(_Base):
     """A path gs://BUCKET/NAME, whose files are the objects of a Google Cloud Storage bucket.
 
-    A folder is there as long as an object is below it. A file is written completely or not at all.
-    All methods raise OSError as those of `Path` do.
+    A folder exists as long as an object is below it. A file is written completely or not at all.
+    All methods raise OSError, as those of `Path` do.
     """
 
     def __str__(self) -> str:
@@ -98,22 +98,22 @@ class BucketPath(_Base):
         return "/".join(self.parts[2:])
 
     def _keys(self, first: str, last: str) -> list[str]:
-        """Return the names of the bucket's objects from `first` to before `last`, as they sort."""
+        """Return the sorted names of the bucket's objects from `first` to before `last`."""
         import tensorstore
 
         with self._errors():
             found = _store(self.parts[1]).list(tensorstore.KvStore.KeyRange(first, last)).result()
-        # A stand-in for a bucket may list more than what was asked for.
+        # An emulated bucket may list more than requested.
         return [name for key in found if first <= (name := key.decode()) < last]
 
     def _below(self) -> list[str]:
         """Return the names of all objects below this path, relative to it."""
         folder = f"{self._key}/"
-        # A console's "new folder" is an object whose name ends with the slash.
+        # "New folder" in a web console makes an object whose name ends with a slash.
         return [key.removeprefix(folder) for key in self._keys(f"{folder}\1", f"{self._key}0")]
 
     def is_file(self) -> bool:
-        """Return whether there is an object of this name."""
+        """Return whether an object has this name."""
         return bool(self._keys(self._key, f"{self._key}\0"))
 
     def is_dir(self) -> bool:
@@ -125,7 +125,7 @@ class BucketPath(_Base):
         return self.is_file() or self.is_dir()
 
     def iterdir(self) -> Iterator["BucketPath"]:  # type: ignore[override]
-        """Yield the files and folders right below this path."""
+        """Yield the files and folders directly below this path."""
         yield from (self / name for name in sorted({key.split("/")[0] for key in self._below()}))
 
     def files(self) -> list["BucketPath"]:
@@ -149,12 +149,12 @@ class BucketPath(_Base):
         return self.read()[0]
 
     def write(self, content: bytes | None, *, if_equal: bytes | None = None) -> bytes:
-        """Write the file, or remove it if `content` is None; returns its new generation.
+        """Write the file, or remove it if `content` is None; return its new generation.
 
         Args:
-            content: all of it.
-            if_equal: the generation that it must still have, `ABSENT` for none. Otherwise nothing
-                is written and the result is b"".
+            content: the whole content.
+            if_equal: the generation that the file must still have; `ABSENT` if it must not exist.
+                Otherwise nothing is written and the result is b"".
         """
         with self._errors():
             done = _store(self.parts[1]).write(self._key, content, if_equal=if_equal).result()
@@ -170,14 +170,14 @@ class BucketPath(_Base):
         return self.write_bytes(text.encode())
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove the file; one that is missing is no error."""
+        """Remove the file; a missing file is not an error."""
         self.write(None)
 
     def mkdir(self, mode: int = 0, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: a folder is there when a file is."""
+        """Do nothing: a folder exists if a file in it does."""
 
     def rmdir(self) -> None:
-        """Do nothing: a folder goes with its last file."""
+        """Do nothing: a folder disappears with its last file."""
 
     def rmtree(self) -> None:
         """Remove all files below this path."""
@@ -187,7 +187,7 @@ class BucketPath(_Base):
                 removal.result()
 
     def rename(self, target: Path) -> Any:  # type: ignore[override]
-        """Copy all files below this path to below another, then remove them here."""
+        """Copy all files below this path to another path, then remove them here."""
         for file in self.files():
             (target / file.relative_to(self)).write_bytes(file.read_bytes())
         self.rmtree()
@@ -195,7 +195,7 @@ class BucketPath(_Base):
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn TensorStore's errors into those of a file system, in a few words."""
+        """Turn TensorStore's errors into short errors of a file system."""
         try:
             yield
         except (ValueError, RuntimeError, NotImplementedError, TimeoutError) as error:
@@ -213,7 +213,7 @@ class BucketPath(_Base):
 @cache
 def _store(bucket: str) -> Any:
     """Open a bucket; this sends no request."""
-    import tensorstore  # takes longer to load than a command takes to say its help
+    import tensorstore  # slow to load, and --help must be fast
 
     spec = {"driver": "gcs", "bucket": bucket, "gcs_request_retries": _RETRIES}
     return tensorstore.KvStore.open(spec).result()

@@ -1,8 +1,8 @@
 """Trained networks as plain NumPy archives: parameters only, float16, readable without JAX.
 
 A folder holds `weights.npz` (`Dense_0.kernel` [2, H], `Dense_0.bias` [H], ... of the hypernetwork,
-each kernel input by output, and `initial_direction` [N]), `config.json`, `provenance.json` and, of
-the networks that come with the package, `summary.json`: the report on these very weights.
+each kernel input by output, and `initial_direction` [N]), `config.json` and `provenance.json`.
+Networks that come with the package also have `summary.json`, the report on exactly these weights.
 """
 
 import json
@@ -40,13 +40,13 @@ def load_pretrained(name: str) -> Run:
         name: a folder of sicjax/pretrained/.
 
     Returns:
-        A `Run`, ready to roll out and map. Its parameters have been rounded to float16 and are
-        float32; `summary.json` in its folder says what they measure.
+        A `Run`, ready to roll out and map. Its parameters are float32, rounded to float16; the
+        numbers in `summary.json` in its folder are measured on them.
 
     Raises:
         ValueError: no such network; the message lists those that exist.
 
-    Source: ours; provenance.json in its folder says which config, seed and versions made it.
+    Source: ours; provenance.json in its folder names its config, seed and versions.
 
     Example:
         >>> import sicjax
@@ -64,7 +64,7 @@ def starting_parameters(population: Population) -> Parameters:
     """Return the parameters that the config's `start_from` names, leaves [P].
 
     Args:
-        population: all its networks start from one source, or each from the one of its index.
+        population: all its networks start from one source, or each from the source with its index.
 
     Raises:
         ConfigError: no such run or network, a number of networks that doesn't fit, a network that
@@ -100,14 +100,14 @@ def load_weights(path: str | os.PathLike) -> Run:
     """Load a network from the file that `Run.save` wrote.
 
     Args:
-        path: of the .npz file; or a folder as those of the pretrained networks.
+        path: the .npz file; or a folder like those of the pretrained networks.
 
     Returns:
         A `Run`, ready to roll out and map.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ConfigError: it is damaged, or holds no weights.
+        ConfigError: it is damaged, or does not hold weights.
 
     Source: ours.
 
@@ -137,8 +137,8 @@ def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
 
     Args:
         run: the network; its transition must be the package's own hypernetwork.
-        folder: made if need be.
-        origin: a line on where it comes from: the command, the hardware, the time it took.
+        folder: created if needed.
+        origin: a line on its origin: command, hardware, time.
 
     Raises:
         ValueError: a transition of the user's own, a network that went non-finite, or a parameter

@@ -8,16 +8,16 @@ T = TypeVar("T")
 
 
 def track(items: Collection[T], what: str, *, show: bool = True) -> Iterable[T]:
-    """Yield items behind a bar with an estimate, which appears after two seconds.
+    """Yield items; show a bar with an estimate if they take more than two seconds.
 
     Args:
         items: the pieces of work, in order.
         what: the name of the work, shown before the bar.
         show: False for no bar.
     """
-    if not show:  # tqdm makes a lock between processes even for no bar, which a killed worker leaks
+    if not show:  # tqdm makes a lock even without a bar, and a killed worker leaks it
         return items
-    with warnings.catch_warnings():  # a notebook without ipywidgets gets a bar of text, unwarned
+    with warnings.catch_warnings():  # without ipywidgets a notebook gets a text bar
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     return tqdm(items, desc=what, delay=2, leave=False)

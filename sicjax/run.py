@@ -48,28 +48,29 @@ from sicjax.training.weights import write_weights
 from sicjax.training.workdir import read_config, recorded_method
 from sicjax.version import __version__
 
-BIN_M = 0.04  # side of a bin in every box
-WALK_STEPS = 2000  # of the long walks
+BIN_M = 0.04  # side of a bin in every box, metres
+WALK_STEPS = 2000  # steps of the long walks
+
 SHORT_WALK_STEPS = 120
-DROPPED_STEPS = 10  # of each walk: some units fire only there, and carry g_0 rather than a place
-MIN_VISITS = 20  # of every bin
-BATCH_STEPS = 128_000  # of the walks that are drawn and run at once
-MEAN_SPEED = 0.4  # of smooth walks, relative to the largest velocity component
-TOLERANCE = 1e-5  # of W in evaluation rollouts, relative; a step of the state is off by as much
-ROUNDING = 1e-5  # of velocities that are differences of positions, relative to the largest
+DROPPED_STEPS = 10  # of each walk: some units are active only there, because they carry g_0
+MIN_VISITS = 20  # least visits of every bin
+BATCH_STEPS = 128_000  # walks that are drawn and run at once
+MEAN_SPEED = 0.4  # mean speed of smooth walks, relative to the largest velocity component
+TOLERANCE = 1e-5  # relative error of W in evaluation rollouts, and so of each step of the state
+ROUNDING = 1e-5  # rounding of velocities that are differences of positions, relative to the largest
 BOX = Rule(lambda side: BIN_M <= side < np.inf, f"one side, at least {BIN_M} m")
 INDEX = Rule(lambda value: isinstance(operator.index(value), int), "an integer")
-SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # in a notebook's picture of a run
+SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # units in a notebook's picture of a run
 WIDTHS, PIECE_STEPS = (16, 48), 40  # walks and steps that a program of fast rollouts runs
-WIDE = (64, 256)  # walks on an accelerator, where more of them take hardly longer
-GRID = 45  # velocities a side on which W is factorised: finer than any feature that was trained
+WIDE = (64, 256)  # walks on an accelerator, where more walks take hardly longer
+GRID = 45  # velocities per side for factorising W: finer than anything in training
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A trained network, its config and where it comes from.
 
-    `train`, `load_run` and `load_pretrained` give one.
+    `train`, `load_run` and `load_pretrained` return one.
 
     Source: ours; the network is that of Schaeffer et al. 2023, section 3.
 
@@ -82,12 +83,12 @@ class Run:
         (64, 10, 10)
     """
 
-    config: ConfigDict  # of its variant, in the last stage that it has been trained in
+    config: ConfigDict  # config of its variant, in the last stage of its training
     parameters: Parameters
     network: int = 0  # index in its population
     step: int = 0  # updates done
-    failure: str | None = None  # what went non-finite, if anything did
-    variant: str = "default"  # name of the settings it was trained with
+    failure: str | None = None  # what went non-finite; None if nothing did
+    variant: str = "default"  # name of its settings
     method: Method = PAPER  # replaced parts
 
     def __post_init__(self) -> None:
@@ -118,7 +119,7 @@ class Run:
         text = f"<pre>{html.escape(repr(self))}</pre>"
         if self.failure:
             return text
-        from sicjax import plots  # Matplotlib is loaded by those who see the picture
+        from sicjax import plots  # loads Matplotlib only if the picture is shown
 
         found = self.ratemaps(box_m=SHOWN_BOX_M, walk_steps=SHORT_WALK_STEPS, progress=False)
         peaks = np.nan_to_num(found.ratemaps).max(axis=(1, 2))
@@ -134,7 +135,7 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed that the network was initialised and fed with."""
+        """Seed of the network's initialisation and training data."""
         return self.config.seed + self.network % self.config.num_networks
 
     @property
@@ -149,14 +150,14 @@ class Run:
     def rollout(self, velocities: ArrayLike, *, exact: bool = True) -> Array:
         """Run the network along velocities, from its learned initial state.
 
-        It works inside `jax.jit`, `jax.vmap` and `jax.grad`. To differentiate in the parameters use
-        `sicjax.rollout`.
+        It works inside `jax.jit`, `jax.vmap` and `jax.grad`. To differentiate with respect to the
+        parameters, use `sicjax.rollout`.
 
         Args:
             velocities: [..., T, 2] metres per step.
-            exact: False writes W(v) with as few matrices as give it to 1e-5 (see
-                `network.rollout.factorise`), which is several times faster on long walks. A
-                transition of your own, and a transformed rollout, are always exact.
+            exact: False approximates W(v) to 1e-5 by a few matrices (see
+                `network.rollout.factorise`), which is several times faster on long walks. Your own
+                transition, and a rollout inside a transformation, are always exact.
 
         Returns:
             States [..., T, N]; state t is the one after step t.
@@ -176,14 +177,14 @@ class Run:
         return jnp.asarray(states.reshape(*given.shape[:-1], -1))
 
     def _rollout_in_pieces(self, factors: Factors, walks: np.ndarray) -> np.ndarray:
-        """States [W, T, N] along velocities [W, T, 2], from pieces of all walks' common shapes.
+        """Return states [W, T, N] along velocities [W, T, 2], in pieces of a few fixed shapes.
 
-        So walks of whatever number and length run with one program or two. That is compiled once,
-        for a look at the network while it trains or for its report; and a walk's states are the
-        same whatever else is run beside it.
+        So any number of walks of any length runs with one or two programs. These are compiled once,
+        for the snapshots during training and for the report. And the states of a walk do not depend
+        on the other walks in the call.
         """
         num_walks, num_steps = walks.shape[:2]
-        start = self.initial_state  # where the parameters are, so the walks are run
+        start = self.initial_state  # run the walks on the device that holds the parameters
         device = next(iter(start.devices()))
         widths = WIDTHS if device.platform == "cpu" else WIDE
         width = widths[0] if num_walks <= widths[0] else widths[1]
@@ -197,7 +198,7 @@ class Run:
                 states, passed = _rollout_factorised(
                     self._hypernetwork, parameters, factors, states, part
                 )
-                pieces.append((first, begin, passed))  # runs on while the next is sent off
+                pieces.append((first, begin, passed))  # it runs while the next piece is sent
         found = np.empty((*padded.shape[:2], self.config.model.num_units), np.float32)
         for first, begin, passed in pieces:
             found[first : first + width, begin : begin + PIECE_STEPS] = passed
@@ -206,7 +207,7 @@ class Run:
     @property
     def _hypernetwork(self) -> Hypernetwork:
         network = make_hypernetwork(self.config)
-        assert isinstance(network, Hypernetwork)  # no method is given
+        assert isinstance(network, Hypernetwork)  # without a user's method
         return network
 
     @cached_property
@@ -214,7 +215,7 @@ class Run:
         return self._factors_within(self.config.data.max_velocity)
 
     def _factors(self, velocities: np.ndarray) -> Factors:
-        """Factors of W that hold for velocities [..., 2]."""
+        """Return factors of W that are accurate for velocities [..., 2]."""
         largest = float(np.abs(velocities).max(initial=0))
         if largest <= self.config.data.max_velocity * (1 + ROUNDING):
             return self._trained_factors
@@ -230,22 +231,22 @@ class Run:
         self, box_m: float = 2.0, *, walk_steps: int = WALK_STEPS,
         mean_speed: float | None = None, key: Array | None = None, progress: bool = True,
     ) -> RateMaps:  # fmt: skip
-        """Rate maps from smooth walks that start at the centre of a square box.
+        """Return rate maps from smooth walks that start at the centre of a square box.
 
-        As many walks are drawn as it takes to visit every bin at least 20 times; the first 10
-        steps of each are dropped; nothing is smoothed.
+        Walks are drawn until every bin has at least 20 visits. The first 10 steps of each walk are
+        dropped, and nothing is smoothed.
 
         Args:
             box_m: side of the box, metres; bins are 4 cm.
             walk_steps: steps of each walk: 2,000 (the default) shows what survives drift,
                 120 the code near the start of a walk.
-            mean_speed: of the walks, metres per step, before components are clipped to the
-                largest one of training; 0.4 of that by default.
-            key: for the walks; by default the same for every network.
-            progress: whether to show a bar when the walks take more than two seconds.
+            mean_speed: mean speed of the walks, metres per step, before components are clipped to
+                the largest one in training; by default 0.4 of that.
+            key: JAX key of the walks; by default the same for every network.
+            progress: whether to show a bar if the walks take more than two seconds.
 
         Returns:
-            `RateMaps`, maps [N, bins, bins].
+            `RateMaps` with maps [N, bins, bins].
 
         Raises:
             ValueError: a box smaller than one bin, no speed, or walks too short to fill it.
@@ -266,7 +267,7 @@ class Run:
         """Write the weights and the config into one NumPy archive; `sicjax.load_weights` reads it.
 
         Args:
-            path: of the file, ending with .npz.
+            path: the file; its name ends with .npz.
             overwrite: replace a file that exists.
 
         Returns:
@@ -295,7 +296,7 @@ class Run:
     def map_walks(
         self, walks: list[Walk], box_m: float, *, progress: bool = False
     ) -> RateMaps:  # fmt: skip
-        """Rate maps from given walks; steps outside the box are left out.
+        """Return rate maps from given walks, without steps outside the box.
 
         Args:
             walks: each with leaves [W, T, 2].
@@ -315,12 +316,12 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
     Args:
         workdir: the run's folder, on a disk or gs://BUCKET/FOLDER.
         network: index in its population.
-        method: the parts of your own that it was trained with.
+        method: your own parts with which it was trained.
 
     Raises:
         FileNotFoundError: the folder holds no run, or one without a checkpoint yet.
         IndexError: no such network.
-        CheckpointError: the checkpoint is of another structure, or can't be read.
+        CheckpointError: the checkpoint has another structure, or can't be read.
         ConfigError: the run was trained with another method.
 
     Source: ours.
@@ -345,10 +346,10 @@ def load_runs(workdir: str | os.PathLike, *, method: Method = PAPER) -> list[Run
 
     Args:
         workdir: the run's folder, on a disk or gs://BUCKET/FOLDER.
-        method: the parts of your own that they were trained with.
+        method: your own parts with which they were trained.
 
     Returns:
-        The networks by their index; `load_run` says what is raised.
+        The networks by their index. Errors are those of `load_run`.
 
     Source: ours.
 
@@ -392,7 +393,7 @@ def _last_step(folder: Path) -> int:
 def _rollout_factorised(
     network: Hypernetwork, parameters: Parameters, factors: Factors, start: Array, velocities: Array
 ) -> tuple[Array, Array]:
-    """Return last states [W, N] and all states [W, T, N] along velocities [W, T, 2], without W."""
+    """Return last states [W, N] and all states [W, T, N] along velocities [W, T, 2], by factors."""
 
     def hidden(velocity: Array) -> Array:
         return jnp.asarray(network.apply(parameters.hypernetwork, velocity, hidden_only=True))
@@ -407,7 +408,7 @@ def num_bins(box_m: float) -> int:
 
 
 def _together(walks: list[Walk]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield steps and positions [W, T, 2] of walks of one length, as many as fill programs."""
+    """Yield steps and positions [W, T, 2] of walks of one length, in batches of program size."""
     for length, alike in itertools.groupby(walks, lambda walk: walk.steps.shape[1]):
         steps, positions = (np.concatenate(leaves) for leaves in zip(*alike, strict=True))
         most = max(2 * BATCH_STEPS // (length * WIDTHS[1]), 1) * WIDTHS[1]
@@ -418,7 +419,7 @@ def _together(walks: list[Walk]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _walks_that_fill(
     key: Array, box_m: float, walk_steps: int, max_velocity: float, mean_speed: float
 ) -> list[Walk]:
-    """As few walks as give every bin its visits, drawn in batches."""
+    """Yield batches of walks until every bin has its visits."""
     bins = num_bins(box_m)
     at_once = max(1, BATCH_STEPS // walk_steps)
     visits = np.zeros(bins**2 + 1, int)
@@ -437,7 +438,7 @@ def _walks_that_fill(
                 return [*walks, jax.tree.map(lambda leaf, last=last: leaf[:last], walk)]
         walks.append(walk)
         if batch >= 10 and visits[:-1].min() * most < MIN_VISITS * (batch + 1):
-            break  # at this pace never
+            break  # at this rate, never
     raise ValueError(
         f"box_m={box_m}, walk_steps={walk_steps}: walks this short don't reach every bin; take a"
         " smaller box or longer walks"

@@ -87,7 +87,7 @@ def train(
     check_method(config, method)
     reported = config.report and folder is not None
     if reported:
-        from sicjax.report import run_reports  # loads what scores and draws maps
+        from sicjax.report import run_reports  # imports packages that score and draw maps
 
         if config.report != "scores":
             # An unusable path must fail now, not after the training.
@@ -102,7 +102,7 @@ def train(
             for data in (stage.config.data for stage in population.stages)
         )
         layout = make_layout(len(population), config.parallel, most=most)
-        if config.parallel == "auto":  # recorded, so that a restart elsewhere keeps it
+        if config.parallel == "auto":  # recorded, so a restart on another machine keeps it
             config.parallel = "batch" if layout.batch else "networks"
         first_step = _step_to_start_from(folder)
         desk = _desk(folder, held)
@@ -134,7 +134,7 @@ def train(
 
 
 def _parameters_to_start_from(population: Population, step: int) -> Parameters | None:
-    """Return the parameters that the config's `start_from` names; None after update 0."""
+    """Return the parameters that the config's `start_from` names; None after the first update."""
     source = population.config.start_from
     if not source or step:
         return None
@@ -156,7 +156,7 @@ def _desk(folder: Path | None, held: contextlib.ExitStack) -> Desk | None:
 def _looker(population: Population, desk: Desk | None, step: int) -> Look | None:
     """Return a function that takes snapshots of the maps during training; None if not needed.
 
-    Removes snapshots that an interrupted run took after the update to start from.
+    It first removes snapshots that an interrupted run took after the update to start from.
     """
     folder = desk.folder if desk else None
     kept = folder is not None and (folder / "snapshots").exists()
@@ -172,7 +172,7 @@ def _looker(population: Population, desk: Desk | None, step: int) -> Look | None
         for network, state in enumerate(states):
             try:
                 snapshot, picture = snapshots.take(Run.from_state(population, state, network))
-            except Exception as error:  # a failed look must not cost the training
+            except Exception as error:  # a failed snapshot must not end the training
                 what = f"{type(error).__name__}: {one_line(error)}"
                 monitor.say(f"network {network}: no snapshot at update {int(state.step)}: {what}")
                 continue
@@ -206,7 +206,7 @@ def _claim(folder: Path, config: ConfigDict, method: Method, held: contextlib.Ex
         if first:
             workdir_module.check(folder, config)
             held.enter_context(workdir_module.locked(folder))
-            workdir_module.check(folder, config)  # another run may have signed it in between
+            workdir_module.check(folder, config)  # another run may have signed it in the meantime
             if (folder / "config.json").exists():
                 check_recorded(folder, workdir_module.recorded_method(folder), method)
 

@@ -1,15 +1,16 @@
-"""One false alarm less on a command's stderr; every other line arrives as it is.
+"""Filter one false alarm of XLA from a command's stderr; every other line stays.
 
-Where a processor has AVX-512, XLA asks LLVM to avoid gathers and scatters, notes that wish among
-the features of a compiled program, and finds, when the program comes from the cache, that the
-processor has no such "feature". It prints kilobytes on SIGILL, and runs the program all the same
-(https://github.com/openxla/xla/issues/44565). This is C++ and goes to descriptor 2: no logger of
-Python's sees it. JAX's own switch, TF_CPP_MIN_LOG_LEVEL, would silence every error with it; and
-XLA_FLAGS=--xla_cpu_max_isa=AVX2, which avoids it, costs speed and gives other numbers.
+On processors with AVX-512, XLA asks LLVM to avoid gathers and scatters, and stores this request
+among the features of a compiled program. When the program comes from the cache, XLA finds that the
+processor has no such "feature". It prints kilobytes about SIGILL, and runs the program nevertheless
+(https://github.com/openxla/xla/issues/44565). The text comes from C++ and goes to descriptor 2, so
+no Python logger sees it. JAX's own switch, TF_CPP_MIN_LOG_LEVEL, would also silence every error.
+XLA_FLAGS=--xla_cpu_max_isa=AVX2 avoids the alarm, but costs speed and changes numbers.
 
-So what compiled code writes passes a process of its own, this file run by its path. A process, for
-it outlives the command: last words before an abort arrive too, where a thread would die with them.
-Python's own stderr doesn't pass it: a terminal stays one, and what is said before an exit is there.
+So the output of compiled code passes through another process, which runs this file by its path. A
+process outlives the command, so the last lines before an abort arrive, too; a thread would die with
+the command. Python's own stderr does not pass through the filter: a terminal remains a terminal,
+and lines printed before an exit are not lost.
 """
 
 import atexit
@@ -25,19 +26,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# A feature that is a true one, such as +avx512f in a cache shared with another machine, is let by.
+# Real features, such as +avx512f in a cache shared with another machine, are not filtered.
 _FALSE_ALARM = re.compile(
     rb"[EW]\d{4} \S+ +\d+ \S*cpu_aot_loader\.cc:\d+\] Loading XLA:CPU AOT result\."
     rb" Target machine feature \+prefer-no-(?:gather|scatter) is not +supported.*SIGILL"
 )
-_PATIENCE_S = 0.1  # after which a line without an end is passed on as it is
+_PATIENCE_S = 0.1  # bytes after which a line without an end is passed on unchanged
 
 
 def drop_false_alarm() -> None:
-    """From here on, let no such line through to this process's stderr.
+    """Filter the false alarm from this process's stderr from now on.
 
-    For a command, which owns its process, before it imports JAX. Where no filter can be had, or
-    none is needed, all stays as it is.
+    Only for a command, which owns its process; call it before JAX is imported. If the filter cannot
+    run, or is not needed, nothing changes.
     """
     if not _has_avx512() or sys.stderr is None:
         return
@@ -49,7 +50,7 @@ def drop_false_alarm() -> None:
         terminal = os.dup(2)
         passing = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
-            stdin=reader, stdout=subprocess.DEVNULL, start_new_session=True,  # away from Ctrl-C
+            stdin=reader, stdout=subprocess.DEVNULL, start_new_session=True,  # no Ctrl-C for it
         )  # fmt: skip
     except (OSError, ValueError):
         return
@@ -65,29 +66,30 @@ def drop_false_alarm() -> None:
 
     def give_back() -> None:
         stream.flush()
-        os.dup2(terminal, 2)  # closes the pipe's last end here, so that the filter ends
+        os.dup2(terminal, 2)  # closes the last end of the pipe in this process, so the filter ends
         sys.stderr = before
         try:
             passing.wait(timeout=1)
-        except subprocess.TimeoutExpired:  # a process that we have started still writes to it
-            passing.returncode = 0  # no warning of Python's about that
+        except subprocess.TimeoutExpired:  # a process that we started still writes to the pipe
+            passing.returncode = 0  # no Python warning about it
 
     atexit.register(give_back)
 
 
 def drop_leftovers_of_saves() -> None:
-    """Filter what Orbax leaves behind when a save fails, for the rest of this process.
+    """Filter messages that Orbax prints late after a failed save, for the rest of this process.
 
-    For a command, which owns its process: the failure itself is reported in one line.
+    Only for a command, which owns its process. The failure itself is reported in one line.
     """
     sys.unraisablehook = without_late_callbacks(sys.unraisablehook)
     warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
 
 
 def without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return the hook, silent about writes that end after another one of the same save failed.
+    """Return the hook, but silent about writes that end after their save has failed.
 
-    Orbax then closes the event loop they report to, and TensorStore prints a traceback for each.
+    Orbax then has closed the event loop to which they report, and TensorStore prints a traceback
+    for each.
     """
 
     def quieter(unraisable: Any) -> None:
@@ -99,7 +101,7 @@ def without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _has_avx512(described: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether the alarm can come at all: on Linux it needs AVX-512."""
+    """Return whether the alarm is possible: on Linux it needs AVX-512."""
     try:
         return b"avx512" in described.read_bytes()
     except OSError:
@@ -109,7 +111,7 @@ def _has_avx512(described: Path = Path("/proc/cpuinfo")) -> bool:
 def _pass_on(source: int, target: int) -> None:
     """Copy lines until the source ends, without the false alarms."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the command decides when to end
+        signal.signal(number, signal.SIG_IGN)  # the command decides when this ends
     held = b""
     while True:
         if held and not select.select([source], [], [], _PATIENCE_S)[0]:

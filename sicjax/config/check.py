@@ -14,7 +14,7 @@ from sicjax.errors import ConfigError, brief
 
 
 def default() -> ConfigDict:
-    """Return a locked config of all defaults: published settings, and ours where the paper is open.
+    """Return a locked config of all defaults: published settings, or ours where the paper has none.
 
     Returns:
         An `ml_collections.ConfigDict` to which no field can be added.
@@ -26,13 +26,13 @@ def default() -> ConfigDict:
         >>> config = sicjax.default_config()
         >>> config.loss.capacity = 3.0
     """
-    config = ConfigDict(convert_dict=False)  # `variants` stays a plain table, in its order
+    config = ConfigDict(convert_dict=False)  # `variants` stays a plain table and keeps its order
     for name, field in FIELDS.items():
         section, _, leaf = name.rpartition(".")
         if section and section not in config:
             config[section] = ConfigDict()
         value = copy.deepcopy(field.default)
-        if field.also:  # a ConfigDict would refuse a word where the default is no text
+        if field.also:  # a ConfigDict would refuse text for a field whose default is not text
             value = FieldReference(value, field_type=object)
         (config[section] if section else config)[leaf] = value
     return config.lock()
@@ -51,10 +51,10 @@ def flatten(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[st
 
 
 def check_kind(config: Any, name: str = "config") -> None:
-    """Check that this is a config, and one that can be changed.
+    """Check that this is a config that can be changed.
 
     Raises:
-        ConfigError: it isn't; says what it is.
+        ConfigError: it is not; the message says what it is.
     """
     if isinstance(config, FrozenConfigDict) or not isinstance(config, ConfigDict):
         raise ConfigError(
@@ -126,7 +126,7 @@ def _check_tables(field: str, tables: dict[Any, Any], allowed: Sequence[str], wh
             raise ConfigError(f"{shown}={brief(table)}: must be a table of fields and values")
         for name, value in flatten(table).items():
             if field == "stages" and name == "num_steps":
-                continue  # the length of the stage, not a field that changes
+                continue  # num_steps is the length of the stage, not a field that changes
             if name not in FIELDS:
                 raise ConfigError(f"{shown}: {unknown_field(name)}")
             if name not in allowed:
@@ -137,7 +137,7 @@ def _check_tables(field: str, tables: dict[Any, Any], allowed: Sequence[str], wh
 
 
 def changed(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """Return a copy of a config with other values of some fields, by dotted name or in sections."""
+    """Return a copy of a config with new values of some fields, by dotted name or in sections."""
     other = config.copy_and_resolve_references()
     for name, value in flatten(fields).items():
         section, _, leaf = name.rpartition(".")
@@ -147,7 +147,7 @@ def changed(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
 
 
 def stages_begun(config: ConfigDict, step: int) -> list[tuple[str, dict[str, Any]]]:
-    """Return the stages (name and table) that a run has begun when it has reached a step."""
+    """Return the stages (name and table) that a run has begun after a number of updates."""
     begun, first = [], 0
     for name, table in config.stages.items():
         if first >= step:
@@ -180,7 +180,7 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
 
 
 def describe() -> str:
-    """Describe every field in a line: name, default, meaning, range and source."""
+    """Describe every field in one line: name, default, meaning, range and source."""
     lines = []
     for name, field in FIELDS.items():
         right = f"; {field.rule.says}" if field.rule.says else ""
@@ -212,7 +212,7 @@ def _parse_int(text: str) -> int:
         return int(text)
     except ValueError:
         number = float(text)
-        if not (number.is_integer() and abs(number) <= 2**53):  # beyond, floats skip integers
+        if not (number.is_integer() and abs(number) <= 2**53):  # larger floats skip integers
             raise ValueError(text) from None
         return int(number)
 

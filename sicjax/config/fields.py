@@ -1,7 +1,7 @@
 """The schema: every setting of a run with its default, meaning, source and rule.
 
-A source is "paper" (Schaeffer et al. 2023 state the value), "inferred" (the paper implies or plots
-it) or "ours" (the paper leaves it open, or the setting is not part of the method).
+The source is "paper" if Schaeffer et al. 2023 state the value, "inferred" if the paper implies or
+plots it, and "ours" if the paper leaves it open or the setting is not part of the method.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ class Field:
     source: str = "ours"
     rule: Rule = ANY
     changes_numbers: bool = True  # False: a run may be continued with another value
-    also: tuple[str, ...] = ()  # words allowed besides values of the default's type
+    also: tuple[str, ...] = ()  # words that are allowed besides values of the default's type
 
 
 LOSS: Mapping[str, Field] = {
@@ -80,10 +80,10 @@ LOSS: Mapping[str, Field] = {
 }  # fmt: skip
 _LOSS_SCALARS = tuple(name for name, field in LOSS.items() if isinstance(field.default, float))
 
-# Fields in which the networks of one program may differ: traced scalars, see `method.Settings`.
+# Networks of one program may differ in these fields: traced scalars, see `method.Settings`.
 VARIED = (*_LOSS_SCALARS, "data.permute", "optimizer.learning_rate")
 
-# Fields that may change from one stage of training to the next. None of them shapes a network.
+# These fields may change from one stage of training to the next: they don't change array shapes.
 STAGED = (
     "data.num_trajectories", "data.trajectory_length", "data.permute", *_LOSS_SCALARS,
     "optimizer.learning_rate", "optimizer.warmup_steps", "optimizer.clip",
@@ -112,7 +112,7 @@ FIELDS: Mapping[str, Field] = {
         " this list with new values (JSON on the command line). Warm-up and cosine start again in"
         " each stage. The run ends at the num_steps below. A variant's values hold in every stage."
         " Fields that may change: " + ", ".join(STAGED),
-        changes_numbers=False,  # true only of stages that have not begun: see `stages_begun`
+        changes_numbers=False,  # only for stages that have not begun: see `stages_begun`
     ),
     "start_from": Field(
         "",

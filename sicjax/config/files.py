@@ -1,4 +1,4 @@
-"""Config files: built-in ones and the user's: finding, running, writing as JSON."""
+"""Config files, built-in ones and the user's: find them, run them, write configs as JSON."""
 
 import ast
 import contextlib
@@ -26,9 +26,9 @@ def load_config(name: str | Path) -> ConfigDict:
         can be added.
 
     Raises:
-        ConfigError: the file can't be found, read or run, or returns no config.
+        ConfigError: the file can't be found, read or run, or does not return a config.
 
-    Source: ours; each file's docstring says what to expect of it.
+    Source: ours; each file's docstring says what to expect from it.
 
     Example:
         >>> import sicjax
@@ -46,7 +46,7 @@ def load_config(name: str | Path) -> ConfigDict:
         names = runpy.run_path(str(found))
         config = names["get_config"]() if "get_config" in names else None
     except (Exception, SystemExit) as error:  # user code: whatever it raises is bad input
-        # A locked config says a page about a field that it lacks; keep the name of the field.
+        # A locked config raises a page of text about an unknown field; keep only the field's name.
         unknown = re.match(r"""['"]Key "(.*?)" does not exist""", str(error))
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConfigError(
@@ -63,20 +63,20 @@ def load_config(name: str | Path) -> ConfigDict:
 def bundled_configs() -> dict[str, Path]:
     """Return the config files that come with sicjax: "configs/quick.py" -> its path."""
     package = Path(__file__).parent.parent
-    inside = package / "configs"  # in an installed package; in a clone it lies beside the package
+    inside = package / "configs"  # installed; in a clone it is beside the package
     folder = inside if inside.is_dir() else package.parent / "configs"
     return {f"configs/{path.name}": path for path in sorted(folder.glob("*.py"))}
 
 
 def find_file(name: str | Path) -> Path:
-    """Return the path of a config file: the user's first, else the built-in one of that name.
+    """Return the path of a config file: the user's own, or else the built-in one of that name.
 
     Raises:
-        ConfigError: there is neither, or the path can't be looked at.
+        ConfigError: neither exists, or the path can't be read.
     """
     shown = " ".join(str(name).split())
     shown = shown if len(shown) <= 200 else f"{shown[:60]}..."
-    with contextlib.suppress(OSError, RuntimeError, ValueError):  # too long, or ~nobody
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # name too long, or unknown ~user
         if Path(name).expanduser().is_file():
             return Path(name).expanduser()
     bundled = bundled_configs()
@@ -87,7 +87,7 @@ def find_file(name: str | Path) -> Path:
 
 
 def describe_configs() -> str:
-    """Describe every bundled config in a line: its path and the first line of its docstring."""
+    """Describe every bundled config in one line: its path and the first line of its docstring."""
     lines = []
     for name, path in bundled_configs().items():
         about = ast.get_docstring(ast.parse(path.read_text())) or ""

@@ -1,4 +1,4 @@
-"""Less compiling: a cache on disk, small programs on the CPU, fewer optimisations of others."""
+"""Compile less: a cache on disk, small programs on the CPU, fewer optimisations for others."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ import jax
 # Programs that take at least this many seconds to compile are cached. JAX's default is 1, but the
 # fifteen programs of a report take 0.3 to 0.9 each.
 KEPT_FROM_S = 0.2
-# The default device outside of `small_programs`; empty where there is none around.
+# The default device outside of `small_programs`; empty outside of any.
 _outside: ContextVar[tuple[Any, ...]] = ContextVar("outside", default=())
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
@@ -22,9 +22,9 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 def use_cache(folder: Path | None = None) -> Path:
     """Turn on JAX's persistent compilation cache, unless the user has set one up.
 
-    Unreadable entries are removed first. JAX writes an entry in place and never replaces it, so one
-    that a kill truncated would cost a warning and a compilation in every later run. Cached programs
-    are code that this process runs, so a folder that other users can write to is not used.
+    Unreadable entries are removed first. JAX writes an entry in place and never replaces it, so a
+    truncated entry would cost a warning and a compilation in every later run. Cached programs are
+    code that this process runs, so a folder to which other users can write is not used.
 
     Args:
         folder: by default sicjax/ under $XDG_CACHE_HOME, or under ~/.cache.
@@ -43,7 +43,7 @@ def use_cache(folder: Path | None = None) -> Path:
             return folder
         remove_unreadable(folder)
     except OSError:
-        return folder  # without a cache, programs are only compiled again
+        return folder  # without a cache, programs are compiled again, nothing worse
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT_FROM_S)
     return folder
@@ -52,13 +52,13 @@ def use_cache(folder: Path | None = None) -> Path:
 def _is_ours(folder: Path) -> bool:
     """Return whether this user owns the folder and nobody else can write to it."""
     if not hasattr(os, "getuid"):
-        return True  # Windows: a home folder is its user's
+        return True  # on Windows a home folder belongs to its user
     found = folder.stat()
     return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def remove_unreadable(folder: Path) -> list[Path]:
-    """Remove truncated or damaged entries younger than the last look; returns what was removed."""
+    """Remove truncated or damaged entries that are newer than the last check; return them."""
     marker = folder / "last_look"
     last_look = marker.stat().st_mtime_ns if marker.exists() else 0
     marker.touch()
@@ -75,7 +75,7 @@ def _readable(entry: bytes) -> bool:
         if not entry.startswith(_ZSTANDARD):
             zlib.decompress(entry)
             return True
-        import zstandard  # what jax itself used to write such an entry
+        import zstandard  # the module with which jax writes such an entry
 
         zstandard.ZstdDecompressor().decompress(entry)
     except ImportError:
@@ -93,7 +93,7 @@ def small_programs() -> Iterator[None]:
     """
     try:
         device = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS leaves it out
+    except RuntimeError:  # JAX_PLATFORMS excludes the CPU
         yield
         return
     outside = _outside.set((jax.config.jax_default_device,))  # type: ignore[attr-defined]

@@ -35,7 +35,7 @@ def unseen_accelerator(
 
     Args:
         devices: folder of the device files.
-        environment: variables; some keep JAX off the device on purpose.
+        environment: variables; some exclude a device on purpose.
     """
     chosen = environment.get("JAX_PLATFORMS") or jax.config.values.get("jax_platforms")
     if jax.default_backend() != "cpu" or chosen:
@@ -57,7 +57,7 @@ def use_all_cores() -> None:
     """
     set_by_user = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not set_by_user and jax.config.values["jax_num_cpu_devices"] < 1:
-        with contextlib.suppress(RuntimeError):  # JAX has computed already
+        with contextlib.suppress(RuntimeError):  # too late: JAX has already computed something
             jax.config.update("jax_num_cpu_devices", available_cores())
 
 
@@ -73,7 +73,7 @@ def available_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # "max", which is no number, means no quota
+    with contextlib.suppress(OSError, ValueError):  # "max" is not a number and means no quota
         quota, period = (group / "cpu.max").read_text().split()
         cores = min(cores, int(quota) // int(period))
     return max(cores, 1)

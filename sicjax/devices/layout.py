@@ -3,7 +3,7 @@
 Letters: P networks, D devices of all processes, K networks per device.
 
     leaves [P, ...]      a population, as checkpoints hold it
-    leaves [D, K, ...]   its rows, one a device, as a pmapped update takes them
+    leaves [D, K, ...]   its rows, one per device, as a pmapped update takes them
 
 Arrays are global: every process sees all their shapes and holds the rows of its own devices.
 This file handles pytrees without knowing their meaning. To exchange `pmap` for `jit` with
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax._src import pmap as jax_pmap  # no public name drops one function from pmap's cache
+from jax._src import pmap as jax_pmap  # only this drops one function from pmap's cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sicjax.devices.hardware import all_devices
@@ -37,9 +37,9 @@ KEPT_FUNCTIONS = 16  # mapped functions whose programs stay compiled: two for ea
 class Layout:
     """The distribution of a population's networks over devices.
 
-    With `batch` every device holds all networks and computes its share of each one's batch.
-    Otherwise each device holds its own share of the networks, and the last rows may be copies that
-    only fill up the last device.
+    With `batch` every device holds all networks and computes its share of each network's batch.
+    Otherwise each device holds its own share of the networks; the last rows may be copies that fill
+    up the last device.
     """
 
     num_networks: int
@@ -109,7 +109,7 @@ class Layout:
         return Mesh(np.array(self.devices), (AXIS,))
 
     def sharding(self, *axes: str | None) -> NamedSharding:
-        """Return the sharding of the named array axes; without any, every device has everything."""
+        """Return the sharding of the named axes; without names, every device has everything."""
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
     def evenly(self, leaf: Any) -> NamedSharding:
@@ -139,11 +139,12 @@ def make_layout(
         num_networks: P.
         parallel: "networks": each device has its own; "batch": all devices work on each network;
             "auto": "networks" if no device stays idle, otherwise "batch".
-        devices: D; by default all, but in a single process no more than there are networks. A CPU
-            gives a single network two devices, one of them for a copy: XLA optimises a program for
-            several devices differently, and the network must be the same, bit for bit, as in a
+        devices: D; by default all, but in a single process not more than networks. On a CPU a
+            single network gets two devices, one of them for a copy. XLA optimises a program for
+            several devices differently, and the network must be bit for bit the same as in a
             population.
-        most: largest number of CPU devices worth splitting a batch over; by default all.
+        most: largest number of CPU devices over which splitting a batch is worth it; by default
+          all.
     """
     found = all_devices()
     batch = parallel == "batch" or (parallel == "auto" and num_networks < len(found))
@@ -165,9 +166,9 @@ def on_devices(function: Callable, devices: tuple[jax.Device, ...], *, donate: b
     programs of the last few functions are kept.
     """
     mapped = jax.pmap(function, AXIS, devices=devices, donate_argnums=(0,) if donate else ())
-    # pmap's own cache refers to its keys, so it would hold every program until the process ends:
-    # a network takes some 900 memory maps, and Linux allows a process 65,530.
-    with contextlib.suppress(AttributeError):  # another JAX may keep them elsewhere
+    # pmap's own cache would hold every program until the process ends. A network takes about 900
+    # memory maps, and Linux allows a process 65,530.
+    with contextlib.suppress(AttributeError):  # another version of JAX may keep them elsewhere
         forget = jax_pmap._cached_shard_map.evict_function
         weakref.finalize(mapped, forget, function).atexit = False
     return mapped

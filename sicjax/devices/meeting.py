@@ -1,8 +1,8 @@
 """The meeting of a run's processes before JAX joins them.
 
-JAX's own `initialize` aborts with a stack trace when a process is missing, comes twice or can't be
-reached. So the processes first meet on the same port through a plain socket: process 0 counts the
-others and tells all of them, in one line, what is wrong.
+JAX's own `initialize` aborts with a stack trace if a process is missing, comes twice or can't be
+reached. So the processes first meet on the same port through a plain socket. Process 0 counts the
+others and sends all of them one line that says what is wrong.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from jax._src.clusters import ClusterEnv  # JAX has no public name for what it d
 
 from sicjax.errors import ConfigError
 
-WITHIN_S = 55.0  # for all processes to come; with the imports before it, a minute
+WITHIN_S = 55.0  # seconds for all processes to come; a minute with the imports before
 _LONGEST = 1000  # bytes of a message
 
 
@@ -27,17 +27,18 @@ class Place(NamedTuple):
     """The address at which a process meets the others, and its own number."""
 
     coordinator: str  # HOST:PORT of process 0
-    number: int  # of processes
+    number: int  # number of processes
+
     rank: int  # number of this process, from 0
 
 
 def place_from_flags(flags: Mapping[str, str | None]) -> Place | None:
-    """Return the place that the flags name; None if this process is to run alone.
+    """Return the place named by the flags; None if this process runs alone.
 
     Args:
         flags: coordinator, num_processes and process_id as given on the command line.
-            `num_processes` of 1 needs no other flag: it keeps tasks of srun, or hosts of a pod,
-            apart.
+            `num_processes` of 1 needs no other flag: it makes tasks of srun, or hosts of a pod,
+            run separately.
 
     Raises:
         ConfigError: a flag is missing or wrong.
@@ -65,7 +66,7 @@ def place_from_flags(flags: Mapping[str, str | None]) -> Place | None:
 
 
 def detected_place() -> Place | None:
-    """Return the place that SLURM or a TPU pod gives this process; None if it has no others.
+    """Return the place that SLURM or a TPU pod gives this process; None if it is alone.
 
     Raises:
         ConfigError: a pod whose hosts can't be found out.
@@ -77,7 +78,7 @@ def detected_place() -> Place | None:
         coordinator, number, index, _ = ClusterEnv.auto_detect_unset_distributed_params(
             None, None, None, None, slurm, int(WITHIN_S)
         )
-    except Exception as error:  # of a metadata server, or of variables that don't fit together
+    except Exception as error:  # errors of a metadata server, or of inconsistent variables
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ConfigError(
             f"can't find out which other processes belong to this run ({what}); name them by"
@@ -91,7 +92,7 @@ def detected_place() -> Place | None:
 def has_other_processes(
     environment: Mapping[str, str] = os.environ, devices: Path = Path("/dev")
 ) -> bool:
-    """Return whether SLURM has started this process beside others, or this may be a host of a pod.
+    """Return whether SLURM started this process with others, or this may be a host of a pod.
 
     Args:
         environment: variables. JAX_PLATFORMS rules a pod out if it names platforms without tpu.
@@ -107,17 +108,17 @@ def has_other_processes(
 
 
 def meet(place: Place, within_s: float = WITHIN_S) -> None:
-    """Wait until all processes of the run have come, each of them once.
+    """Wait until all processes of the run have come, each exactly once.
 
     Raises:
-        ConfigError: they haven't within the time, the host is unknown, the port is taken, or an
-            index has been given twice.
+        ConfigError: they have not come in time, the host is unknown, the port is taken, or an index
+            was given twice.
     """
     host, port = _host_and_port(place)
     deadline = time.monotonic() + within_s
     try:
         socket.getaddrinfo(host, port)
-    except (OSError, UnicodeError) as error:  # the latter: a label of a name is too long
+    except (OSError, UnicodeError) as error:  # UnicodeError: a part of the host name is too long
         raise _cannot_meet(place, f"unknown host ({error})") from None
     if place.rank == 0:
         problem = _receive_others(place, port, deadline)
@@ -128,7 +129,7 @@ def meet(place: Place, within_s: float = WITHIN_S) -> None:
 
 
 def _receive_others(place: Place, port: int, deadline: float) -> str:
-    """Wait for all other processes and tell them how it went; returns the problem, if any."""
+    """Wait for all other processes and tell them the result; return the problem, if any."""
     try:
         server = _listen(port)
     except OSError as error:
@@ -153,7 +154,7 @@ def _receive_others(place: Place, port: int, deadline: float) -> str:
                 connection.close()  # not one of ours
                 continue
             came.append(connection)
-            _write(connection, {})  # so that it knows at once whom it has reached
+            _write(connection, {})  # so the other side knows at once that it has reached sicjax
             number, index = hello.get("num_processes"), hello.get("process_id")
             if number != place.number:
                 problem = f"--num_processes is {number} in process {index}, {place.number} in 0"
@@ -163,14 +164,14 @@ def _receive_others(place: Place, port: int, deadline: float) -> str:
         for connection in came:
             with connection:
                 _write(connection, {"problem": problem})
-                # The side that closes first keeps the port for a while, and JAX wants it next.
+                # The side that closes first blocks the port for a while, and JAX needs it next.
                 with contextlib.suppress(OSError):
                     connection.recv(1)
     return problem
 
 
 def _report_to_first(place: Place, host: str, port: int, deadline: float) -> str:
-    """Tell process 0 that this one has come; returns the problem that it answers, if any."""
+    """Tell process 0 that this one has come; return the problem that it reports, if any."""
     hello = {"num_processes": place.number, "process_id": place.rank}
     silent = "no process 0 listens there"
     while (left := deadline - time.monotonic()) > 0:
@@ -180,11 +181,12 @@ def _report_to_first(place: Place, host: str, port: int, deadline: float) -> str
                 _write(connection, hello)
                 with connection.makefile("rb") as file:
                     if _read(connection, file, left) is not None:
-                        # It may have come later than this process, and waits as long for others.
+                        # Process 0 may have started later than this one, and then waits just as
+                        # long.
                         answer = _read(connection, file, 2 * WITHIN_S) or {}
                         return str(answer.get("problem", "process 0 has stopped"))
         except OSError:
-            pass  # process 0 isn't there yet
+            pass  # process 0 has not started yet
         time.sleep(0.2)
     return f"{silent}; start all {place.number} processes within a minute"
 
@@ -197,7 +199,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _write(connection: socket.socket, message: Mapping[str, object]) -> None:
-    with contextlib.suppress(OSError):  # its process has gone
+    with contextlib.suppress(OSError):  # its process has ended
         connection.sendall(json.dumps(message).encode() + b"\n")
 
 

@@ -1,8 +1,8 @@
-"""The processes of a run: they join, agree, learn of each other's end, and leave.
+"""The processes of a run: they join, agree, notice each other's end, and leave.
 
 Numbers that are needed once per dispatch go through the devices' collectives. Everything else goes
 through the key-value store of JAX's coordination service, which lives in process 0: it works before
-there are devices, has timeouts, and may be asked by any thread.
+there are devices, has timeouts, and works in any thread.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from jax.experimental import multihost_utils
 from sicjax.devices.meeting import Place, detected_place, meet, place_from_flags
 from sicjax.errors import PeerError
 
-_ANSWER_S = 120.0  # for all processes to answer a question; they may start that far apart
-_TASK_S = 3600.0  # for process 0 to do what the others wait for, as to check the checkpoints
+_ANSWER_S = 120.0  # for all processes to answer a question: they may start so far apart
+_TASK_S = 3600.0  # for work of process 0 on which the others wait, such as reading checkpoints
 _STORE_S = 5.0  # for the store to take a value
-_PATIENCE_S = 3.0  # in which a process may come to its own end when another has failed
-_SAVING_S = 300.0  # the same when all end together: the last save takes its time
-_CLOSING_S = 60.0  # for the others to end when all is saved
-_TOGETHER = (3, 75, 130)  # exit codes by which all processes end by themselves, after a save
+_PATIENCE_S = 3.0  # in which a process may end by itself after another one has failed
+_SAVING_S = 300.0  # the same if all end together: the last save takes time
+_CLOSING_S = 60.0  # for the others to end after everything is saved
+_TOGETHER = (3, 75, 130)  # exit codes with which all processes end by themselves, after a save
 _ENDED = "sicjax/ended/"
 
 _questions = itertools.count()
@@ -39,7 +39,7 @@ class End(NamedTuple):
     line: str  # its last message
     exit_code: int
     patience: float  # seconds that this process has to end by itself
-    own: bool  # whether it is this process, which has announced its end but still runs
+    own: bool  # whether this process itself has announced its end, but still runs
 
 
 def is_first() -> bool:
@@ -56,10 +56,10 @@ def join(flags: Mapping[str, str | None]) -> bool:
     """Join the other processes that the flags, SLURM or a TPU pod name.
 
     Args:
-        flags: coordinator, num_processes and process_id; one not given is absent or None.
+        flags: coordinator, num_processes and process_id; a missing one is absent or None.
 
     Returns:
-        Whether there are any.
+        Whether there are other processes.
 
     Raises:
         ConfigError: a wrong flag, or the processes can't meet.
@@ -75,11 +75,11 @@ def start_processes(place: Place) -> None:
     """Meet the other processes and join them (`jax.distributed.initialize`).
 
     Raises:
-        ConfigError: they don't all come.
+        ConfigError: not all of them come.
     """
     meet(place)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours
+    jax.config.update("jax_enable_preemption_service", False)  # sicjax handles SIGTERM itself
     jax.distributed.initialize(place.coordinator, place.number, place.rank)
 
 
@@ -99,8 +99,8 @@ def largest(number: int) -> int:
 def line_up() -> None:
     """Wait for all processes before their first collective; a collective call.
 
-    Gloo gives up if a process comes 30 s after another one, and on a busy host compiling takes
-    longer than that.
+    Gloo gives up if a process comes 30 s after another one. On a busy host compiling can take
+    longer.
     """
     if not is_alone():
         _store().wait_at_barrier(f"sicjax/line_up/{next(_questions)}", int(1000 * _TASK_S))
@@ -114,7 +114,7 @@ def from_first(number: int) -> int:
 
 @contextlib.contextmanager
 def on_first() -> Iterator[bool]:
-    """Yield whether this is process 0; an error in its block ends the others too. All must enter.
+    """Yield whether this is process 0; an error in its block ends the others, too. All must enter.
 
     Raises:
         PeerError: in the others.
@@ -143,7 +143,7 @@ def agree(offer: str, judge: Callable[[str], str]) -> str:
 
     Args:
         offer: what process 0 shows the others.
-        judge: of every other process: its complaint about what process 0 shows, or "".
+        judge: returns another process's complaint about what process 0 shows, or "".
 
     Raises:
         PeerError: a process doesn't answer.
@@ -173,7 +173,8 @@ def announce(exit_code: int, line: str, *, at_once: bool = False) -> None:
     patience = _SAVING_S if exit_code in _TOGETHER else _PATIENCE_S
     said = json.dumps([line, exit_code, 0.0 if at_once else patience])
     key = f"{_ENDED}{distributed.global_state.process_id}"
-    # A store whose process has stopped doesn't answer, and this process must end nevertheless.
+    # If the process of the store has stopped, the store doesn't answer; this process must end
+    # anyway.
     telling = threading.Thread(target=_set_first, args=(key, said), daemon=True)
     telling.start()
     telling.join(_STORE_S)
@@ -183,7 +184,7 @@ def wait_for_an_end() -> End | None:
     """Wait until a process of the run, this one included, announces its end.
 
     Returns:
-        How the first one that was seen ended; None when the processes have parted.
+        How the first process that was noticed ended; None once the processes have parted.
     """
     state = distributed.global_state
     while (store := state.client) is not None:
@@ -204,19 +205,19 @@ def wait_for_others(exit_code: int, *, at_once: bool = False) -> None:
     state = distributed.global_state
     if state.client is None or state.process_id:
         return
-    saved = exit_code in _TOGETHER and not at_once  # they only have to close what they hold
+    saved = exit_code in _TOGETHER and not at_once  # they only have to close their files
     limit = _CLOSING_S if saved else 4 * _PATIENCE_S
     deadline = time.monotonic() + limit
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         while time.monotonic() < deadline:
             if len(state.client.key_value_dir_get(_ENDED)) >= state.num_processes:
-                time.sleep(_PATIENCE_S / 6)  # between its announcement and its exit
+                time.sleep(_PATIENCE_S / 6)  # time between its announcement and its exit
                 return
             time.sleep(0.1)
 
 
 def _set_first(key: str, value: str) -> None:
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # there already, or the service has gone
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # announced before, or the service ended
         _store().key_value_set(key, value)
 
 

@@ -15,8 +15,8 @@ AXIS = "devices"
 class Split:
     """A split of the work on one network into equal shares; one share needs no communication.
 
-    Each device computes its share of a sum, with the states of all devices gathered inside. `total`
-    of the shares' gradients is the gradient of the whole sum, because the transpose of gathering is
+    Each device gathers the states of all devices and computes its share of a sum. The `total` of
+    the shares' gradients is the gradient of the whole sum, because the transpose of gathering is
     adding.
     """
 
@@ -35,7 +35,7 @@ class Split:
         return value / self.count if self.count > 1 else value
 
     def take(self, rows: Array) -> Array:
-        """Return this device's rows of [B, ...], as many as each has; the last may be copies."""
+        """Return this device's rows of [B, ...]; all have as many, so the last may be copies."""
         if self.count == 1:
             return rows
         size = -(-rows.shape[0] // self.count)
@@ -50,7 +50,7 @@ class Split:
         return jnp.asarray(rows).reshape(-1, self.count, *rows.shape[1:])[:, self.index()]
 
     def gathered(self, rows: Array, number: int) -> Array:
-        """Put together what `take` took apart, [number, ...], without the copies."""
+        """Return the rows that `take` distributed, [number, ...], without the copies."""
         if self.count == 1:
             return rows
         return lax.all_gather(rows, AXIS, tiled=True)[:number]
