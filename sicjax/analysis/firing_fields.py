@@ -107,8 +107,7 @@ def _rises_at_the_wall(ratemap: np.ndarray, peak: np.ndarray, smoothing: float) 
         inward = np.moveaxis(ratemap, axis, 0)
         line = np.isfinite(inward[:, peak[1 - axis]])
         # The wall is where visited bins end. In a circle, or a rectangle amid NaN, this is inside
-        # the
-        # map's edge.
+        # the map's edge.
         if not line[peak[axis] + 1 :].any():
             inward = inward[peak[axis] :: -1]
         elif not line[: peak[axis]].any():

@@ -3,14 +3,14 @@
 Letters: B trajectories, T steps, N units, M = B*T states. Positions and steps in metres.
 Distances between states are Euclidean and don't assume unit norm. A pair is far when
 |x - x'| > sigma_x, near when |x - x'| < sigma_x (a tie is neither), and a state is never paired
-with itself. "mean" divides by the number of such pairs; "sum" counts each unordered pair once;
-no such pair gives 0, and so does an empty batch. All four are jitted; forward-mode derivatives of
-the pair losses are refused.
+with itself. "mean" divides by the number of such pairs; "sum" counts each unordered pair once.
+Without such a pair, and for an empty batch, the loss is 0. All four are jitted; forward-mode
+derivatives of the pair losses are refused.
 
 Losses are computed and returned in float32, or in float64 for float64 states. States in half
-precision give float32 too, because sums over pairs exceed float16 and bfloat16 has two digits.
+precision give float32, too: sums over pairs exceed float16, and bfloat16 has only two digits.
 Gradients have the type of their argument. A state that isn't finite makes its terms NaN or
-infinite. A state at a position of NaN is missing: it is in no pair.
+infinite. A state whose position is NaN counts as missing: it is in no pair.
 """
 
 import collections
@@ -30,7 +30,7 @@ from sicjax.network.trajectories import Batch
 
 
 def _flatten(states: Array, positions: Array, reduction: str) -> tuple[Array, Array]:
-    """States [M, N] and positions [M, 2], in the type to compute in."""
+    """Return states [M, N] and positions [M, 2], in the type of the computation."""
     states = floating("states", states)
     positions = jax.lax.stop_gradient(real("positions", positions)).astype(states.dtype)
     if states.ndim != 3 or positions.shape != (*states.shape[:2], 2):
@@ -47,7 +47,8 @@ def _pair_losses(states, positions, sigma_x, sigma_g, weights, reduction):
     if not len(states):
         return jnp.zeros((), states.dtype)
     scalars = (jnp.asarray(value, states.dtype) for value in (sigma_x, sigma_g, weights))
-    # Without branches: they cost both sides under `vmap`, and bar a second derivative in reverse.
+    # Without branches: under `vmap` both sides would run, and a second reverse derivative would
+    # fail.
     return pair_losses(states, positions, *scalars, reduction, False)[0]
 
 
@@ -57,7 +58,7 @@ def separation_loss(
     states: Array, positions: Array, *, sigma_x: ArrayLike, sigma_g: ArrayLike,
     reduction: str = "mean",
 ) -> Array:  # fmt: skip
-    """How similar the states of far places are: exp(-|g - g'|^2 / (2 sigma_g^2)) over far pairs.
+    """Return the similarity of far places' states: exp(-|g - g'|^2 / (2 sigma_g^2)) over far pairs.
 
     Args:
         states: [B, T, N].
@@ -91,7 +92,7 @@ def separation_loss(
 def invariance_loss(
     states: Array, positions: Array, *, sigma_x: ArrayLike, reduction: str = "mean"
 ) -> Array:
-    """How different the states of near places are: |g - g'|^2 over near pairs.
+    """Return the squared distance of states of near places: |g - g'|^2 over near pairs.
 
     Args:
         states: [B, T, N].
@@ -120,7 +121,7 @@ def invariance_loss(
 @checked()
 @jax.jit
 def capacity_loss(states: Array) -> Array:
-    """Minus the squared length of the mean state; low when states share a part of the code.
+    """Return minus the squared length of the mean state; low if states have much in common.
 
     Args:
         states: [B, T, N].
@@ -152,12 +153,12 @@ def conformal_isometry_loss(
     states: Array, initial_state: Array, steps: Array, *, max_step: ArrayLike,
     min_step: ArrayLike = 0.0,
 ) -> Array:  # fmt: skip
-    """How unevenly the code moves: the variance of |g_t - g_{t-1}| / |v_t| over short steps.
+    """Return the variance of the code's speed, |g_t - g_{t-1}| / |v_t|, over short steps.
 
-    With min_step 0, the paper's, it has no finite expectation: W(0) g is not exactly g, so the
-    shortest steps move the state by a length that doesn't shrink with |v|, and the mean of
-    1 / |v|^2 over steps drawn evenly from a plane diverges. So the loss of a batch depends on its
-    few shortest steps, however many steps it has.
+    With min_step 0, as in the paper, it has no finite expectation. W(0) g is not exactly g, so the
+    shortest steps move the state by a length that does not shrink with |v|. But over steps drawn
+    evenly from a plane, the mean of 1 / |v|^2 diverges. So the loss of a batch depends on its few
+    shortest steps, even in a large batch.
 
     Args:
         states: [B, T, N].
@@ -206,8 +207,8 @@ def neural_speeds(
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return |g_t - g_{t-1}| / |v_t| per metre, and whether min_step < |v_t| < max_step; [B, T].
 
-    The speed of a step that doesn't count is 0, also if the step is NaN. Where the state stands
-    still, the gradient is 0.
+    The speed of a step that does not count is 0, also if the step is NaN. If the state does not
+    move, the gradient is 0.
     """
     start = jnp.broadcast_to(initial_state, (states.shape[0], 1, states.shape[2]))
     moved = jnp.diff(states, axis=1, prepend=start)
@@ -232,8 +233,8 @@ def _conformal_isometry(
 
 # A single pass over all pairs of states computes these.
 PAIR_TERMS = ("separation", "invariance")
-# The other terms, by name. One more needs an entry here, its weight in config/fields.py, and an
-# export if users are to call it. Add it at the end: checkpoints hold the index of a failed term.
+# The other terms, by name. A new one needs an entry here, its weight in config/fields.py, and an
+# export if users should call it. Add it at the end: checkpoints hold the index of a failed term.
 OTHER_TERMS: Mapping[str, Callable[[Array, Array, Batch, "LossSettings"], Array]] = {
     "capacity": _capacity,
     "conformal_isometry": _conformal_isometry,
@@ -246,7 +247,7 @@ _TermsBase: Any = _named("LossTerms", (*TERMS, "num_far", "num_near"))
 
 
 class LossSettings(_SettingsBase):
-    """Scalars of the loss: traced, so that networks of one program may differ.
+    """Scalars of the loss; traced, so networks of one program may differ in them.
 
     A weight for each term; own_terms, a factor of the terms that a `Method` adds; sigma_x, metres;
     sigma_g; and min_step, metres (steps of conformal isometry are longer than it and shorter than

@@ -44,8 +44,8 @@ def norm_relu(x: Array) -> Array:
         x: [..., N], real numbers.
 
     Returns:
-        [..., N], non-negative, of norm 1. Where no entry is positive, the zero vector with zero
-        gradient (the paper leaves this case open). All NaN where an entry is NaN or +infinity.
+        [..., N], non-negative, of norm 1. If no entry is positive, it is the zero vector with zero
+        gradient (the paper leaves this case open). If an entry is NaN or +infinity, all are NaN.
         The type is that of x, or float32 for integers; the computation uses at least float32.
 
     Raises:
@@ -78,7 +78,7 @@ class Hypernetwork(nn.Module):
 
     The last bias starts as the identity matrix (`identity_start`) and the last weights are small,
     so an untrained network keeps its state. From this start spatial codes form within thousands
-    of steps; from a plain random start none formed.
+    of updates; from a plain random start none formed.
     """
 
     num_units: int  # N

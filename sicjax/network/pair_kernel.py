@@ -2,9 +2,9 @@
 
 Letters: M states, N units, S states of a tile, e_ij = exp(-|g_i - g_j|^2 / (2 sigma_g^2)).
 
-`pair_losses` sends every tile's products, exponentials and slopes through the card's memory. Here
-they stay on the chip, as in flash attention (Dao et al. 2022). One program owns S rows, loops over
-all tiles of columns, and writes only [S, N] products and three sums per row. It visits ordered
+`pair_losses` sends the products, exponentials and slopes of every tile through the GPU's memory.
+Here they stay on the chip, as in flash attention (Dao et al. 2022). One program owns S rows, loops
+over all tiles of columns, and writes only [S, N] products and three sums per row. It visits ordered
 pairs, so it takes 4 M^2 N multiplications where the tiles take 3 M^2 N, and it needs no atomic
 additions.
 
@@ -73,11 +73,12 @@ def _visit_all(
     """
     length, units = states.shape
     halves = -jnp.sum(states**2, axis=-1) / 2
-    # Three TF32 products on the tensor cores keep float32's accuracy; an interpreter has none.
+    # Three TF32 products on the tensor cores keep float32's accuracy; an interpreter has no such
+    # cores.
     precision: lax.Precision | lax.DotAlgorithmPreset = lax.Precision.HIGHEST
     if tensor_cores and not interpret:
         precision = lax.DotAlgorithmPreset.TF32_TF32_F32_X3
-    # A program owns one tile of rows and loops over all columns, so it is given both.
+    # A program owns one tile of rows and loops over all columns, so it gets both.
     whole = [
         pl.BlockSpec((length, units), lambda i: (0, 0)),
         pl.BlockSpec((length,), lambda i: (0,)),

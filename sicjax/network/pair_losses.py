@@ -12,8 +12,8 @@ One pass over tiles of pairs gives loss and gradient together; no M x M array ex
 symmetric, so each unordered pair of tiles is visited once. The row sums of A need no extra pass: A
 is also multiplied with a unit that is 1 in every state. The same product with e is the loss itself.
 The states are first sorted along x. Tiles further apart in x than sigma_x have only far pairs and
-need no positions. In the other pairs of tiles, which touch, the pairs are counted first, because A
-contains the weights of the means.
+need no positions. The other pairs of tiles *touch*. Their near and far pairs are counted first,
+because A contains the weights of the means.
 
 Several devices may share one network's pairs (`Split`). Each device has all states, takes every
 D-th pair of tiles, and returns its share of the total and of the gradient.
@@ -173,7 +173,7 @@ def _one_pass(
     """
     positions = jnp.where(jnp.isnan(positions).any(axis=1, keepdims=True), jnp.nan, positions)
     order = jnp.argsort(positions[:, 0])
-    # Subtracting the mean keeps all distances and makes their rounding errors smaller.
+    # Subtracting the mean keeps all distances and reduces their rounding errors.
     centred = (states - jnp.mean(states, axis=0, keepdims=True))[order] / sigma_g
     tiles = _make_tiles(centred, positions[order], sigma_x, split, branch)
 

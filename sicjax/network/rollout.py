@@ -20,7 +20,7 @@ IN_TURN = 64
 
 
 class Factors(NamedTuple):
-    """W(v) = sum_r a_r(v) M_r, with only as many matrices as a set of velocities needs."""
+    """W(v) as sum_r a_r(v) M_r, with as few matrices as a set of velocities needs."""
 
     projection: Array  # [H + 1, R] maps (hidden features of v, 1) to a(v)
     matrices: Array  # [N, R * N], M_r transposed and side by side: row j, column r * N + i
@@ -31,10 +31,10 @@ def factorise(
 ) -> Factors:
     """Write W as a sum of R <= H + 1 matrices, with the smallest R that keeps a tolerance.
 
-    The last layer is linear, so W(v) = sum_h f_h(v) K_h + bias. Velocities fill only a plane, and
-    smooth features of a plane are nearly dependent. So their principal components, measured by
-    their effect on W, fall off fast. R is rounded up to a multiple of 4, so that few programs are
-    compiled.
+    The last layer is linear, so W(v) = sum_h f_h(v) K_h + bias. Velocities fill only a plane, so
+    the smooth features f_h of a velocity are nearly dependent. Their principal components, measured
+    by their effect on W, therefore fall off fast. R is rounded up to a multiple of 4, so that few
+    programs are compiled.
 
     Args:
         hypernetwork: the network.

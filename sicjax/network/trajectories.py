@@ -19,7 +19,7 @@ from sicjax.arguments import BOUNDED, at_least, checked
 
 FARTHEST_M = 1e6  # largest distance of a recorded path from its start
 PERSISTENCE_STEPS = 10.0  # correlation time of the velocity of smooth walks
-DRAWN = 320_000  # random numbers drawn at once; smooth walks use as many as they need
+DRAWN = 320_000  # random numbers drawn at once; smooth walks use a part of them
 
 
 class Batch(NamedTuple):
@@ -130,8 +130,8 @@ def smooth_walks(
 def _draw(key: Array, mean_speed: ArrayLike, persistence_steps: float | None, count: int) -> Array:
     """Draw the random change of velocity components [count] in one step (all of it, if None).
 
-    JAX's n-th random number does not depend on how many are drawn. So walks of all lengths use one
-    program, because its compilation takes longer than everything else about them.
+    JAX's n-th random number does not depend on how many are drawn. So walks of all lengths can
+    share one program, whose compilation takes longer than all other work on them.
     """
     std = mean_speed * np.sqrt(2 / np.pi)
     if persistence_steps is not None:
@@ -229,7 +229,7 @@ def _read_positions(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             if file.read(6) == b"\x93NUMPY":
-                return np.load(path, mmap_mode="r")  # a header that claims too much costs nothing
+                return np.load(path, mmap_mode="r")  # a false size in the header costs nothing
             file.seek(0)
             with np.load(file) as found:
                 for key in ("positions", "pos"):
@@ -245,7 +245,7 @@ def _read_positions(path: Path) -> np.ndarray:
 
 
 def _sargolini_file() -> Path:
-    found = importlib.util.find_spec("ratinabox")  # only its data is needed, so not imported
+    found = importlib.util.find_spec("ratinabox")  # only its data are needed, so it is not imported
     if found is None or found.origin is None:
         raise ModuleNotFoundError(
             "the recorded rat path comes with a package: python -m pip install ratinabox"

@@ -2,10 +2,11 @@
 
 Letters: N units; K units shown; y, x bins of a map; S samples of a path. Lengths in metres, angles
 in degrees. Functions that draw one panel take `ax=`; those that lay out several take `fig=`, whose
-size they set. Both return what they drew on, and open a pyplot figure if they get none. Figures use
-sicjax's own matplotlib settings. Your settings have no effect on them and stay as they are.
+size they set. Both return the axes or the figure, and open a pyplot figure if they get none.
+Figures use sicjax's own matplotlib settings; your settings have no effect on them and do not
+change.
 
-Source: ours; the looks are the paper's and its field's.
+Source: ours; the style follows the paper and its field.
 
 Example:
     >>> import sicjax

@@ -60,15 +60,15 @@ def losses(
     Args:
         metrics: one mapping per logged update, as in metrics.jsonl. `step` is the x axis. A key
             that is missing, or null, leaves a gap.
-        terms: names of the loss terms. By default the four of sicjax, and every other that
-            `metrics` holds as `weighted_NAME`, such as your own terms.
+        terms: names of the loss terms. By default the four of sicjax and every other term that
+            `metrics` holds as `weighted_NAME`, such as your own.
         fig: where to draw; its size is set.
     """
     if terms is None:
         logged = dict.fromkeys(key for row in metrics for key in row if key.startswith("weighted_"))
         terms = list(dict.fromkeys([*_TERMS, *(key.removeprefix("weighted_") for key in logged)]))
     panels = {name: _TERMS.get(name, (name, "before weighting")) for name in terms} | _OTHERS
-    # The sum takes the first panel. Margins are in inches, so that they stay as rows are added.
+    # The sum takes the first panel. Margins are in inches, so they don't change as rows are added.
     rows = -(-(1 + len(panels)) // 3)
     figure = figure_of_size(fig, 10.6, height := 2.4 * rows)
     room = {
@@ -110,7 +110,7 @@ def _weighted_terms(
     if steps.size:
         ax.set_xlim(0, 1.02 * max(steps.max(), 1))
     ax.plot(steps, _series(metrics, "loss"), color=INK, lw=1.2, label="total")
-    ax.set_yscale("symlog", linthresh=0.1)  # a spike doesn't flatten the rest
+    ax.set_yscale("symlog", linthresh=0.1)  # a spike must not flatten the rest
     ax.margins(y=0.1)
     ax.set_ylim(top=_above(ax, 1.15 + 0.15 * (len(terms) // 2 + 1)))  # room for the legend
     ax.legend(loc="upper center", ncols=2, handlelength=1.2, columnspacing=0.8, labelspacing=0.2)
@@ -196,13 +196,13 @@ def compared(
     reference: ArrayLike, others: Mapping[str, ArrayLike], *, quantity: str, of: str,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw each unit's value under other conditions against its value under one; equal on the line.
+    """Draw each unit's values under other conditions against a reference; equal on the line.
 
     Args:
-        reference: [N] values under the one condition.
+        reference: [N] values under the reference condition.
         others: name of a condition to values [N]; a pair with NaN is left out.
         quantity: what is compared, with its unit.
-        of: name of the one condition.
+        of: name of the reference condition.
         ax: where to draw.
     """
     ax = axes_or_new(ax)
@@ -372,6 +372,6 @@ def _above(ax: Axes, factor: float) -> float:
 
 
 def _series(metrics: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """Values [rows] of one metric; NaN where a row lacks it or holds null."""
+    """Return values [rows] of one metric; NaN where a row lacks it or has null."""
     values = (row.get(key) for row in metrics)
     return np.array([np.nan if value is None else value for value in values], dtype=float)

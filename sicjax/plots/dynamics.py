@@ -104,7 +104,7 @@ def distance_map(
 
     Args:
         distance: [y, x], displacement 0 in the middle; NaN (grey) where unknown.
-        bin_m: of displacement, metres.
+        bin_m: width of a bin of displacement, metres.
         dips_m: [P, 2] displacements marked, with their opposites.
         range_m: radius of a dashed circle; inf or NaN draws none.
         cmap: any matplotlib colour map.
@@ -119,14 +119,14 @@ def distance_map(
     )  # fmt: skip
     dips = np.asarray(dips_m, dtype=float).reshape(-1, 2)
     x, y = np.concatenate([dips, -dips]).T
-    # White on dark outlines can be seen on any colour.
+    # White with dark outlines is visible on any colour.
     dark = [withStroke(linewidth=2, foreground=INK)]
     ax.scatter(x, y, 14, color="white", marker="x", lw=0.8, path_effects=dark)
     if np.isfinite(range_m):
         ax.add_patch(Circle((0, 0), range_m, fill=False, ec=INK, lw=2.2))
         ax.add_patch(Circle((0, 0), range_m, fill=False, ec="white", lw=1.2, ls="--"))
     colour_bar(image, "neural distance |g − g′|", ax=ax)
-    # What the circle means depends on the floor, which the caller knows; the title measures it.
+    # The title gives only the radius: what it means depends on the floor, which the caller knows.
     title = f"dashed circle: {range_m:.2f} m" if np.isfinite(range_m) else ""
     return dress(ax, x="displacement along x (m)", y="displacement along y (m)", title=title)
 
@@ -142,7 +142,7 @@ def attractor_return(
     Args:
         steps: [K] since the perturbation, from 0.
         distance: [A, K] relative to the norm; 0 leaves a gap.
-        amplitudes: [A] asked for, relative to the norm.
+        amplitudes: [A] of the perturbations, relative to the norm.
         null: [A, K] the same of another network.
         level: distance marked as "back"; None draws none.
         y: label of the distances.

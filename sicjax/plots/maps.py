@@ -32,7 +32,7 @@ _GAP, _HEAD, _FOOT = (
     0.08,
     0.23,
     0.34,
-)  # relative to a tile: between maps, above each, below the sheet
+)  # relative to a tile: space between maps, above each, below the sheet
 _ROUNDING = 1e-3  # rounding may push a correlation this far above 1
 
 
@@ -52,8 +52,8 @@ def ratemap_sheet(
         titles: [N] short texts, one above each map.
         tops: [N] value of the brightest colour of each map; its peak by default.
         columns: maps in a row.
-        groups: headings, and how many maps, in order, come under each. Every group begins a row.
-        title: of the sheet.
+        groups: headings, each with the number of maps under it. Every group begins a row.
+        title: title of the sheet.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
     """
@@ -115,7 +115,7 @@ def recorded_path(
     positions: ArrayLike, rows: Sequence[tuple[str, ArrayLike]], box_m: float, *,
     titles: Sequence[str], cmap: str = CMAP, fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
-    """Draw a recorded path, and rows of the same units' maps from it and from other walks.
+    """Draw a recorded path, and rows of maps of the same units along it and on other walks.
 
     Args:
         positions: [S, 2] metres from the start.
@@ -172,7 +172,7 @@ def film_strip(
     frames: Sequence[tuple[int, ArrayLike]], box_m: float, *, titles: Sequence[str],
     cmap: str = CMAP, fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
-    """Draw the same units' maps at several times of the training, one row for each time.
+    """Draw maps of the same units at several moments of the training, one row for each.
 
     Args:
         frames: pairs of a number of updates and maps [K, y, x].
@@ -209,7 +209,7 @@ def _maps(name: str, maps: ArrayLike) -> np.ndarray:
     """Return maps [N, y, x] as floats.
 
     Raises:
-        ValueError: one map alone, or anything else.
+        ValueError: a single map [y, x], or something else.
     """
     try:
         found = np.asarray(maps, dtype=float)
@@ -258,7 +258,7 @@ def _sheet(
     colours: np.ndarray, labels: list[str] | None, columns: int, title: str, fig: Figure | None,
     groups: Sequence[tuple[str, int]] | None = None,
 ) -> tuple[Figure, Axes, np.ndarray]:  # fmt: skip
-    """Put painted maps into one picture: hundreds of panels would take minutes to draw.
+    """Put painted maps into one picture, because hundreds of panels would take minutes to draw.
 
     Returns:
         The figure, its axes in units of bins with y down, and top left corners [K, 2] of the maps.
@@ -266,7 +266,7 @@ def _sheet(
     count, side = colours.shape[:2]
     columns = max(min(columns, count), 5)
     gap, head = round(_GAP * side), round(_HEAD * side if labels else _GAP * side)
-    # Each group takes room for a heading, then rows of maps that each take a head and a side.
+    # Each group needs space for a heading, then rows of maps with space above each.
     rooms = [(0, count)] if groups is None else [(round(0.36 * side), size) for _, size in groups]
     corners, dividers, height = np.zeros((count, 2), int), [], 0
     for first, (room, size) in zip(np.cumsum([0, *(n for _, n in rooms)]), rooms, strict=False):
@@ -279,7 +279,7 @@ def _sheet(
     picture = np.full((max(height, 1), width, 4), 255, np.uint8)
     for (x, y), tile in zip(corners, colours, strict=True):
         picture[y : y + side, x : x + side] = tile[::-1]  # a map's first row is its smallest y
-    # The figure takes the size at which a map is TILE_INCHES wide.
+    # The figure's size makes a map TILE_INCHES wide.
     foot, top = _FOOT * side, 0.36 * side if title else 0.0
     per_bin = TILE_INCHES / side
     figure = figure_of_size(fig, width * per_bin + 0.2, (height + foot + top) * per_bin + 0.2)
@@ -396,7 +396,7 @@ def _rows_of_maps(
     note = f"{length:g} m" + ("" if circle_m is None else "      dashed circle: training range")
     ax.text(left + length + 0.03 * widest, bar, note, va="center")
     if len(titles) >= 5:  # there is room beside the scale bar
-        end, half = (len(titles) - 2) * pitch, 0.03 * widest  # the name needs a tile and a half
+        end, half = (len(titles) - 2) * pitch, 0.03 * widest  # the name needs 1.5 tiles
         place = end - 0.6 * pitch, end, bar - half, bar + half
         _colour_key(ax, cmap, ("0", "each map's peak"), place)
     ax.set_axis_off()

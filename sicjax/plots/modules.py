@@ -32,15 +32,15 @@ from sicjax.plots.style import (
     whole_numbers,
 )
 
-_TURN = 60  # degrees after which a hexagonal lattice is itself again
-_EDGE = 6  # degrees: the edge would split units nearer to it than this
+_TURN = 60  # degrees after which a turned hexagonal lattice repeats
+_EDGE = 6  # degrees: units nearer to the edge of the axis than this could be split by it
 
 
 @own_settings()
 def period_histogram(
     spacing_m: ArrayLike, labels: Sequence[str], *, ax: Axes | None = None
 ) -> Axes:
-    """Draw a stacked histogram of periods (distance between neighbouring fields), by group.
+    """Draw a stacked histogram of periods (distances between neighbouring fields), by group.
 
     Args:
         spacing_m: [N] metres; NaN is left out.
@@ -76,7 +76,7 @@ def units_per_index(
     Args:
         counts: [G, K] units of each index, for each of G networks or settings; or [K] of one.
         indices: [K] fields in a cell of the coarsest lattice, as `sicjax.lattice_indices` gives.
-        names: [G], for the legend; a single empty one needs none.
+        names: [G], for the legend; a single empty name draws no legend.
         rest: [G] units without an index, drawn as one more group of bars; left out by default.
         ax: where to draw.
     """
@@ -127,7 +127,7 @@ def period_orientation(
     ax.set_xlim(start, start + _TURN)
     ticks = np.arange(15 * np.ceil(start / 15), start + _TURN + 1e-9, 15)
     ax.set_xticks(ticks, [f"{tick % _TURN if start else tick:g}" for tick in ticks])
-    if start:  # where one turn ends and the next one begins
+    if start:  # where the axis wraps around
         ax.axvline(_TURN, color=FAINT, lw=0.8, ls=":", zorder=0)
     top = 1.1 + 0.1 * len(groups)  # room for the legend
     ax.set_ylim(0, top * ax.dataLim.y1 if groups else 1)
@@ -150,11 +150,11 @@ def periods_against_range(
     networks: Sequence[tuple[float, Sequence[float]]], slopes: Mapping[str, float] | None = None, *,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw the periods of each network's modules above the range of its training.
+    """Draw the periods of each network's modules against the range of its training.
 
     Args:
-        networks: the range in metres and the periods in metres, finest first, of each.
-        slopes: of lines through the origin, by label.
+        networks: for each, the range and the periods (finest first), in metres.
+        slopes: slopes of lines through the origin, by label.
         ax: where to draw.
     """
     ax = axes_or_new(ax)
@@ -256,7 +256,7 @@ def torus(
         dress(ax, x=f"cosine of k{k + 1}·x", y="" if k else "sine")
         ax.spines[:].set_visible(False)
         ax.set_title(f"along k{k + 1}", fontsize=SMALL + 1, color=INK)
-    # One key for all colours: each of them goes round once.
+    # One key serves all colours: each goes round once.
     key = figure.add_axes((0.41, 0.13, 0.17, 0.03))
     key.imshow(np.linspace(0, 1, 256)[None], cmap=CYCLIC_CMAP, aspect="auto", extent=(0, 1, 0, 1))
     key.set_axis_off()
@@ -290,14 +290,14 @@ def module_relation(
     bases_m: ArrayLike, common_m: ArrayLike, *, index: ArrayLike, error: float, p: float,
     names: Sequence[str], ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw several lattices over each other, and the unit cell of their common lattice.
+    """Draw several lattices on top of each other, and the unit cell of their common lattice.
 
     Args:
         bases_m: [K, 2, 2] rows span each lattice (x, y), metres.
         common_m: [2, 2] rows span the common one.
         index: [K] cells of each lattice in the common cell.
-        error: relative, of the common lattice.
-        p: chance of such a relation.
+        error: relative error of the common lattice.
+        p: probability of such a relation by chance.
         names: [K] of the lattices.
         ax: where to draw.
     """
@@ -314,7 +314,7 @@ def module_relation(
             label=f"{names[k]}: {cells[k]} in the cell",
         )  # fmt: skip
     one, two = common
-    sides = np.stack([one, -two if one @ two > 0 else two])  # the more compact of the two cells
+    sides = np.stack([one, -two if one @ two > 0 else two])  # the more compact of two cells
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ sides
     ax.plot(*corners.T, color=INK, lw=1, zorder=0)
     ax.set_aspect("equal")
@@ -339,15 +339,15 @@ def module_drift(
     steps: ArrayLike, rms_m: ArrayLike, pairs: Sequence[tuple[int, int]], difference_m: ArrayLike,
     correlation: ArrayLike, null: ArrayLike, *, names: Sequence[str], fig: Figure | None = None,
 ) -> Figure:  # fmt: skip
-    """Draw how far the phases of modules drift, each alone and one against another.
+    """Draw how far the phases of modules drift, each alone and relative to each other.
 
     Args:
         steps: [L] since the start.
         rms_m: [K, L] root mean square drift of each module.
         pairs: P pairs of modules.
         difference_m: [P, L] root mean square difference of their drifts.
-        correlation: [P, L] of their drifts.
-        null: [P, L] 95th percentile of that between different walks.
+        correlation: [P, L] correlation of their drifts.
+        null: [P, L] 95th percentile of the correlation between different walks.
         names: [K] of the modules.
         fig: where to draw; its size is set.
     """
@@ -381,11 +381,11 @@ def module_drift(
 def module_coupling(
     steps: ArrayLike, shift_m: ArrayLike, *, names: Sequence[str], fig: Figure | None = None
 ) -> Figure:
-    """Draw how modules pull each other: one panel for each that was displaced alone.
+    """Draw how modules pull each other: one panel for each displaced module.
 
     Args:
         steps: [L] since the displacement.
-        shift_m: [K, K, L] metres: which one was displaced, which one is read.
+        shift_m: [K, K, L] metres, by displaced module and observed module.
         names: [K] of the modules.
         fig: where to draw; its size is set.
     """

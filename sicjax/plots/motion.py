@@ -45,9 +45,10 @@ def formation(
 
     Args:
         steps: [F] updates of the training, one for each frame.
-        ratemaps: [F, K, y, x], NaN (grey) where unvisited; each map to its own peak of the moment.
-        groups: names of the rows, and how many maps, in order, are in each.
-        share: [F] in [0, 1] of units with a lattice, drawn as a curve below the maps.
+        ratemaps: [F, K, y, x], NaN (grey) where unvisited; each map relative to its peak at that
+          time.
+        groups: names of the rows, each with its number of maps.
+        share: [F] in [0, 1], share of units with a lattice, drawn as a curve below the maps.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.
     """
@@ -104,15 +105,15 @@ def walking(
 ) -> FuncAnimation:  # fmt: skip
     """Animate a network that walks: the path in the box, and all units lighting up beside it.
 
-    Units of a module lie at their phases in the lattice's cell, so that the activity is a bump
-    that moves with the animal. One unit of each is ringed; dots on the path mark where it fires.
+    Units of a module lie at their phases in the lattice's cell, so the activity is a bump that
+    moves with the animal. One unit of each module is ringed; dots on the path mark where it fires.
 
     Args:
         positions: [S, 2] metres from the box's centre.
         activity: [S, N] relative to each unit's peak.
         box_m: side of the box, metres.
-        sheets: of each module a name, its units [M], their phases [M, 2], its axes [3, 2] in
-            metres, and which of the M is ringed.
+        sheets: for each module its name, its units [M], their phases [M, 2], its axes [3, 2] in
+            metres, and which of the M units is ringed.
         rest: [R] units drawn as a block of squares.
         every: steps between two frames.
         cmap: any matplotlib colour map.
@@ -176,7 +177,7 @@ def on_torus(
         box_m: side of the box, metres.
         names: [K] of the modules.
         every: steps between two frames.
-        tail: steps that stay visible behind the point.
+        tail: number of steps that stay visible behind the point.
         fig: where to draw; its size is set.
     """
     path = np.asarray(positions, dtype=float)
@@ -288,7 +289,7 @@ def _six(axes_m: np.ndarray) -> np.ndarray:
 
 
 def _block(ax: Axes, count: int, aspect: float, cmap: str) -> Any:
-    """Draw squares for units, in a block of a given aspect; white where no unit is left."""
+    """Draw squares for units, in a block of a given aspect; squares without a unit are white."""
     columns = max(math.ceil(math.sqrt(count * aspect)), 12)
     cells = np.full((-(-count // columns), columns), np.nan)
     image = ax.imshow(
@@ -322,7 +323,7 @@ def _project(phases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _doughnut(ax: Axes, colour: str) -> None:
-    """Paint a torus from above, once: hundreds of facets are too slow for every frame."""
+    """Paint a torus from above, once, because hundreds of facets are too slow for every frame."""
     figure = figure_of_size(blank_figure(), 3.0, 2.9)
     _facets(figure.add_axes((0.0, 0.0, 1.0, 1.0)), colour)
     ax.imshow(as_picture(figure, dpi=150), extent=_DOUGHNUT, interpolation="bilinear")

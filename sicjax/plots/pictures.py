@@ -1,4 +1,4 @@
-"""Figures as files: PNG for the page, PDF or SVG beside it, GIF for what moves.
+"""Figures as files: PNG for the page, PDF or SVG beside it, GIF for animations.
 
 The only place that saves the figures of a report.
 """
@@ -15,13 +15,13 @@ from PIL import Image
 from sicjax.plots.style import COLOURS, FAINT, INK, UNVISITED, as_picture, last_picture
 
 DPI, MOTION_DPI = 120, 80
-PNG_LEVEL = 7  # of compression: 9 takes four times as long, for 2 % less
-PALETTE = 128  # of the palette that all frames of a motion share
+PNG_LEVEL = 7  # compression level: 9 takes four times as long and saves 2 %
+PALETTE = 128  # colours in the palette that all frames of an animation share
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A moving picture, and the still that stands for it."""
+    """An animation, and a still picture in its place."""
 
     gif: bytes
     png: bytes
@@ -45,7 +45,7 @@ def pack(picture: Image.Image, few_colours: bool = False) -> bytes:
 
 
 def vector(figure: Figure, kind: str) -> bytes:
-    """Return a figure as a PDF or SVG file, without the date, so that the same is the same."""
+    """Return a figure as a PDF or SVG file, without a date, so equal figures give equal files."""
     file = io.BytesIO()
     date = "CreationDate" if kind == "pdf" else "Date"
     figure.savefig(file, format=kind, dpi=2 * DPI, facecolor="white", metadata={date: None})
@@ -53,17 +53,17 @@ def vector(figure: Figure, kind: str) -> bytes:
 
 
 def film(animation: FuncAnimation, *, frame_ms: int, held_ms: int) -> Motion:
-    """Draw every frame, and keep them in as few bytes as a palette of their own allows.
+    """Draw every frame of an animation, with a palette of its own, so the file is small.
 
     Args:
-        animation: what moves.
+        animation: the animation.
         frame_ms: how long a frame is shown.
-        held_ms: how long the last frame is.
+        held_ms: how long the last frame is shown.
     """
     writer = _Frames(fps=10)
     animation.save("frames", writer=writer, dpi=MOTION_DPI)
     pictures = [Image.fromarray(frame) for frame in writer.frames]
-    # The palette is made from some six frames, at half their size.
+    # About six frames, at half their size, are enough to make the palette.
     every = max(len(pictures) // 6, 1)
     sample = np.concatenate([frame[::2, ::2] for frame in writer.frames[::-every]])
     palette = _palette(Image.fromarray(sample))
@@ -91,7 +91,7 @@ def _palette(sample: Image.Image) -> Image.Image:
 
 
 def _quantised(picture: Image.Image, palette: Image.Image) -> Image.Image:
-    """Return a picture in the colours of a palette; white, its first, stays white."""
+    """Return a picture in the colours of a palette, whose first colour is white."""
     frame = picture.quantize(palette=palette, dither=Image.Dither.NONE)
     white = (np.asarray(picture) == 255).all(axis=-1)
     frame.paste(0, mask=Image.fromarray(white))
@@ -99,13 +99,13 @@ def _quantised(picture: Image.Image, palette: Image.Image) -> Image.Image:
 
 
 class _Frames(AbstractMovieWriter):
-    """Keeps frames [height, width, 3] in memory: a palette that they share needs all of them."""
+    """Keeps frames [height, width, 3] in memory, because a shared palette needs all of them."""
 
     def setup(self, fig: Figure, outfile: Any, dpi: float | None = None) -> None:
         """Begin; nothing is written to a file."""
         self.fig, self.outfile, self.dpi = fig, outfile, dpi or MOTION_DPI
         self.frames: list[np.ndarray] = []
-        as_picture(fig, dpi=self.dpi)  # from here on the animation itself draws such pictures
+        as_picture(fig, dpi=self.dpi)  # from here on the animation draws into this picture
 
     def grab_frame(self, **savefig_kwargs: Any) -> None:
         """Keep one frame."""

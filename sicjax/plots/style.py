@@ -1,4 +1,4 @@
-"""Style of all figures: colours, matplotlib settings, empty figures, and the look of a panel."""
+"""Style of all figures: colours, matplotlib settings, empty figures, and panels."""
 
 import contextlib
 import threading
@@ -19,15 +19,15 @@ CORRELATION_CMAP = "RdBu_r"
 CYCLIC_CMAP = "twilight"
 UNVISITED = "#d9d9d9"
 INK, FAINT = "#222222", "#767676"
-# Okabe & Ito's colours, which colour-blind readers can tell apart.
+# Okabe & Ito's colours, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-NEUTRAL = "#b3b3b3"  # units in no group
+NEUTRAL = "#b3b3b3"  # colour of units without a group
 NO_GROUP = ("no module", "other")
 
-TILE_INCHES = 0.86  # side of a small map
+TILE_INCHES = 0.86  # inches, side of a small map
 SMALL = 9  # points, of ticks, legends and notes: at least 9 in the report, which shrinks little
 
-# Settings that choose windows and folders rather than looks; they stay the user's.
+# Settings for windows and folders, not for style; the user's values stay.
 _NOT_LOOKS = (
     "animation.", "backend", "date.epoch", "docstring", "figure.max_open_warning",
     "figure.raise_window", "interactive", "keymap.", "savefig.directory", "timezone", "tk.",
@@ -43,7 +43,7 @@ SETTINGS = {
     "legend.title_fontsize": SMALL,
     "legend.frameon": False,
     "text.color": INK,
-    "pdf.fonttype": 42,  # text stays text in editors of vector graphics
+    "pdf.fonttype": 42,  # text remains text in vector graphics
     "ps.fonttype": 42,
 }
 _LOCK = threading.RLock()
@@ -51,12 +51,12 @@ _LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def own_settings() -> Iterator[None]:
-    """Draw under sicjax's settings, whatever the user's are; works as a decorator, too.
+    """Draw with sicjax's settings instead of the user's; works as a decorator, too.
 
-    One thread at a time: matplotlib's settings are global. Two threads that overlap would each
-    put back what they found, and the user could be left with ours. Only what was changed is put
-    back, unlike by `rc_context`: the first figure of a notebook starts its backend, which switches
-    to interactive drawing, and must stay so or no later figure is shown.
+    Only one thread at a time, because matplotlib's settings are global: two overlapping threads
+    could leave our settings to the user. Unlike `rc_context`, this restores only the settings that
+    it changed. The first figure of a notebook starts the backend, which turns on interactive
+    drawing; if that were undone, no later figure would be shown.
     """
     with _LOCK:
         changed = {name: value for name, value in SETTINGS.items() if mpl.rcParams[name] != value}
@@ -69,10 +69,10 @@ def own_settings() -> Iterator[None]:
 
 
 class OwnFigure(Figure):
-    """A figure that is built, drawn and saved under sicjax's settings.
+    """A figure that is built, drawn and saved with sicjax's settings.
 
-    Matplotlib reads many settings (fonts, `savefig.bbox`) only when it draws or saves, which is
-    after the function that made the figure has returned.
+    Matplotlib reads many settings (fonts, `savefig.bbox`) only when it draws or saves. At that time
+    the function that made the figure has returned.
     """
 
     __init__ = own_settings()(Figure.__init__)
@@ -97,14 +97,14 @@ def as_picture(figure: Figure, *, dpi: float = 100) -> np.ndarray:
 
 
 def last_picture(figure: Figure) -> np.ndarray:
-    """Return what `as_picture`, or an animation after it, has drawn last."""
+    """Return the last picture that `as_picture`, or an animation after it, has drawn."""
     assert isinstance(figure.canvas, FigureCanvasAgg)
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
 @own_settings()
 def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
-    """Give a panel the look that all panels share, its labels and its title."""
+    """Give a panel the common style, its labels and its title."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(FAINT)
     ax.tick_params(labelsize=SMALL, colors=FAINT, labelcolor=INK)
@@ -130,7 +130,7 @@ def whole_numbers(axis: Any, most: int = 5) -> None:
 
 
 def plain_numbers(axis: Any, *, steps: Sequence[float] = (1,)) -> None:
-    """Label a logarithmic axis with 0.1 and 1,000 instead of powers of ten, and their `steps`."""
+    """Label a logarithmic axis with 0.1 and 1,000 instead of powers of ten, times `steps`."""
 
     def text(value: float, _: int | None) -> str:
         return f"{value:,.0f}" if value >= 1 else f"{value:g}"
@@ -141,7 +141,7 @@ def plain_numbers(axis: Any, *, steps: Sequence[float] = (1,)) -> None:
 
 
 def legend_above(ax: Axes, columns: int) -> None:
-    """Put the legend above a panel, where it hides nothing."""
+    """Put the legend above a panel, where it does not cover data."""
     ax.legend(
         ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0, columnspacing=1,
         handlelength=1.4,
@@ -149,7 +149,7 @@ def legend_above(ax: Axes, columns: int) -> None:
 
 
 def settable(name: str) -> str:
-    r"""Return a name with its `$` escaped unless what they enclose is valid mathematics."""
+    r"""Return a name with `$` escaped, unless the text between them is valid mathematics."""
     try:
         if cbook.is_math_text(name):
             MathTextParser("path").parse(name)
@@ -159,7 +159,7 @@ def settable(name: str) -> str:
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
-    """Return the panel, or that of a new pyplot figure if there is none."""
+    """Return the panel, or the panel of a new pyplot figure if there is none."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt  # only here: pyplot needs a backend, reports don't
@@ -170,7 +170,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
 def figure_of_size(figure: Figure | None, width: float, height: float) -> Figure:
     """Return a figure of this size in inches, a new pyplot figure if there is none.
 
-    Its panels stay where they are put.
+    Its panels keep their places.
     """
     if figure is None:
         import matplotlib.pyplot as plt
@@ -182,12 +182,12 @@ def figure_of_size(figure: Figure | None, width: float, height: float) -> Figure
 
 
 def peaks_of(maps: np.ndarray) -> np.ndarray:
-    """Highest value [N] of maps [N, y, x]; 0 for a map that is all NaN."""
+    """Return the highest value [N] of each map [N, y, x]; 0 for a map that is all NaN."""
     return np.where(np.isfinite(maps), maps, 0).max(axis=(1, 2), initial=0)
 
 
 def painted(maps: np.ndarray, bottom: float, tops: np.ndarray, cmap: str) -> np.ndarray:
-    """Colours [K, y, x, 4] as bytes; grey where NaN."""
+    """Return colours [K, y, x, 4] as bytes; grey where NaN."""
     span = np.where(tops > bottom, tops - bottom, 1)[:, None, None]
     colours = mpl.colormaps[cmap].with_extremes(bad=UNVISITED)
     return colours(np.ma.masked_invalid((maps - bottom) / span), bytes=True)
@@ -200,7 +200,7 @@ def finite_values(values: ArrayLike) -> np.ndarray:
 
 
 def grouped(labels: Sequence[str], *columns: ArrayLike) -> dict[str, tuple[Any, ...]]:
-    """Group -> (colour, values of each column where all are finite), by name; no group last."""
+    """Return group -> (colour, values of each column where all are finite); no group last."""
     names, table = np.asarray(labels, dtype=str), np.array(columns, dtype=float)
     known = np.isfinite(table).all(axis=0)
     found = [str(name) for name in np.unique(names[known])]
@@ -221,7 +221,7 @@ def group_legend(ax: Axes, groups: Mapping[str, Any], *, above: int = 0) -> None
 
 
 def scatter_groups(ax: Axes, groups: Mapping[str, tuple[Any, ...]]) -> None:
-    """Draw one dot a unit for groups of (colour, x, y); units in no group lie below the others."""
+    """Draw one dot per unit for groups of (colour, x, y); units without a group lie below."""
     for group, (colour, x, y) in groups.items():
         ax.scatter(
             x, y, 20, color=colour, alpha=0.75, lw=0, label=f"{group} (n = {len(x)})",

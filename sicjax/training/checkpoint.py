@@ -159,8 +159,7 @@ def _finish(folder: Path) -> None:
     item = folder / "state"
     if not (item / _MANIFEST).exists():
         # Orbax looks for the parts of the processes with a glob of the whole path. If a folder of
-        # the
-        # path has [..] in its name, Orbax finds no part and silently merges nothing.
+        # the path has [..] in its name, Orbax finds no part and silently merges nothing.
         _merge(item)
     wanted = about_of(folder)["arrays"]
     store = tensorstore.KvStore.open(_kvstore(item)).result()
