@@ -59,13 +59,23 @@ def _lengths(text: str) -> float | tuple[float, ...]:
 
 # Flags of `sicjax score` that are arguments of `score_recording`, which has their defaults.
 SCORING: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
-    ("box-m", "SIDE|X,Y", _lengths, "side, sides or diameter of the arena, metres (by the path)"),
+    ("box-m", "SIDE|X,Y", _lengths, "side, sides or diameter of the arena, metres (from the path)"),
     ("centre-m", "X,Y", _lengths, "centre of the arena, metres (the middle of the path)"),
     ("bin-m", "METRES", float, "side of a bin of the maps (0.025)"),
-    ("smoothing-m", "METRES", float, "deviation of the Gaussian that smooths the maps (0.025)"),
-    ("min-occupancy-s", "SECONDS", float, "bins visited for less count as unvisited (0.04)"),
+    (
+        "smoothing-m",
+        "METRES",
+        float,
+        "standard deviation of the Gaussian that smooths the maps (0.025)",
+    ),
+    (
+        "min-occupancy-s",
+        "SECONDS",
+        float,
+        "bins visited for a shorter time count as unvisited (0.04)",
+    ),
     ("min-speed", "M/S", float, "slower moments are left out (0.025)"),
-    ("max-speed", "M/S", float, "positions reached faster are left out as lost (2)"),
+    ("max-speed", "M/S", float, "samples that need a higher speed are left out as lost (2)"),
     ("max-gap-s", "SECONDS", float, "longer gaps of the tracker are left out (0.5)"),
     ("num-shuffles", "N", whole_number(1), "time shifts per cell (100)"),
     ("min-shift-s", "SECONDS", float, "least time shift (20)"),
@@ -97,13 +107,13 @@ def score(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", metavar="FOLDER", help="(SESSION without its ending, + _sicjax)")
     parser.add_argument(
         "--units", metavar="UNIT", type=_number_or_text,
-        help="unit of the positions: m, cm, mm, or metres per unit (by the file or the path)",
+        help="unit of the positions: m, cm, mm, or metres per unit (from the file or the path)",
     )  # fmt: skip
     parser.add_argument("--times-name", metavar="NAME", help="times of the samples")
     parser.add_argument("--position-name", metavar="NAME", help="positions: NAME, or X,Y")
     parser.add_argument("--spikes-name", metavar="NAME", help="spikes: NAME, or UNIT,TIME")
     parser.add_argument(
-        "--arena", choices=("square", "rectangle", "circle"), help="shape (by the path)"
+        "--arena", choices=("square", "rectangle", "circle"), help="shape (from the path)"
     )
     for name, metavar, read, meaning in SCORING:
         parser.add_argument(f"--{name}", metavar=metavar, type=read, help=meaning)

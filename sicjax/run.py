@@ -106,7 +106,7 @@ class Run:
     def __repr__(self) -> str:
         """Describe the run in two lines, and a failure in a third."""
         model, own = self.config.model, sorted(self.method.describe())
-        width = f"H {model.hidden_width}" if "transition" not in own else "a transition of its own"
+        width = f"H {model.hidden_width}" if "transition" not in own else "its own transition"
         lines = [
             f"Run: network {self.network}, seed {self.seed}, {self.step:,} updates,"
             f" variant {self.variant!r}",
@@ -373,7 +373,7 @@ def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Pa
     folder = as_path("workdir", workdir, bucket=True)
     check_is(method)
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"workdir={folder}: no config.json, so no run")
+        raise FileNotFoundError(f"workdir={folder} is not a run: no config.json")
     config = read_config(folder)
     check_to_load(folder, recorded_method(folder), method)
     return folder, Population(config, method)

@@ -192,7 +192,7 @@ def test_any_value_is_either_right_or_refused_in_one_line(name, value):
         (
             "from ml_collections import FrozenConfigDict\nfrom sicjax.config import default\n"
             "def get_config(): return FrozenConfigDict(default())",
-            "a FrozenConfigDict, which is no config",
+            "a FrozenConfigDict, which is not a config",
         ),
         (
             "from sicjax.config import default\n"

@@ -402,7 +402,7 @@ def test_a_report_under_way_is_left_at_once(where, tmp_path):
 @pytest.mark.parametrize(
     ("sent", "code", "said"),
     [
-        (["SIGINT", "SIGINT"], 130, "sicjax: stopped at once; the last checkpoint stands"),
+        (["SIGINT", "SIGINT"], 130, "sicjax: stopped at once; the last checkpoint remains"),
         (["SIGTERM"], 75, "sicjax: stopped at update 0; the same command continues from there"),
     ],
 )

@@ -130,7 +130,7 @@ def test_processes_that_cannot_meet_are_told_why():
     address = f"localhost:{free_port()}"
     assert all("process_id=1" in said for said in met(*(Place(address, 3, k) for k in (0, 1, 1))))
     said = met(Place(address, 2, 0), Place(address, 3, 1))
-    assert all("num_processes is 3 in process 1, 2 in 0" in line for line in said)
+    assert all("num_processes is 3 in process 1 but 2 in process 0" in line for line in said)
     assert met(Place("nowhere.invalid:1", 2, 1))[0].count("unknown host") == 1
     # Alone, without process 0, and beside a program that is not ours and never answers.
     assert "of 3 processes, 1, 2 did not come" in met(Place(address, 3, 0), within_s=0.2)[0]

@@ -214,10 +214,10 @@ def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path):
 
 def test_what_is_no_regular_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "config.json")
-    with pytest.raises(ConfigError, match="no regular file"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         workdir.read_config(tmp_path)
     (tmp_path / "method.json").symlink_to("/dev/zero")
-    with pytest.raises(ConfigError, match="no regular file"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         workdir.recorded_method(tmp_path)
     with (tmp_path / "large").open("wb") as file:
         file.truncate(2**40)

@@ -48,11 +48,11 @@ def find_arena(
         middle = _pair("centre_m", centre_m, "the arena's centre (x, y)", both=True)
     elif np.abs(middle).max() > 0.05 * sides.max():
         assumed.append(
-            f"their origin is not the arena's centre, which was put at ({middle[0]:.4g},"
-            f" {middle[1]:.4g}) m, the middle of the path (say centre_m=)"
+            f"their origin is not the arena's centre; the centre was set to ({middle[0]:.4g},"
+            f" {middle[1]:.4g}) m, the middle of the path (to change it, give centre_m=)"
         )
     if box_m is not None and (high - low).max() < 0.5 * sides.max():
-        assumed.append(f"they span {(high - low).max():.3g} m of an arena of {sides.max():g} m")
+        assumed.append(f"they cover {(high - low).max():.3g} m of an arena of {sides.max():g} m")
     return middle, sides, shape, assumed
 
 

@@ -170,8 +170,8 @@ def _along(places: np.ndarray) -> np.ndarray:
     length, width = np.ptp(turned[seen], axis=0)
     if width > STRAIGHT * length:
         raise ValueError(
-            f"positions lie on a path of {length:.2g} x {width:.2g} m, no straight track; give"
-            " positions [samples] along it"
+            f"positions lie on a path of {length:.2g} x {width:.2g} m, not a straight track;"
+            " give positions [samples] along it"
         )
     forward = axes[0] * np.sign(axes[0, np.abs(axes[0]).argmax()])
     return np.stack([places @ forward, np.where(seen, 0.0, np.nan)], axis=-1)

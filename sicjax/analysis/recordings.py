@@ -204,8 +204,8 @@ def count_bins(box_m: float, bin_m: float) -> int:
     bins = round(box_m / bin_m)
     if not BINS[0] <= bins <= BINS[1]:
         raise ValueError(
-            f"bin_m is {bin_m:g}: {bins} bins along the {box_m:g} m of the arena, and there must be"
-            f" {BINS[0]} to {BINS[1]} (are units or box_m right?)"
+            f"bin_m is {bin_m:g}: {bins} bins along the {box_m:g} m of the arena; it must be"
+            f" {BINS[0]} to {BINS[1]} bins (are units and box_m right?)"
         )
     return bins
 
@@ -242,7 +242,7 @@ def _bin_path(session: Session, bin_m: float, smoothing_m: float, min_occupancy_
     elif (share := visited[within].mean()) < 0.5:
         warn(
             f"positions: {share:.0%} of the arena's bins were visited for {min_occupancy_s:g} s by"
-            " the moving animal; a lattice needs most of them (larger bins, a longer session)"
+            " the moving animal; a lattice needs most of them: use larger bins or a longer session"
         )
     return _Path(places, time, visited, smoothing_m * bins / box_m, box_m)
 

@@ -114,7 +114,7 @@ def check_usable(grid: np.ndarray, seen: np.ndarray, kept: np.ndarray, min_speed
         raise ValueError(
             f"times, positions: {kept.sum() * STEP_S:.1f} of {grid[-1] - grid[0]:.1f} s can be"
             f" used ({seen.mean():.0%} tracked, {kept.sum() / max(seen.sum(), 1):.0%} of that in"
-            f" the arena and at least {min_speed:g} m/s fast); at least {SHORTEST_S:g} s must be"
+            f" the arena and at least {min_speed:g} m/s fast); at least {SHORTEST_S:g} s are needed"
         )
 
 

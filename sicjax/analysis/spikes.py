@@ -12,8 +12,8 @@ from sicjax.analysis.inputs import flat, kind_of, numbers
 
 FASTEST_HZ = 500  # most spikes in any second; no neuron fires faster
 FORMS = (
-    "a list of arrays (one a cell), a dict of them, a pynapple TsGroup, a pandas Series of arrays,"
-    " or a table with unit= and time= naming two of its columns"
+    "a list of arrays (one per cell), a dict of them, a pynapple TsGroup, a pandas Series"
+    " of arrays, or a table with unit= and time= naming two of its columns"
 )
 
 
@@ -104,7 +104,7 @@ def _from_cells(spike_times: Any) -> tuple[tuple[Any, ...], Sequence[Any]]:
         if spike_times.ndim > 1:
             raise TypeError(
                 f"spike_times is an array of shape {spike_times.shape}; it must be a list of"
-                " arrays of times, one a cell (counts per sample go to bin_activity)"
+                " arrays of times, one per cell (counts per sample go to bin_activity)"
             )
         names, given = tuple(range(spike_times.size)), list(spike_times.ravel())
     elif isinstance(spike_times, Sequence) and not isinstance(spike_times, str | bytes):
@@ -113,7 +113,7 @@ def _from_cells(spike_times: Any) -> tuple[tuple[Any, ...], Sequence[Any]]:
         raise TypeError(f"spike_times is {kind_of(spike_times)}; it must be {FORMS}")
     if given and all(isinstance(train, int | float | np.number) for train in given):
         raise TypeError(
-            "spike_times is a list of numbers; it must be a list of arrays, one a cell ([spikes]"
+            "spike_times is a list of numbers; it must be a list of arrays, one per cell ([spikes]"
             " for one cell)"
         )
     return names, given
@@ -173,8 +173,8 @@ def _check_times(said: str, train: np.ndarray, num_samples: int) -> None:
     if within.size and within.min() < 1:
         raise ValueError(
             f"{said} has more than {FASTEST_HZ} spikes within a second, at"
-            f" {train[within.argmin()]:g} s; no neuron does: are they of several cells, or not in"
-            " seconds?"
+            f" {train[within.argmin()]:g} s, more than a neuron can fire; are they from several"
+            " cells, or not in seconds?"
         )
 
 

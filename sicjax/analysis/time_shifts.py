@@ -59,7 +59,6 @@ def warn_of_repeats(positions: np.ndarray, min_shift_s: float, instead: str) -> 
     """
     if (share := repeated_share(positions, min_shift_s)) > REPEATS:
         warn(
-            f"positions: the path repeats itself, and {share:.1%} of all time shifts put the animal"
-            " back where it was; spikes shifted so make the same map again, and the null is too"
-            f" strict: {instead}"
+            f"positions: the path repeats itself: {share:.1%} of all time shifts give the same map"
+            f" again, so the null is too strict, and {instead}"
         )

@@ -165,8 +165,8 @@ def _without_marks(places: np.ndarray) -> np.ndarray:
             at = found[value]
             warn(
                 f"positions: {there.sum() / len(places):.0%} of the samples ({there.sum()}) are"
-                f" exactly ({at.real:g}, {at.imag:g}), reached and left by jumps: they were taken"
-                ' for a mark of "lost" and left out'
+                f" exactly ({at.real:g}, {at.imag:g}), reached and left by jumps: they"
+                ' count as the tracker\'s mark for "lost" and are left out'
             )
     return places
 
@@ -179,7 +179,7 @@ def _without_strays(places: np.ndarray) -> np.ndarray:
     if stray.any():
         warn(
             f"positions: {stray.sum()} of {len(places)} samples lie far beyond all others and are"
-            " left out as errors of the tracker"
+            " left out as tracker errors"
         )
     return np.where(stray[:, None], np.nan, places)
 
@@ -211,17 +211,20 @@ def in_metres(
         side = np.max(numbers("box_m", box_m))
         for name, metres in METRES.items():
             if 0.5 * side <= span.max() * metres <= 1.1 * side:
-                words = f'{size} and were read as {name}, as box_m says (say units="{name}")'
+                fits = f'which fits box_m (to confirm, give units="{name}")'
+                words = f"{size} and were read as {name}, {fits}"
                 return places * metres, [] if name == "m" else [words]
     if span.max() <= certain_m:
         return places, []
     if LARGEST_M < span.max() <= max(certain_m / METRES["cm"], LARGEST_M):
-        return places * METRES["cm"], [f'{size} and were read as centimetres (say units="cm")']
+        return places * METRES["cm"], [
+            f'{size} and were read as centimetres (to confirm, give units="cm")'
+        ]
     may_be = "metres or decimetres" if span.max() <= LARGEST_M else "pixels, cm or mm"
     raise ValueError(
         f"positions span {span[0]:.4g} x {span[1]:.4g}, which may be {may_be}; give"
-        ' units="m", "cm" or "mm", or a number: the metres per unit (of a camera: the arena\'s side'
-        " in metres divided by its side in pixels)"
+        ' units="m", "cm" or "mm", or a number: the metres per unit (for a camera: the arena\'s'
+        " side in metres divided by its side in pixels)"
     )
 
 
@@ -271,8 +274,8 @@ def _without_jumps(clock: np.ndarray, places: np.ndarray, max_speed: float) -> n
     if not lost.any():
         return places
     warn(
-        f"positions: {lost.sum()} of {len(places)} samples were left out as lost: to reach them the"
-        f" animal would have jumped faster than max_speed = {max_speed:g} m/s"
+        f"positions: {lost.sum()} of {len(places)} samples are left out as lost: the animal could"
+        f" reach them only faster than max_speed = {max_speed:g} m/s"
     )
     places = places.copy()
     places[tracked[lost]] = np.nan

@@ -58,7 +58,7 @@ def check_kind(config: Any, name: str = "config") -> None:
     """
     if isinstance(config, FrozenConfigDict) or not isinstance(config, ConfigDict):
         raise ConfigError(
-            f"{name}: a {type(config).__name__}, which is no config; must be an"
+            f"{name}: a {type(config).__name__}, which is not a config; must be an"
             " ml_collections.ConfigDict, as sicjax.load_config and sicjax.default_config return it"
         )
 
@@ -78,7 +78,10 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"{name}: missing; start from sicjax.default_config()")
         _check(name, values[name])
     if config.seed + config.num_networks > 2**32:
-        raise ConfigError(f"seed={config.seed}: must leave room for {config.num_networks} seeds")
+        raise ConfigError(
+            f"seed={config.seed}: must be at most {2**32 - config.num_networks}, because network k"
+            " uses seed + k"
+        )
     _check_tables("variants", config.variants, VARIED, "differ between variants")
     _check_tables("stages", config.stages, STAGED, "change in a stage")
     for name, stage in config.stages.items():

@@ -157,7 +157,10 @@ def _receive_others(place: Place, port: int, deadline: float) -> str:
             _write(connection, {})  # so the other side knows at once that it has reached sicjax
             number, index = hello.get("num_processes"), hello.get("process_id")
             if number != place.number:
-                problem = f"--num_processes is {number} in process {index}, {place.number} in 0"
+                problem = (
+                    f"--num_processes is {number} in process {index} but {place.number} in"
+                    " process 0"
+                )
             elif index not in missing:
                 problem = f"two processes were started with --process_id={index}"
             missing.discard(index)

@@ -97,12 +97,13 @@ def _check_coverage(maps: RateMaps) -> None:
     words = f"positions: {visited.sum()} of {visited.size} bins were visited often enough"
     if visited.sum() < FEWEST_BINS:
         raise ValueError(
-            f"{words}; at least {FEWEST_BINS} must be (more samples, a larger bin_m; is box_m"
-            " right?)"
+            f"{words}; at least {FEWEST_BINS} are needed: give more samples or a larger bin_m (is"
+            " box_m right?)"
         )
     if visited.mean() < 0.5:
         warnings.warn(
-            f"{words}; a lattice needs most of them (more samples, a larger bin_m)", stacklevel=4
+            f"{words}; a lattice needs most of them: give more samples or a larger bin_m",
+            stacklevel=4,
         )
 
 

@@ -291,7 +291,7 @@ def _open(checkpoint: Path, like: Tree, *, any_width: bool) -> dict[str, tensors
         # Chunks are read whole, so a damaged size larger than the array could fill the memory.
         chunk = np.asarray(found.chunk_layout.read_chunk.shape)
         if (chunk > np.maximum(found.shape, 1)).any():
-            raise ValueError(f"{name} has chunks of {chunk.tolist()}, larger than itself")
+            raise ValueError(f"{name} has chunks of {chunk.tolist()}, larger than the array")
     there = {name: _signature(array.dtype.numpy_dtype, array.shape)
              for name, array in arrays.items()}  # fmt: skip
     here = {}

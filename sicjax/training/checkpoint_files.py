@@ -180,14 +180,14 @@ def _problem(place: Path, *, read: bool = True) -> str | None:
         # Reading a pipe would never end. Files without a digest count, too: TensorStore reads them.
         for path in () if isinstance(place, BucketPath) else place.rglob("*"):
             if not (path.is_file() or path.is_dir()):
-                return f"{path.relative_to(place)} is no regular file"
+                return f"{path.relative_to(place)} is not a regular file"
         for name, digest in digests.items():
             if ".." in Path(name).parts or Path(name).is_absolute():
                 return f"{DIGESTS} names a file outside the checkpoint"
             if name not in present:
                 return f"{Path(name).name} is missing"
             if read and _sha256(place / name) != digest:
-                return f"{name} is not as it was written (SHA-256 differs)"
+                return f"{name} has changed since it was written (SHA-256 differs)"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, RecursionError) as error:

@@ -158,7 +158,7 @@ class Watch:
                 interrupts += number == signal.SIGINT
                 listener = getattr(signal.getsignal(number), "__self__", None)
                 if number == signal.SIGINT and (interrupts > 1 or listener is self):
-                    self._leave("stopped at once; the last checkpoint stands", 130)
+                    self._leave("stopped at once; the last checkpoint remains", 130)
                 run = listener if isinstance(listener, Signals) else None
 
     def heed_others(self) -> None:

@@ -78,9 +78,9 @@ def read_weights(path: Path) -> tuple[ConfigDict, Parameters, dict[str, Any]]:
     except FileNotFoundError:
         raise
     except KeyError as error:
-        raise ConfigError(f"{path}: no saved weights: there is no {error}") from None
+        raise ConfigError(f"{path}: not a file of saved weights: it has no {error}") from None
     except (OSError, ValueError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path}: no saved weights: {one_line(error)}") from None
+        raise ConfigError(f"{path}: not a file of saved weights: {one_line(error)}") from None
     return config, from_named_arrays(arrays, shapes), about
 
 

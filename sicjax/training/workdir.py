@@ -74,8 +74,8 @@ def check(folder: Path, config: ConfigDict) -> None:
                 )
             if (folder / "metrics.jsonl").exists():  # a run signs its folder before it writes logs
                 raise ConfigError(
-                    f"workdir={folder}: has a metrics.jsonl but no config.json, so no run of ours"
-                    " wrote it; give this run another --workdir"
+                    f"workdir={folder}: has a metrics.jsonl but no config.json, so sicjax did"
+                    " not write it; give this run another --workdir"
                 )
             return
         found = settled(read_config(folder))
@@ -95,8 +95,8 @@ def check(folder: Path, config: ConfigDict) -> None:
         )
     if config.num_steps < step:
         raise ConfigError(
-            f"num_steps={config.num_steps}: must be at least {step}, the update that {folder}"
-            " has reached"
+            f"num_steps={config.num_steps}: must be at least {step}: {folder} has made"
+            f" {step} updates already"
         )
 
 

@@ -73,7 +73,7 @@ def test_flat_cells_pass_one_time_in_a_hundred():
         (
             np.stack([ALONG, 0.5 * np.cos(LAPS)], axis=-1),
             {"units": "m"},
-            "no straight track",
+            "not a straight track",
         ),
         (3 * ALONG, {}, "give units="),
         (ALONG[:, None] * [1, 1, 1], {}, "one column along a track"),

@@ -369,7 +369,7 @@ def test_bad_input_is_named_in_one_line(arguments, error, message):
         ({"spike_times": [TIMES[10::20] + 50]}, "125 of 500 spikes fall outside the session"),
         ({"positions": replaced(PATH, [3, 99], 40.0)}, "2 of 10000 samples lie far beyond"),
         ({"box_m": 0.9}, r"positions: \d+% lie outside the square of 0.9 x 0.9 m"),
-        ({"box_m": 3.0, "bin_m": 0.2}, "they span 1 m of an arena of 3 m"),
+        ({"box_m": 3.0, "bin_m": 0.2}, "they cover 1 m of an arena of 3 m"),
         ({"bin_m": 0.01}, r"\d+% of the arena's bins were visited"),
     ],
 )

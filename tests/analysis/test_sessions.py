@@ -199,7 +199,7 @@ def test_units_that_are_known(scale, options):
     said, found = warned(lambda: read_session(TIMES, scale * PATH, [], **options))
     assert found.sides_m[0] == pytest.approx(2.0 if scale == 2 else 1.0, rel=1e-3)
     assumed = "units" not in options and scale > 2
-    assert [("say units=" in line) for line in said] == [True] * assumed
+    assert [("give units=" in line) for line in said] == [True] * assumed
 
 
 @pytest.mark.parametrize("scale", [2, 10, 300, 1920])
@@ -235,7 +235,7 @@ def test_the_conversion_of_a_file_counts(kind):
         ),
     }[kind]
     said, found = warned(lambda: read_session(None, series, TRAINS))
-    assert "say centre_m=" in said[0]  # the offset moves it
+    assert "give centre_m=" in said[0]  # the offset moves it
     assert "units" not in said[0]
     assert found.centre_m == pytest.approx((-0.2, -0.2), abs=1e-3)
     assert found.sides_m == pytest.approx((1.0, 1.0), rel=1e-3)

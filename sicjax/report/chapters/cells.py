@@ -43,7 +43,7 @@ def _headline(judged: Judged) -> str:
         return f"No grid cells: none of the {len(judged.fires)} units fires anywhere."
     if not judged.units.is_grid.any():
         return (
-            f"No grid cells: none of {judged.fires.sum()} active units passes in the"
+            f"No grid cells: none of {judged.fires.sum()} active units passes the test in the"
             f" {judged.verdict.box}."
         )
     return ""

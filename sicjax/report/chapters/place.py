@@ -231,7 +231,7 @@ def _recorded_rows(found: Evaluation, note: str | None) -> list[Row]:
             return []
         return [Row("Recorded path", "none", f"Not measured: {note}", "–")]
     return [Row(
-        "Recorded path, in one go and in pieces of 120 steps",
+        "Recorded path, whole and in pieces of 120 steps",
         pair(found.path.correlation, found.path.pieces_correlation),
         "Correlation with the maps of smooth walks, median of lattice units. Usual: 0.6 and 0.8.",
         note or "the path passed to the report",
@@ -263,7 +263,7 @@ def _against_steps(found: Evaluation) -> list[Shown]:
         Shown("explained", share,
               "Variance explained by position in the course of long walks: how well a cell's"
               f" short-walk map predicts its activity at the true place (2 m box; median of {who})."
-              " Above the dotted line the code is still where its map says."),
+              " Above the dotted line position explains more than half."),
         Shown("drift", distance,
               "Distance of the state from the mean state of short walks at the same place, and from"
               " the state of another walk there, against the steps taken (2 m box). Dashed: the"
@@ -316,7 +316,7 @@ def _recorded_path(found: Evaluation, note: str | None) -> Shown:
     figure = plots.recorded_path(
         path.positions,
         [
-            ("path,\nin one go", path.whole.ratemaps[units]),
+            ("whole\npath", path.whole.ratemaps[units]),
             (f"path, pieces of\n{SHORT_WALK_STEPS} steps", path.pieces.ratemaps[units]),
             (f"smooth walks of\n{WALK_STEPS:,} steps", compared.maps.ratemaps[units]),
         ],
@@ -326,9 +326,9 @@ def _recorded_path(found: Evaluation, note: str | None) -> Shown:
     )
     return Shown(
         "recorded_path", figure,
-        "Maps of the network along the recorded path" + (f" ({note})" if note else "") + ". Top: in"
-        " one go from the initial state, with all the drift of the walk. Middle: in overlapping"
-        f" pieces of {SHORT_WALK_STEPS} steps, each run from the initial state at the start."
-        " Bottom: the same units on smooth walks.",
+        "Maps of the network along the recorded path" + (f" ({note})" if note else "") + ". Top: the"
+        " whole path from the initial state, with all the drift of the walk. Middle: in overlapping"
+        f" pieces of {SHORT_WALK_STEPS} steps, each run from the initial state at the start. Bottom:"
+        " the same units on smooth walks.",
         wide=True,
     )  # fmt: skip

@@ -144,7 +144,7 @@ def _lattice_figure(lattices: ModuleRelations, names: Sequence[str]) -> Shown:
         "Lattices of the modules, laid over each other, and the unit cell that they have in common."
         " If the fields of one fall on fields of another everywhere, both are sublattices of one"
         " torus: together they identify a place over no longer range than the coarser module"
-        " alone. p is the chance of this for lattices at random periods and orientations.",
+        " alone. p is the probability of this for lattices of random periods and orientations.",
     )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def _drift_figure(drifts: ModuleDrifts, names: Sequence[str]) -> Shown:
         " correlation of their drifts. Modules drift as one if the difference stays flat while both"
         " drift, and the correlation is far above chance (dashed). Independent modules would drift"
         " apart as fast as each drifts. A module of few units with narrow fields is hard to read:"
-        " jumps by whole periods are reading errors.",
+        " jumps by whole periods are errors of the reading.",
         wide=True,
     )  # fmt: skip
 
