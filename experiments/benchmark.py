@@ -3,24 +3,33 @@
     python -m experiments.benchmark [--json] [--config=FILE] [--config.FIELD=VALUE ...]
         [--scaling] [--units] [--tiles] [--populations] [--estimate]
 
-Measured interleaved in one process, medians of repeats: (a) our whole update: sampling, forward,
-backward, clip, AdamW; (b) the straightforward update of `experiments.naive`; (c) the two dense
-products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N], each a plain `jnp`
-call (`step_over_gemm`); (d) the best rate of matrix products on the same device, 2048 x 2048 and
-shapes that caches hold. `step_over_limit` is the update's time over that of the two products of (c)
-at the rate of (d): the stricter yardstick, because (c) also writes M x M matrices to memory.
-Without --config: paper scale (B 130, T 60, N 128, H 256), one network. --scaling: time and peak
-memory of our update against B, N and P, and on a CPU against the devices that its cores are taken
-for, each in a process of its own. --units: our update and its two yardsticks against N, from 32 to
-512, all in turn. --tiles: the pair losses with their gradient against the width of their tiles, at
-several M and N. --populations: the update of `quick.py` and of `full.py` for P 1, 16 and 64, in
-turn with two straightforward ones (jit, vmap, M x M matrices): one evaluates the hypernetwork at
-all B T steps, the other once per velocity. On a GPU also ours with the fused kernel. 50 updates run
-in one program. Ratios are to the arithmetic of the pair losses: on an H100 or H200 in float32 and
-in three passes of TF32 by the data sheet, elsewhere at the best rate measured. Meant for an
-accelerator, where it takes minutes. --config.FIELD=VALUE changes both recipes. --estimate: what an
-update should cost on accelerators, on paper (`experiments.accelerators`), written to
-experiments/results/accelerators.md.
+Without --config the sizes are those of the paper (B 130, T 60, N 128, H 256), for one network.
+--config.FIELD=VALUE changes any config. Four things take turns in one process, and medians of
+repeats are printed:
+
+- our whole update: sampling, forward, backward, clip, AdamW;
+- the straightforward update of `experiments.naive`;
+- the two dense products that the pair losses need, G G' [M, N] x [N, M] and A G [M, M] x [M, N],
+  each a plain `jnp` call (`step_over_gemm`);
+- the best rate of matrix products on the same device, 2048 x 2048 and shapes that caches hold.
+  `step_over_limit` is the update's time over that of the two products at this rate. It is the
+  stricter yardstick, because the products above also write M x M matrices to memory.
+
+Other measurements:
+
+--scaling       time and peak memory of our update against B, N and P, each in its own process; on
+                a CPU also against the number of devices into which its cores are divided
+--units         our update and its two yardsticks against N, from 32 to 512, all in turn
+--tiles         the pair losses with their gradient against the width of their tiles, at several M
+                and N
+--populations   the update of `quick.py` and of `full.py` for P 1, 16 and 64, in turn with two
+                straightforward ones (jit, vmap, M x M matrices); one evaluates the hypernetwork at
+                all B T steps, the other once per velocity. A GPU also times ours with the fused
+                kernel. 50 updates run in one program. Ratios are to the arithmetic of the pair
+                losses, at the data sheet's rate on an H100 or H200 (float32, and three passes of
+                TF32), elsewhere at the best measured rate. For accelerators, where it takes minutes
+--estimate      what an update should cost on accelerators, on paper (`experiments.accelerators`);
+                written to experiments/results/accelerators.md
 """
 
 import contextlib

@@ -326,9 +326,9 @@ def _recorded_path(found: Evaluation, note: str | None) -> Shown:
     )
     return Shown(
         "recorded_path", figure,
-        "Maps of the network along the recorded path" + (f" ({note})" if note else "") + ". Top: the"
-        " whole path from the initial state, with all the drift of the walk. Middle: in overlapping"
-        f" pieces of {SHORT_WALK_STEPS} steps, each run from the initial state at the start. Bottom:"
-        " the same units on smooth walks.",
+        "Maps of the network along the recorded path" + (f" ({note})" if note else "") + ". Top:"
+        " the whole path from the initial state, with all the drift of the walk. Middle: in"
+        f" overlapping pieces of {SHORT_WALK_STEPS} steps, each run from the initial state at its"
+        " start. Bottom: the same units on smooth walks.",
         wide=True,
     )  # fmt: skip
