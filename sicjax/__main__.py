@@ -264,7 +264,7 @@ def _list_runs(folder: Path) -> None:
             print(error)
             continue
         step, networks = reached(place / "checkpoints"), len(members(config))
-        print(f"{place}: update {step} of {config.num_steps}, {networks} network(s)")
+        print(f"{place}: {step} of {config.num_steps} updates, {networks} network(s)")
 
 
 def train(arguments: Sequence[str]) -> None:

@@ -125,7 +125,7 @@ def test_training_starts_from_a_run_in_a_bucket(trained, capsys):
 def test_commands_take_a_bucket(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert guarded(command, ["list", f"gs://{NAME}/runs"]) == 0
-    assert capsys.readouterr().out == f"{RUN}: step 4 of 4, 2 network(s)\n"
+    assert capsys.readouterr().out == f"{RUN}: 4 of 4 updates, 2 network(s)\n"
     assert guarded(command, ["export", RUN, "--to=npz", "--network=1"]) == 0
     exported = sicjax.load_weights(capsys.readouterr().out.strip())
     assert_trees_equal(exported.parameters, sicjax.load_run(RUN, 1).parameters)
@@ -141,7 +141,7 @@ def test_runs_in_a_folder_are_listed(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert guarded(command, ["list", str(tmp_path)]) == 0
     damaged, run = capsys.readouterr().out.splitlines()
-    assert run == f"{tmp_path / 'b'}: step 0 of 4, 2 network(s)"
+    assert run == f"{tmp_path / 'b'}: 0 of 4 updates, 2 network(s)"
     assert damaged.startswith(f"{tmp_path / 'a' / 'config.json'}: can't be read")
 
 

@@ -233,7 +233,7 @@ def test_half_a_checkpoint_is_not_a_step_reached(folder):
 def test_another_structure_is_explained(folder, change, message):
     with pytest.raises(CheckpointError) as error:
         restore(folder, 4, shapes({**population(), **change}))
-    assert "step 4, written by sicjax " in str(error.value)
+    assert "update 4, written by sicjax " in str(error.value)
     assert message in str(error.value)
 
 
@@ -287,7 +287,7 @@ def test_every_kind_of_tree_is_read_by_rows(tmp_path):
 def test_rows_of_another_structure_are_explained(folder, change, message):
     with pytest.raises(CheckpointError) as error:
         restore_rows(folder, 4, shapes({**population(), **change}), 0)
-    assert "step 4, written by sicjax " in str(error.value)
+    assert "update 4, written by sicjax " in str(error.value)
     assert message in str(error.value)
 
 

@@ -81,7 +81,7 @@ def read_session(
     inside = (np.abs(path) <= np.divide(sides, 2)).all(axis=1)
     if shape == "circle":
         inside = np.hypot(*path.T) <= sides[0] / 2
-    # A few samples outside are jitter at the walls; more mean a wrong arena, so the user is told.
+    # A few samples outside are jitter at the walls; more mean a wrong arena, so there is a warning.
     if (outside := np.mean(~inside[seen])) > 0.01:
         warn(
             f"positions: {outside:.0%} lie outside the {shape} of {sides[0]:g} x {sides[1]:g} m"

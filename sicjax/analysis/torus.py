@@ -1,7 +1,7 @@
 """Test whether the activity of one module is a torus: cohomology, circular coordinates, rings.
 
 Letters: N units; P points (visited bins); L landmarks; S shuffles; y, x bins of a map. After
-Gardner et al. 2022 (Nature 602), but for rate maps: one point per bin, and no noise over time to
+Gardner et al. 2022 (Nature 602), applied to rate maps: one point per bin, and no noise over time to
 remove. Smoothing and number of components follow the module's period. If fields are small compared
 with the period, most of the variance lies beyond the six principal components of that paper, and a
 perfect lattice then shows no torus. If bins are small compared with it, the sheet of states is too
