@@ -1,4 +1,4 @@
-"""A bucket on this machine: an emulator, taught the conditions and the errors of a real bucket."""
+"""A bucket on this machine: an emulator with the conditions and the errors of a real bucket."""
 
 import contextlib
 import json
@@ -17,8 +17,8 @@ NAME = "sicjax-test"
 class Bucket:
     """Serves the bucket `NAME` from a thread of this process, and counts requests that write.
 
-    A process can be killed at one of them: `victim` at the request of number `kill_at`, before it
-    is carried out, or `after`.
+    The process `victim` can be killed at request number `kill_at`, before it is carried out or
+    `after`.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Bucket:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What libraries must find in the environment to use this bucket."""
+        """Return the environment variables with which libraries use this bucket."""
         url = f"http://127.0.0.1:{self._port}"
         return {
             "STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url,
@@ -52,7 +52,7 @@ class Bucket:
         }
 
     def put(self, name: str, content: bytes | None) -> None:
-        """Write an object past all requests, or remove it."""
+        """Write or remove an object directly, without a request."""
         from gcp_storage_emulator.handlers import objects
 
         if content is None:

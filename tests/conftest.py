@@ -1,4 +1,4 @@
-"""Settings for all tests: two fake CPU devices, caches of the session's own, strict JAX."""
+"""Settings for all tests: two fake CPU devices, caches for the session, strict JAX."""
 
 import ctypes
 import gc
@@ -23,7 +23,7 @@ import filelock
 import jax
 import pytest
 
-# The package broadcasts over axes that are there, and only those.
+# The package broadcasts only over axes that exist.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -35,9 +35,9 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(autouse=True)
 def memory_is_bounded():
-    """Let go of compiled programs where they take much: later tests compile theirs again.
+    """Drop compiled programs if they use much memory; later tests compile theirs again.
 
-    Each maps memory, and Linux allows a process 65,530 maps.
+    Each program maps memory, and Linux allows a process 65,530 maps.
     """
     yield
     if sys.platform != "linux":
@@ -59,7 +59,7 @@ def x64():
 
 @pytest.fixture
 def strict_types():
-    """No promotion of types inside one test: what meets has one type."""
+    """Allow no promotion of types inside one test."""
     with jax.numpy_dtype_promotion("strict"):
         yield
 

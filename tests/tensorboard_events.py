@@ -1,11 +1,11 @@
-"""TensorBoard's numbers, read as TensorBoard does: a restart makes it forget later steps."""
+"""Read event files as TensorBoard does: after a restart it forgets later updates."""
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
 
 def read_events(workdir):
-    """Tag, step and value of every number in a folder's event files."""
+    """Return tag, step and value of every number in a folder's event files."""
     found: list[tuple[str, int, float]] = []
     for path in sorted(workdir.glob("events.out.tfevents.*")):
         for event in events(path.read_bytes()):
@@ -20,7 +20,7 @@ def read_events(workdir):
 
 
 def events(content):
-    """Events up to the first damage: length (8 bytes), checksum (4), data, checksum (4)."""
+    """Yield events up to the first damage: length (8 bytes), checksum (4), data, checksum (4)."""
     place = 0
     while place + 12 <= len(content):
         end = place + 16 + int.from_bytes(content[place : place + 8], "little")

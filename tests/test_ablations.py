@@ -111,7 +111,7 @@ def test_which_ablations_go_the_papers_way():
 
 
 def test_the_figure_shows_each_module_then_the_units_that_vary_most(report):
-    """Units 0 and 1 stand for a module each; 2, three times unit 1, varies more than 3."""
+    """Units 0 and 1 represent a module each; unit 2, three times unit 1, varies more than 3."""
     rows = [{"variant": "no conformal isometry", "network": 0}]
     figure = ablations.draw(report.parents[1], rows)
     flat, ramp, steeper, turned = (np.asarray(im.get_array()) for im in figure.axes[0].images[:4])
@@ -177,7 +177,7 @@ def test_a_phase_diagram_shows_numbers_and_kinds():
 
 
 def test_a_phase_diagram_shows_a_unit_of_the_kind_that_most_are(tmp_path):
-    """Unit 1 varies more, but is not of that kind; 2 would do, but is silent."""
+    """Unit 1 varies more, but is of another kind; unit 2 is of that kind, but silent."""
     axes = {"loss.sigma_g": [0.2, 0.4], "loss.capacity": [1.0]}
     ramp = np.linspace(0, 1, 25).reshape(5, 5)
     pictures = {"place": ramp, "grid": ramp.T, "silent": ramp[::-1]}
@@ -216,7 +216,7 @@ def test_phase_diagram_refuses_variants_and_bad_axes(tmp_path, capsys):
 
 
 def test_both_paths_train_one_network(tmp_path, capsys):
-    """Double precision, 40 steps of a tiny network: rounding is all that separates them."""
+    """Double precision, 40 updates of a tiny network: only rounding separates the two."""
     path = tmp_path / "tiny.py"
     path.write_text(
         "from sicjax.config import load_config\n"

@@ -61,7 +61,7 @@ def test_products_of_a_step_are_those_of_a_hand_count(config, networks):
     tiles = -(-states // size)
     visits = tiles * (tiles + 1) // 2
     layers = [(2, H), *[(H, H)] * (config.model.num_layers - 2), (H, N**2)]
-    # Forward, and backward to weights and (of all but the first layer) to what they are fed with.
+    # Forward, and backward to the weights and, except in the first layer, to the inputs.
     hypernetwork = sum(2 * T * a * b * (3 - (k == 0)) for k, (a, b) in enumerate(layers))
     recurrence = 3 * 2 * B * T * N**2  # forward, backward, and the gradients of the matrices
     pairs = visits * 2 * size**2 * (N + 2 * (N + 1))  # G G', and A G for both tiles
@@ -91,11 +91,11 @@ def test_the_page_says_that_it_is_an_estimate(config, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_what_a_device_runs_lowers_for_every_platform(config, platform, monkeypatch):
-    """As far as that shows without the platform: single precision, and products that keep it.
+    """Check what is visible without the platform: single precision, and products that keep it.
 
-    On an accelerator networks are batched, so nothing branches: what is chosen there is between
-    platforms, in each way through the recurrence, when the program is compiled. Its loops are the
-    steps, both ways through the recurrence, and the pairs of tiles twice.
+    On an accelerator networks are batched, so nothing branches. The only choices, one in each
+    direction of the recurrence, are between platforms, at compile time. The loops are the updates,
+    both directions of the recurrence, and the pairs of tiles twice.
     """
     on_cpu = platform == "cpu"
     monkeypatch.setattr(step, "_one_by_one", lambda: on_cpu)

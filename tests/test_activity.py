@@ -1,4 +1,4 @@
-"""The report on given activity: the same verdicts as a run's, from states and positions alone."""
+"""The report on activity: the verdicts of a run's report, from states and positions alone."""
 
 import csv
 import json
@@ -117,7 +117,7 @@ def test_one_walk_of_noise_has_no_module_and_invents_nothing(tmp_path):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """What `report_activity` would measure, without measuring it."""
+    """Return what `report_activity` would measure, without measuring it."""
     found = []
     monkeypatch.setattr(activity, "measure_activity", lambda *given: found.append(given))
     monkeypatch.setattr(activity, "_write", lambda *_: None)
@@ -133,9 +133,9 @@ def test_a_corner_as_origin_and_centimetres_are_recognised_and_said(measured):
         sicjax.report_activity(states, positions, "x")
     for _, places, _, side, *_ in measured:
         assert side == 1.0
-        # The middle of a path is its extent's: a few millimetres from the truth.
+        # The centre is the middle of the path's extent: a few millimetres from the truth.
         np.testing.assert_allclose(places[0], positions, atol=0.005)
-    np.testing.assert_array_equal(measured[0][1][0], positions)  # a box around 0 is taken as told
+    np.testing.assert_array_equal(measured[0][1][0], positions)  # a given box around 0 is used
 
 
 def test_a_box_of_two_metres_is_two_metres_and_has_its_walls(measured):
@@ -169,7 +169,7 @@ def test_a_folder_that_holds_anything_else_is_refused_before_measuring(
 
 
 def test_neighbours_of_the_folder_are_not_touched(tmp_path, monkeypatch):
-    """Writing used to go through folders of these names."""
+    """An earlier version used folders with these names for writing."""
     for name in (".report.old", ".report.new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "notes.txt").touch()

@@ -59,7 +59,7 @@ def test_values_are_written_as_clusters():
 
 
 def test_the_table_on_the_page_is_the_one_that_the_results_give(tmp_path):
-    """Every row that needs no maps is in docs/animals.md as the finished claims give it."""
+    """Every row that needs no maps is in docs/animals.md as computed from the finished claims."""
     shape = {"aspect": 1.0, "field_over_period": 0.3, "phase_spacing": 1.0}
     text = animals.run({"quick": [shape]}, tmp_path)
     rows = [line for line in text.splitlines() if line.startswith("|")]

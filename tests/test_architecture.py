@@ -1,4 +1,4 @@
-"""The house of docs/house.md: imports go down, and each library stays in its room."""
+"""The layout of docs/house.md: imports go down, and each library stays in its room."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ LIBRARIES = {
     for name in re.findall(r"`(\w+)`", names)
 }
 COLLECTIVES = {"pmap", "psum", "pmean", "all_gather", "all_to_all", "ppermute", "axis_index"}
-# Rooms on lower levels that are not open to all above them.
+# Rooms on lower levels that not all rooms above may import.
 CLOSED = {
     "analysis": {"config", "devices"},
     "network": {"config"},
@@ -39,7 +39,7 @@ def room(module):
 
 
 def imports(module):
-    """Full names of all that a module imports."""
+    """Return the full names of everything that a module imports."""
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -49,7 +49,7 @@ def imports(module):
 
 
 def inner(module):
-    """Modules of the package that a module imports, each as the longest name that is one."""
+    """Return the package's modules that a module imports, each by its longest existing name."""
     for name in imports(module):
         parts = name.split(".")
         if parts[0] == "sicjax":

@@ -1,4 +1,4 @@
-"""The benchmark: one JSON object with what it promises, on a tiny network."""
+"""The benchmark prints one JSON object with all promised numbers, on a tiny network."""
 
 import json
 import subprocess
@@ -92,7 +92,7 @@ def test_the_arithmetic_is_that_of_the_published_sizes():
 
 
 def test_a_rate_is_below_what_any_processor_can_do():
-    """The compiler drops none of the products whose time it is."""
+    """The compiler drops none of the timed products."""
     assert 1e6 < yardstick.compile_rate((256, 256, 256))() < 2e13
 
 

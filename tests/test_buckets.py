@@ -39,7 +39,7 @@ def bucket():
 
 @pytest.fixture(scope="module")
 def trained(bucket):
-    """A run of two networks in the bucket, trained to step 4."""
+    """A run of two networks in the bucket, trained for 4 updates."""
     config = tiny()
     with contextlib.redirect_stdout(io.StringIO()):
         sicjax.train(config, RUN)
@@ -146,7 +146,7 @@ def test_runs_in_a_folder_are_listed(tmp_path, capsys):
 
 
 def report_of(page):
-    """Stand in for `write_report`: a report of one page, a figure and a picture beside it."""
+    """Stand in for `write_report`: a report of one page, a figure, and a picture beside them."""
 
     def write(run, place, *, first, metrics, **_):
         first.parent.mkdir(parents=True, exist_ok=True)
@@ -236,7 +236,7 @@ def test_a_checkpoint_counts_from_its_commit_on(bucket, trained, capsys):
     workdir = copy(bucket, "uncommitted")
     bucket.put("uncommitted/checkpoints/4/commit_success.txt", None)
     assert steps(folder(workdir) / "checkpoints") == [2]
-    sicjax.train(tiny(), workdir)  # over what is left of it
+    sicjax.train(tiny(), workdir)  # over the files that remain of it
     assert "resumed at step 2" in capsys.readouterr().out
     assert_trees_equal(sicjax.load_run(workdir).parameters, sicjax.load_run(RUN).parameters)
 

@@ -52,7 +52,7 @@ def assert_trees_equal(a, b):
 
 
 def write(folder, at=(2, 4), keep=1, keep_every=0, rule=None):
-    """Save steps; the config that is stored with them says `rule`, or what is true."""
+    """Save updates; the stored config says `rule`, or the true rule."""
     layout = make_layout(3)
     rule = dict(
         zip(("keep_checkpoints", "keep_checkpoints_every"), rule or (keep, keep_every), strict=True)
@@ -68,7 +68,7 @@ def write(folder, at=(2, 4), keep=1, keep_every=0, rule=None):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Checkpoints of steps 2 and 4."""
+    """Checkpoints of updates 2 and 4."""
     write(tmp_path / "checkpoints", keep=2)
     return tmp_path / "checkpoints"
 
@@ -138,7 +138,7 @@ def test_damage_is_seen_and_the_one_before_is_taken(folder, damage, which):
 
 
 def test_what_was_set_aside_before_stays(folder):
-    """Also where somebody has removed one of several."""
+    """This holds even if somebody has removed one of several."""
     (folder.parent / "damaged" / "4.1").mkdir(parents=True)
     (folder.parent / "damaged" / "40").mkdir()
     assert set_aside(folder, 4).name == "4"
@@ -147,7 +147,7 @@ def test_what_was_set_aside_before_stays(folder):
 
 
 def test_every_flipped_byte_of_every_file_is_seen(folder):
-    """Orbax restores flipped bits silently; a digest doesn't."""
+    """Orbax restores flipped bits silently; a digest shows them."""
     rng = np.random.default_rng(1)
     for path in [path for path in (folder / "4").glob("*/**/*") if path.is_file()]:
         whole = path.read_bytes()
@@ -186,7 +186,7 @@ def test_digests_of_files_elsewhere_or_of_devices_are_damage(folder, name):
 
 
 def test_a_chunk_larger_than_its_array_is_not_read(tmp_path):
-    """It would be unpacked whole."""
+    """TensorStore would unpack it completely."""
     store = {"driver": "ocdbt", "base": f"file://{tmp_path}/1/state/"}
     metadata = {"shape": [3], "chunks": [2**40], "dtype": "<f4"}
     tensorstore.open(
@@ -199,7 +199,7 @@ def test_a_chunk_larger_than_its_array_is_not_read(tmp_path):
 
 
 def test_what_is_no_checkpoint_is_not_believed(folder):
-    """An empty folder and half a one are damaged; other names are nobody's."""
+    """An empty folder and an incomplete one are damaged; folders with other names are ignored."""
     (folder / "99999").mkdir()
     (folder / "500" / "state").mkdir(parents=True)
     for name in ("007", "٣", "notes"):
@@ -242,7 +242,7 @@ def bytes_read():
 
 
 def test_one_network_is_read_alone(tmp_path):
-    """41 kB of 5 MB; Orbax's index, and what it reads at once, are the rest."""
+    """41 kB of 5 MB are the network; Orbax's index and its read-ahead are the rest."""
     layout = make_layout(64)
     weights = [population(64)["weights"] + np.float32(k) for k in range(8)]
     tree = {"weights": weights, "momenta": weights}
@@ -305,7 +305,7 @@ def test_rows_that_cannot_be_read_are_one_line(folder):
 
 @pytest.mark.usefixtures("x64")
 def test_single_precision_under_double(folder):
-    """Rows come as they were saved; a training, which would go on in double, is refused."""
+    """Rows have the saved precision; a training is refused, because it would continue in double."""
     like = {
         "step": jax.ShapeDtypeStruct((3,), np.int64),
         "weights": jax.ShapeDtypeStruct((3, 5, 256), np.float64),
@@ -319,7 +319,7 @@ def test_single_precision_under_double(folder):
 
 @pytest.mark.parametrize("item", ["state", None])
 def test_checkpoints_written_before_are_read(tmp_path, item):
-    """One chunk for all networks; at first one item without a name, and no digests."""
+    """Old ones have one chunk for all networks; the oldest, an unnamed item and no digests."""
     with ocp.CheckpointManager(tmp_path) as manager:
         save = ocp.args.StandardSave(population())
         manager.save(3, args=ocp.args.Composite(state=save) if item else save)
@@ -331,7 +331,7 @@ def test_checkpoints_written_before_are_read(tmp_path, item):
 
 
 def failing_write(folder, largest_file_bytes):
-    """The message of the error. A limit on the size of files stands for a full disk."""
+    """Return the message of the error. A limit on the size of files replaces a full disk."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, hard))
     with pytest.raises(CheckpointError) as error:
@@ -340,13 +340,13 @@ def failing_write(folder, largest_file_bytes):
 
 
 def process_state():
-    """What a library call must leave as it was."""
+    """Return the state of the process that a library call must not change."""
     levels = [logging.getLogger(name).level for name in ("absl", "asyncio")]
     return [*levels, sys.unraisablehook, list(warnings.filters)]
 
 
 def test_late_writes_of_a_failed_save_print_nothing(tmp_path, monkeypatch):
-    """Orbax closes the loop that TensorStore reports to: a traceback each, to the user."""
+    """Orbax closes TensorStore's event loop, so each late write would print a traceback."""
     told = []
     monkeypatch.setattr(sys, "unraisablehook", told.append)
     late, other = RuntimeError("Event loop is closed"), RuntimeError("something else")
@@ -371,7 +371,7 @@ def test_the_process_is_as_before_also_after_an_error(folder):
 
 
 def test_removals_that_were_cut_short_are_ended(tmp_path):
-    """Half removed or not begun; the latest stay, and those kept for good."""
+    """Removals may be half done or not begun; the latest stay, and those kept for good."""
     write(tmp_path, at=[2, 3, 4, 6, 8], keep=5, rule=(2, 4))
     for step in (2, 4, 6):
         (tmp_path / f"{step}" / "sha256.json").unlink()
@@ -391,9 +391,12 @@ def test_what_one_rule_keeps_for_good_a_later_one_leaves(tmp_path):
 
 
 def test_a_disk_that_is_full(tmp_path):
-    """The checkpoint before stays good. In a process of its own: Orbax's unfinished futures
-    may complain after its event loop is closed, which pytest would take for a failure. A
-    network's weights take 4,400 bytes; whether they share a file is a matter of timing."""
+    """The checkpoint before stays intact.
+
+    This runs in another process, because Orbax's unfinished futures may complain after its event
+    loop is closed, and pytest would count that as a failure. A network's weights take 4,400 bytes;
+    whether
+    they share a file depends on timing."""
     write(tmp_path, at=[2])
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         message = process.submit(failing_write, tmp_path, 2000).result()

@@ -23,7 +23,7 @@ def module(units, period_m, is_torus=None, betti=(None, None, None)):
 
 @pytest.fixture
 def report(tmp_path):
-    """Three grid cells, of which one is inactive, and a place cell."""
+    """Write the report of three grid cells, one of them inactive, and a place cell."""
     summary = {
         "seed": 7, "failure": None, "active_units": 3, "recorded_path_correlation": 0.8,
         "num_units": 4, "verdict_box_m": 3.0,
@@ -270,7 +270,7 @@ def test_provenance_says_what_made_it(tmp_path):
 
 @pytest.fixture
 def finished(tmp_path):
-    """A function that makes the folder of a finished run of some seeds."""
+    """Return a function that makes the folder of a finished run of some seeds."""
 
     def make(name, seeds, **fields):
         folder = tmp_path / name

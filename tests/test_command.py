@@ -69,7 +69,7 @@ print(json.dumps(found))
 
 
 def test_every_experiment_has_help_and_refuses_unknown_flags():
-    """In a process of its own: an experiment may set the environment when it is imported."""
+    """Each runs in another process, because an experiment may set the environment at import."""
     done = subprocess.run(
         [sys.executable, "-c", CALL_EACH, *EXPERIMENTS],
         cwd=ROOT, capture_output=True, text=True, check=False,

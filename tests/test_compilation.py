@@ -28,7 +28,7 @@ print(float(jax.jit(lambda x: jnp.sin(x).sum() * 2)(jnp.zeros(7))))
 
 @contextlib.contextmanager
 def jax_cache_unset():
-    """As in a process that has set up no cache."""
+    """JAX as in a process that has set up no cache."""
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     try:
@@ -38,12 +38,12 @@ def jax_cache_unset():
 
 
 def without_cache():
-    """The environment without the session's own cache."""
+    """Return the environment without the session's cache."""
     return {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
 
 
 def test_a_truncated_entry_is_replaced(tmp_path):
-    """A kill while jax writes an entry: the next process warns of nothing and writes it anew."""
+    """A kill has truncated an entry: the next process prints no warning and writes it again."""
     run = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     subprocess.run(run, check=True, env=without_cache())
     entries = {path: path.read_bytes() for path in tmp_path.glob("*-cache")}

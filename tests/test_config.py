@@ -239,7 +239,7 @@ def test_a_name_that_no_file_can_have_is_one_line(tiny_config):
 
 
 def test_weights_and_scales_of_the_loss_may_vary():
-    """A term's weight is found by its name: in the config, and in the settings that are traced."""
+    """A term's weight is found by its name, in the config and in the traced settings."""
     fields = {name for name in FIELDS if name.startswith("loss.")} - {"loss.reduction"}
     assert fields == {f"loss.{name}" for name in LossSettings._fields}
     assert fields <= {*C.VARIED}

@@ -1,4 +1,4 @@
-"""Conformal isometry: which steps count, and what the shortest of them do to its expectation."""
+"""Conformal isometry: which steps count, and the effect of the shortest on its expectation."""
 
 from functools import partial
 
@@ -42,9 +42,9 @@ def test_the_whole_loss_takes_the_steps_above_min_step():
 
 
 class EvenSteps:
-    """Steps that fill the disc |v| < b evenly, and states that each of them moves by (c, k v).
+    """Steps that fill the disc |v| < b evenly, and states that each step moves by (c, k v).
 
-    The offset c is there however short the step: the speed of one of length r is
+    The offset c is the same for steps of any length, so the speed of a step of length r is
     sqrt(c^2 / r^2 + k^2). In a ring a < r < b the density of r is 2 r / (b^2 - a^2).
     """
 
@@ -64,7 +64,7 @@ class EvenSteps:
         )
 
     def variance(self, a):
-        """In closed form: E[speed^2] - E[speed]^2, the first with E[1/r^2] of a ring."""
+        """Return E[speed^2] - E[speed]^2 in closed form, with E[1/r^2] of a ring."""
         area = self.b**2 - a**2
         square = self.c**2 * 2 * np.log(self.b / a) / area + self.k**2
 
@@ -76,7 +76,7 @@ class EvenSteps:
 
 
 def test_conformal_isometry_of_ever_shorter_steps_diverges(x64):
-    """Down to |v| = 0 each tenfold of the steps adds c^2 ln(10) / b^2: the mean has no limit."""
+    """Down to |v| = 0, ten times as many steps add c^2 ln(10) / b^2: the mean has no limit."""
     even = EvenSteps()
     losses = [even.loss(number) for number in (10**3, 10**4, 10**5, 10**6)]
     growth = even.c**2 * np.log(10) / even.b**2
@@ -87,7 +87,7 @@ def test_conformal_isometry_of_ever_shorter_steps_diverges(x64):
 
 @pytest.mark.parametrize("a", [0.02, 0.002])
 def test_conformal_isometry_above_min_step_is_its_closed_form(x64, a):
-    """However many steps, and however short the shortest of them: the mean is finite."""
+    """The mean is finite for any number of steps, even if the shortest are very short."""
     even = EvenSteps()
     losses = [even.loss(number, min_step=a) for number in (10**5, 10**6)]
     # Of 1e5 rings 160 lie below 0.002; which of two is the first to count moves the sum by 1e-3.

@@ -1,4 +1,4 @@
-"""What the package depends on: the oldest versions it allows are those that are tested."""
+"""Dependencies of the package: the oldest allowed versions are the tested ones."""
 
 import re
 import tomllib

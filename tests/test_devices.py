@@ -1,4 +1,4 @@
-"""Devices: networks spread over them without a word between them, or one network's batch split."""
+"""Devices: networks spread over them without communication, or one network's batch split."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def assert_trees_equal(a, b):
 
 
 def begin(config, layout):
-    """States and settings of a config's networks on a layout, before the first step."""
+    """Return states and settings of a config's networks on a layout, before the first update."""
     population = Population(config)
     return start(config, population.seeds, layout), layout.rows(population.settings())
 
@@ -54,9 +54,9 @@ def loss_and_gradient(config, layout):
 
 @pytest.mark.parametrize(("number", "reduction"), [(5, "mean"), (4, "sum")])
 def test_a_split_batch_has_the_loss_and_gradient_of_one_device(tiny_config, number, reduction):
-    """Of 5 trajectories the sixth is masked; 30 states make 4 tiles, so 10 pairs of them.
+    """5 trajectories on two devices need a masked sixth; 30 states make 4 tiles, so 10 pairs.
 
-    In float64: the gradient of the initial direction is a sum that nearly cancels.
+    It runs in float64, because the gradient of the initial direction is a sum that nearly cancels.
     """
     tiny_config.data.num_trajectories, tiny_config.loss.reduction = number, reduction
     with jax.enable_x64(True):
@@ -84,7 +84,7 @@ def test_one_network_on_all_devices_trains_as_on_one(tiny_config):
     assert_trees_equal(*(jax.tree.map(lambda leaf, d=d: leaf[d], rows) for d in (0, 1)))
     alone = make_layout(2, devices=1)
     other, _ = Dispatch(tiny_config, alone)(*begin(tiny_config, alone), 5)
-    # Gradients are equal to rounding; Adam divides by them, the smallest too.
+    # Gradients are equal to rounding; Adam divides even by the smallest of them.
     first = alone.to_host(begin(tiny_config, alone)[0].parameters)
     found, wanted = (layout.to_host(rows).parameters, alone.to_host(other).parameters)
     apart = optax.tree.norm(jax.tree.map(np.subtract, found, wanted))
@@ -92,7 +92,7 @@ def test_one_network_on_all_devices_trains_as_on_one(tiny_config):
 
 
 def test_networks_do_not_talk_and_masked_ones_change_nothing(tiny_config):
-    """On two devices one of one network and one of three are masked copies."""
+    """On two devices, one row of one network and one of three networks are masked copies."""
     found = {}
     for number in (1, 3, 4):
         tiny_config.num_networks = number
@@ -132,7 +132,7 @@ def test_a_restart_keeps_the_mode_that_auto_became(tiny_config, tmp_path, monkey
     for name, number in (("one", 1), ("two", 2)):
         tiny_config.num_networks, tiny_config.num_steps = number, 4
         train(tiny_config, tmp_path / name)
-    tiny_config.parallel, tiny_config.num_steps = "batch", 6  # a mode that is asked for counts
+    tiny_config.parallel, tiny_config.num_steps = "batch", 6  # a requested mode wins
     train(tiny_config, tmp_path / "two")
     assert modes == ["auto", "auto", "batch", "networks", "batch"]
 
@@ -148,7 +148,7 @@ def test_a_restart_keeps_the_mode_that_auto_became(tiny_config, tmp_path, monkey
     ],
 )
 def test_a_batch_takes_no_more_cores_than_help(monkeypatch, platform, number, mode, wanted):
-    """M = 1,920 makes 55 pairs of tiles; four a device are worth one."""
+    """M = 1,920 makes 55 pairs of tiles; a device is worth it for four of them."""
     found = [SimpleNamespace(platform=platform, id=k) for k in range(64)]
     monkeypatch.setattr("sicjax.devices.layout.all_devices", lambda: found)
     layout = make_layout(number, mode, most=most_shares(1920))

@@ -69,14 +69,14 @@ def blocks(path, language):
 
 
 def environment():
-    """So that `python` is this one and finds this sicjax from any folder."""
+    """Return the environment where `python` is this one and finds this sicjax from any folder."""
     there = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": there, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
 
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A working folder that looks like a clone, and takes what the code writes."""
+    """A working folder that looks like a clone; the code writes into it."""
     for name in ("sicjax", "configs", "experiments", "docs", "mkdocs.yml"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
@@ -95,7 +95,7 @@ def run_code(path):
 
 
 class FakeWandb(types.ModuleType):
-    """Of Weights & Biases what a page calls: runs by their id, which know their next step."""
+    """The part of Weights & Biases that a page calls: runs by id, which know their next step."""
 
     def __init__(self):
         super().__init__("wandb")
@@ -130,7 +130,7 @@ WITH_CODE = [path for path in [README, *PAGES] if blocks(path, "python")]
 
 @pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
 def test_code_of_a_page_uses_names_that_exist(path):
-    """The fast version of running it all: the code parses, and sicjax has what it uses."""
+    """The fast version of running the code: it parses, and sicjax has the names that it uses."""
     for code in blocks(path, "python"):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -172,7 +172,7 @@ def test_code_of_a_page_runs(path, clone, capsys, monkeypatch, wandb):
         assert [step for step, _ in sent["watched-000"]] == [5, 10, 15, 20]
         written = (clone / "runs" / "watched" / "metrics.jsonl").read_text().splitlines()[-1]
         assert sent["watched-000"][-1][1]["loss"] == json.loads(written)["loss"]
-        names["send"]("runs/watched")  # once more: nothing twice
+        names["send"]("runs/watched")  # a second time: no row twice
         assert wandb.rows == sent
     if path == README:
         assert names["maps"].ratemaps.shape == (64, 50, 50)
@@ -213,7 +213,7 @@ def test_examples_are_as_short_as_promised():
 
 
 def commands(path, language):
-    """Commands of a page: lines of bash blocks, lines after $ in console blocks."""
+    """Yield the commands of a page: lines of bash blocks, lines after $ in console blocks."""
     for block in blocks(path, language):
         for line in block.splitlines():
             if language == "bash":
@@ -223,7 +223,7 @@ def commands(path, language):
 
 
 def programs(line):
-    """The Python programs that a line starts by way of another: gcloud, srun."""
+    """Yield the Python programs that a line starts through another one: gcloud, srun."""
     words = shlex.split(line)
     for k, word in enumerate(words):
         if " -m " in word:
@@ -233,7 +233,7 @@ def programs(line):
 
 
 def inline(path):
-    """Commands within a text."""
+    """Yield the commands within a text."""
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
     for words in re.findall(r"`(python -m [^`]+)`", text):
         yield " ".join(words.split())
@@ -264,7 +264,7 @@ class FlagsReadError(Exception):
 
 @pytest.mark.parametrize("command", SLOW)
 def test_slow_commands_name_what_exists(command, clone, monkeypatch):
-    """Too slow to run here: their own parsers read them, their modules and extras are looked up."""
+    """Too slow to run here: their own parsers read them, and their modules and extras exist."""
     read = Parser.read
 
     def stop(parser, arguments):
@@ -310,7 +310,7 @@ def test_there_are_commands_of_both_kinds():
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_what_a_text_refers_to_exists(path):
-    """In the repository, where it is read too; and extras that it has one install."""
+    """Links lead to files in the repository, where the text is read, too; named extras exist."""
     text = path.read_text()
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for place in re.findall(r"\]\((?!https?:)([^)#\s]+)", prose):
@@ -325,7 +325,7 @@ def test_what_a_text_refers_to_exists(path):
 
 
 def slug(heading):
-    """The anchor that a heading gets on the site."""
+    """Return the anchor of a heading on the site."""
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
 
 
@@ -363,7 +363,7 @@ def site(tmp_path_factory):
 
 
 class Links(HTMLParser):
-    """What a page refers to, and the places that can be referred to."""
+    """The links of a page, and its anchors."""
 
     def __init__(self, path):
         super().__init__()
@@ -527,7 +527,7 @@ def test_notebook_installs_what_is_missing_and_only_that(path, monkeypatch):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_linked_to_the_repository_s_public_address(path, tmp_path):
-    """As pyproject.toml has it: none yet, or one, or another, or none again."""
+    """The address is that of pyproject.toml: none yet, one, another one, or none again."""
     committed = nbformat.read(path, as_version=4)
     linked = copy.deepcopy(committed)
     run_notebooks.link(linked, path.name, run_notebooks.public_address())
@@ -554,7 +554,7 @@ def test_notebook_is_linked_to_the_repository_s_public_address(path, tmp_path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_writes_into_fresh_folders_only(path):
-    """So that a second run doesn't find what the first one left."""
+    """A second run must not find files of the first one."""
     source = "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
     folders = re.findall(r"(?:\.train\(\w+|load_run\(), *([^,)]+)", source)
     assert {*folders} <= {"workdir"}
@@ -562,7 +562,7 @@ def test_notebook_writes_into_fresh_folders_only(path):
 
 
 def browse(address, profile):
-    """What Chromium makes of a page; it may not complain."""
+    """Return the page as Chromium renders it; it must not report an error."""
     done = subprocess.run(
         [
             "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
@@ -589,7 +589,7 @@ def test_pages_open_without_an_error(site, page, tmp_path):
 def test_no_page_is_wider_than_a_phone_and_commands_are_not_cut(site, tmp_path):
     places = [path.relative_to(site).as_posix() for path in sorted(site.rglob("index.html"))]
     tables = [place for place in places if re.match(r"results/.+/", place)]
-    places = [place for place in places if place not in tables[1:]]  # they are all of one kind
+    places = [place for place in places if place not in tables[1:]]  # all are of one kind
     frames = "".join(f'<iframe width="390" src="{place}"></iframe>' for place in places)
     (site / "phone.html").write_text(f"""<!doctype html><html><body>{frames}<script>
         addEventListener("load", () => {{
@@ -613,7 +613,7 @@ def test_no_page_is_wider_than_a_phone_and_commands_are_not_cut(site, tmp_path):
 
 @pytest.mark.slow
 def test_signatures_are_broken_into_lines(site):
-    """None is wider than its box on a screen either: the reference has 80 columns."""
+    """None is wider than its box on a screen: the reference has 80 columns."""
     page = (site / "api" / "index.html").read_text()
     signatures = re.findall(r'<div class="[^"]*doc-signature[^"]*">(.*?)</div>', page, re.DOTALL)
     lines = [html.unescape(re.sub("<[^>]+>", "", one)) for one in signatures]
@@ -632,7 +632,7 @@ def test_home_has_the_picture_and_results_their_figures(site):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves the site without a word for each request."""
+    """Serves the site without a log line for each request."""
 
     def log_message(self, *_):
         pass

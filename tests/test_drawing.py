@@ -1,4 +1,4 @@
-"""Figures look the same under any matplotlib settings, leave them alone, and are vector art."""
+"""Figures ignore the user's matplotlib settings, do not change them, and are vector graphics."""
 
 import contextlib
 import io
@@ -142,7 +142,7 @@ HOSTILE = {
 
 
 def figure_of(name):
-    """Draw a figure that pyplot doesn't know; of an animation its first frame."""
+    """Draw a figure that pyplot doesn't know, or the first frame of an animation."""
     figure = plots.blank_figure()
     if name in PANELS:
         PANELS[name](figure.subplots())
@@ -234,7 +234,7 @@ def test_figures_are_saved_as_pdf(name):
 
 
 def test_a_backend_that_starts_with_the_first_figure_stays_interactive():
-    """As in a notebook; otherwise only its first figure would be shown."""
+    """In a notebook, otherwise only the first figure would be shown."""
     with mpl.rc_context({"interactive": False}):
         with plots.style.own_settings():
             mpl.rcParams["interactive"] = True  # matplotlib_inline does so

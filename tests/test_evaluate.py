@@ -1,4 +1,4 @@
-"""The command that rebuilds reports reads its flags, and says in one line what is wrong."""
+"""The command that writes reports again reads its flags, and reports errors in one line."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from sicjax.report import run_reports
 
 @pytest.fixture
 def written(monkeypatch):
-    """What `write_report` and `write_index` are asked for, without their minutes."""
+    """The arguments of `write_report` and `write_index`, which are not run."""
     asked = []
 
     def write_report(run, folder, **given):

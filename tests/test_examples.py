@@ -1,4 +1,4 @@
-"""Every example in a docstring and in the README runs and gives what it says."""
+"""Every example in a docstring and in the README runs and gives the shown result."""
 
 import doctest
 import importlib
@@ -36,7 +36,7 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(TRAIN_OR_REPORT))
 def test_long_examples_use_names_that_exist(name):
-    """The fast version of the slow examples: they parse, and sicjax has what they use."""
+    """The fast version of the slow examples: they parse, and sicjax has the names that they use."""
     module = importlib.import_module(f"sicjax.{name}")
     examples = [one for test in doctest.DocTestFinder().find(module) for one in test.examples]
     used = re.findall(r"\bsicjax\.(\w+)", "".join(one.source for one in examples))

@@ -1,6 +1,6 @@
-"""Anything a user may hand to the maths: a right number, or a refusal in one line. With -m slow.
+"""Any input of the maths gives a right number, or a refusal in one line. With -m slow.
 
-Few shapes, since each is compiled for each type; what varies freely is what is in the arrays.
+There are few shapes, because each is compiled for each type; the contents of arrays vary freely.
 """
 
 import math
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.slow  # the fast version: test_wrong_calls, test_losses
 SHAPES = [(2, 3, 4), (1, 1, 1), (3, 1, 2), (0, 3, 2), (2, 0, 2)]
 FLOATS = [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64]
 OTHERS = [jnp.int32, jnp.bool_]
-# Other types in one shape, and single precision in all.
+# Other types in only one shape; single precision in all shapes.
 KINDS = [(SHAPES[0], dtype) for dtype in FLOATS + OTHERS] + [(s, jnp.float32) for s in SHAPES[1:]]
 ORDERS = ["jax", "numpy", "strided", "list"]
 
 
 def laid_out(array, order):
-    """The same numbers as JAX, NumPy, strided or nested Python ones."""
+    """Return the same numbers as a JAX, NumPy, strided or nested Python array."""
     if order == "list":
         return array.tolist()
     if order == "strided":
@@ -39,7 +39,7 @@ def laid_out(array, order):
 
 
 def refusal(call):
-    """What a call that must be refused says, in one line."""
+    """Return the one-line message of a call that must be refused."""
     with pytest.raises((TypeError, ValueError)) as error:
         call()
     assert "\n" not in str(error.value)
@@ -63,7 +63,7 @@ def states_and_places(draw):
 
 
 def losses(states, start, places, order):
-    """Each loss as (call, its slow reference); places stand for steps too.
+    """Return each loss as (call, its slow reference); places also serve as steps.
 
     Lengths are 0, 0.25, 0.36 and more: on both sides of each limit, and never at it.
     """

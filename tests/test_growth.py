@@ -1,4 +1,4 @@
-"""A process that trains again and again keeps to its memory: same shapes, same programs."""
+"""A process that trains again and again does not grow: same shapes, same programs."""
 
 import gc
 import sys
@@ -60,7 +60,7 @@ def test_a_scan_of_settings_compiles_once(tiny_config, compiled):
 
 
 def test_a_program_does_not_depend_on_the_fields_left_out(tiny_config):
-    """All of them changed at once: the traced computation stays the same to the letter."""
+    """If all of them change at once, the traced computation is still identical."""
     layout = make_layout(1, devices=1)
 
     def traced():
@@ -99,7 +99,7 @@ def test_a_program_is_kept_for_one_optimizer_and_one_stage(tiny_config):
 
 
 def test_a_term_of_ones_own_is_traced_again(tiny_config):
-    """What it reads may have changed since the last call, as in a notebook."""
+    """Values that it reads may have changed since the last call, as in a notebook."""
     method = sicjax.Method(terms={"mean": lambda states, initial_state, batch: states.mean()})
     options = {"layout": make_layout(1, devices=1)}
     first, second = (

@@ -1,4 +1,4 @@
-"""What is imported when: a name brings what it needs, help or a misspelt flag next to nothing."""
+"""When packages are imported: a name loads what it needs, --help and flag errors almost nothing."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ HEAVY = ("jax", "flax", "optax", "orbax", "matplotlib", "sklearn", "scipy", "rip
 
 
 def loaded_by(code):
-    """Which heavy packages a fresh interpreter has loaded after some code."""
+    """Return the heavy packages that a fresh interpreter has loaded after some code."""
     listed = (
         f"import sys; {code}; print(*(n for n in {HEAVY} if n in sys.modules), file=sys.stderr)"
     )

@@ -39,7 +39,7 @@ from tests.tensorboard_events import read_events
 
 @pytest.fixture(scope="module")
 def finished(finished, tmp_path_factory):
-    """A finished run of two networks: its config file, and a copy of it for commands to go into."""
+    """A finished run of two networks: its config file, and a copy of its folder for commands."""
     workdir = tmp_path_factory.mktemp("run") / "whole"
     return tiny.PATH, shutil.copytree(finished, workdir)
 
@@ -257,7 +257,7 @@ def test_a_signal_saves_and_the_run_goes_on_later(tiny_config, tmp_path, capsys,
     tiny_config.checkpoint_every = tiny_config.log_every = 100_000
 
     def send():
-        while not (tmp_path / "metrics.jsonl").exists():  # opened once the steps begin
+        while not (tmp_path / "metrics.jsonl").exists():  # opened when the updates begin
             time.sleep(0.05)
         os.kill(os.getpid(), number)
 
@@ -326,7 +326,7 @@ def test_without_a_workdir_an_interruption_carries_the_network(tiny_config, numb
     tiny_config.num_steps, tiny_config.log_every = 10**6, 10**6
 
     def send():
-        time.sleep(3)  # in the compiling or in the steps: it is noted in both
+        time.sleep(3)  # while compiling or updating: the signal is noted in both
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=send)
@@ -366,7 +366,7 @@ def test_dispatches_are_as_long_as_they_may_be(
 
 @pytest.mark.parametrize("where", [pytest.param("thread", marks=pytest.mark.slow), "process"])
 def test_a_report_under_way_is_left_at_once(where, tmp_path):
-    """SIGTERM while others score maps for a minute: all out within 5 s, no half report."""
+    """SIGTERM while others score maps for a minute: all end within 5 s, without half a report."""
     script = """if True:
         import os, signal, sys, threading, time
         import sicjax
@@ -392,7 +392,7 @@ def test_a_report_under_way_is_left_at_once(where, tmp_path):
     """
     command = [sys.executable, "-c", script, str(tmp_path / "run"), where, str(tiny.PATH)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    left = time.time()  # and all have let go of standard error
+    left = time.time()  # and all have closed standard error
     assert done.returncode == 75, done.stderr
     assert left - float(re.search(r"asked at ([\d.]+)", done.stdout)[1]) < 5
     assert "stopped at update 6" in done.stderr
@@ -407,7 +407,7 @@ def test_a_report_under_way_is_left_at_once(where, tmp_path):
     ],
 )
 def test_signals_while_the_main_thread_is_in_compiled_code(tmp_path, sent, code, said):
-    """As in XLA's compiler: no handler of Python's runs before it is through, here in a minute."""
+    """As in XLA's compiler, no Python handler runs before the code ends, here after a minute."""
     script = f"""if True:
         import ctypes, os, signal, sys, threading, time
         import sicjax
@@ -439,7 +439,7 @@ def test_signals_while_the_main_thread_is_in_compiled_code(tmp_path, sent, code,
 
 
 def test_an_error_ends_the_command_though_a_thread_goes_on():
-    """As one does that Orbax leaves in a save that a full disk has ended, for minutes."""
+    """Orbax leaves such a thread, for minutes, in a save that a full disk has ended."""
     script = """if True:
         import threading, time
         from sicjax.main import leave
@@ -464,7 +464,7 @@ def test_train_without_a_workdir_writes_nothing(tiny_config, tmp_path, monkeypat
 
 
 def test_threads_that_train_take_turns(tiny_config, tmp_path, capsys):
-    """Each in a workdir of its own; the networks are those of one run after another."""
+    """Each has its own workdir; the networks equal those of runs one after another."""
     configs = [C.changed(tiny_config, {"seed": seed}) for seed in range(3)]
     with ThreadPoolExecutor(3) as pool:
         folders = [tmp_path / str(config.seed) for config in configs]
@@ -491,7 +491,7 @@ def test_help(capsys):
 
 
 def wrong_values():
-    """Fields with texts that are surely wrong for them, and names that are surely no fields."""
+    """Yield fields with texts that must be wrong for them, and names that can't be fields."""
     junk = {
         bool: ["yes", "2", "", "None", "truth"],
         int: [
@@ -543,7 +543,7 @@ def test_wrong_configs_are_one_line_and_change_nothing(finished, wrong):
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     finished, tmp_path, capsys, monkeypatch
 ):
-    """And a clock that was set back by a day costs nothing."""
+    """A clock that was set back by a day costs nothing."""
     path, whole = finished
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
@@ -605,7 +605,7 @@ def test_a_workdir_that_is_removed_ends_the_run(tiny_config, tmp_path, monkeypat
 
 
 def test_an_interrupted_report_phase_goes_on_where_it_was(finished, tmp_path, monkeypatch):
-    """A SIGTERM in the report of network 1 of two; then what is left; then all anew."""
+    """A SIGTERM in the report of network 1 of two; then the remaining report; then all again."""
     path, whole = finished
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
@@ -630,7 +630,7 @@ def test_an_interrupted_report_phase_goes_on_where_it_was(finished, tmp_path, mo
 def test_two_processes_train_as_one(finished, tmp_path):
     """Two processes of two devices each, on loopback, against one process of two devices.
 
-    By the command; the fast version, by `sicjax.train`, is in tests/test_parallel.py.
+    This uses the command; the fast version, with `sicjax.train`, is in tests/test_parallel.py.
     """
     path, whole = finished
     with socket.socket() as free:
@@ -701,7 +701,7 @@ def test_a_run_says_soon_how_long_it_takes(tiny_config, capsys):
     train(tiny_config)
     said = re.findall(r"compiled in \d+ s\nabout (\d+) s left", capsys.readouterr().err)
     assert len(said) == 1
-    assert int(said[0]) < 10  # two steps of a tiny network remain, and no loading of the program
+    assert int(said[0]) < 10  # two updates of a tiny network remain, and no loading of the program
 
 
 def test_an_interruption_is_not_swallowed_by_code_that_survives_errors(capsys):
@@ -709,14 +709,14 @@ def test_an_interruption_is_not_swallowed_by_code_that_survives_errors(capsys):
         try:
             raise RunInterruptedError(signal.SIGTERM, 3)
         except Exception:
-            return  # as code that must go on whatever happens
+            return  # like code that survives any error
 
     assert guarded(command, []) == 75
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_networks_are_counted_instead_of_reported(tiny_config, tmp_path, monkeypatch, capsys):
-    """Also after a finished training. Reports are announced with their cost, scores aren't."""
+    """This holds after a finished training, too. Only the cost of reports is announced."""
     scored, reported = [], []
     monkeypatch.setattr(
         run_reports, "score_networks", lambda runs, folder: scored.append(len(runs))

@@ -1,4 +1,4 @@
-"""Parts of one's own: loss terms, transitions and velocities, without touching the package."""
+"""A user's own parts: loss terms, transitions and velocities, without changing the package."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def crowding(states, initial_state, batch):
     return 0.5 * jnp.mean(jnp.sum(states, axis=-1)) + 0 * initial_state.sum() * batch.steps.sum()
 
 
-# One for several tests, because each other one is compiled for seconds.
+# One method for several tests, because compiling another one takes seconds.
 ALL = sicjax.Method(transition=Turning(8), velocities=gaussian, terms={"crowding": crowding})
 
 
@@ -240,6 +240,6 @@ def test_a_term_that_goes_non_finite_stops_the_run_and_is_named(tiny_config):
 
 
 def test_every_logged_name_is_known(finished):
-    """A term can't take a name that the log uses already."""
+    """A term can't have a name that the log already uses."""
     (row, *_) = read_metrics(finished / "metrics.jsonl")
     assert {name.removeprefix("weighted_") for name in row} == {*LOGGED, *TERMS}

@@ -42,7 +42,7 @@ NO_FLOAT16 = pytest.mark.skipif(
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=NO_FLOAT16)])
 def test_norm_relu_in_half_precision(dtype):
-    """The result of the same vector in single precision, rounded; down to the smallest numbers."""
+    """It equals the rounded result in single precision, down to the smallest numbers."""
     limits = jnp.finfo(dtype)
     x = jax.random.normal(jax.random.key(0), (50, 16))
     for scale in (1.0, 1e4, 1e-6):
@@ -72,7 +72,7 @@ def test_norm_relu_takes_integers_and_no_other_kinds():
 
 
 def test_norm_relu_of_what_is_not_finite_is_nan():
-    """And so it shows; -infinity is negative, like any other."""
+    """So it is visible; -infinity counts as negative."""
     x = jnp.array([[1, jnp.nan], [jnp.nan, jnp.nan], [1, jnp.inf], [3, -jnp.inf]])
     expected = [[jnp.nan] * 2, [jnp.nan] * 2, [jnp.nan] * 2, [1, 0]]
     np.testing.assert_allclose(sicjax.norm_relu(x), expected, rtol=1e-6)  # 1 / sqrt(9) is rounded
@@ -107,7 +107,7 @@ def test_rollout_permuted_equals_reference(x64, num_units):
 
 
 def naive(transitions, order, start):
-    """The recurrence with plain autodiff, one matrix per state."""
+    """Run the recurrence with plain autodiff, one matrix per state."""
 
     def advance(state, index):
         state = sicjax.norm_relu(jnp.einsum("bij,bj->bi", transitions[index], state))
@@ -135,7 +135,7 @@ def test_rollout_permuted_gradient_equals_autodiff(x64, num_units, dead):
 
 
 def test_rollout_equals_rollout_permuted():
-    """The rollout along any velocities and the one over shared velocities are one recurrence."""
+    """The rollouts along any velocities and over shared velocities are the same recurrence."""
     network = Hypernetwork(6, 8, 3, "relu", 0.15, 0.5, True)
     parameters = network.init(jax.random.key(0), jnp.zeros(2))
     batch = sample_batch(jax.random.key(1), num_trajectories=4, trajectory_length=10)

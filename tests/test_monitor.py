@@ -1,4 +1,4 @@
-"""What a run says: kept through damage, cut where the run resumes, on disk when it says so."""
+"""Logs of a run: they survive damage, are cut where the run resumes, and are on disk in time."""
 
 import io
 import json
@@ -19,7 +19,7 @@ STEPS = (2, 4, 6, 8)
 
 
 def log(workdir, steps=STEPS, first_step=0):
-    """Rows of two networks; returns what the monitor says at its start."""
+    """Log rows of two networks; return what the monitor says at its start."""
     stream = io.StringIO()
     with Monitor(
         workdir, first_step=first_step, num_steps=9, shown=[], log_every=2, stream=stream
@@ -60,7 +60,7 @@ def test_what_is_sound_stays_as_it_is(logged):
 
 
 def test_rows_after_the_step_resumed_from_are_dropped(logged):
-    """Also a torn last one."""
+    """A truncated last row is dropped, too."""
     with (logged / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "netw')
     assert places(logged) == ALL
@@ -109,7 +109,7 @@ def test_a_line_without_an_end_is_read_in_pieces(logged):
 
 
 def test_reading_one_network_takes_little_memory(tmp_path):
-    """Rows of other networks aren't parsed, and nothing holds the whole file."""
+    """Rows of other networks are not parsed, and the whole file is never in memory."""
     path = tmp_path / "metrics.jsonl"
     text = "".join(
         json.dumps({"step": step, "network": network, "loss": 0.5, "note": 0}) + "\n"
@@ -126,7 +126,7 @@ def test_reading_one_network_takes_little_memory(tmp_path):
 
 
 def test_a_digit_that_has_flipped_is_a_bad_row(logged):
-    """It is a number like any other; rows of before there were checksums are believed."""
+    """A flipped digit is still a number; old rows without checksums are accepted."""
     path = logged / "metrics.jsonl"
     rows = read_metrics(path)
     first, *others = path.read_text().splitlines(keepends=True)
@@ -160,7 +160,7 @@ def test_steps_that_were_lost_are_named(logged):
     path.unlink()
     assert "lacks rows of 4 update(s) up to 8, the first 2" in resume(logged, 8)
     with Monitor(logged, first_step=8, num_steps=9, shown=[], stream=(said := io.StringIO())):
-        assert said.getvalue() == ""  # nobody has told how often there should be rows
+        assert said.getvalue() == ""  # it is unknown how often there should be rows
 
 
 def test_what_is_flushed_is_on_disk(tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def test_events_of_other_tools_stay_as_they_are(tmp_path):
 
 
 def test_a_restart_makes_tensorboard_forget_later_steps(logged, monkeypatch):
-    """Also in the same second, and with a clock that was set back by a day."""
+    """This works in the same second, and with a clock that was set back by a day."""
     whole = read_events(logged)
     log(logged, steps=(6, 8), first_step=4)
     assert read_events(logged) == whole

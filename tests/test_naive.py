@@ -1,4 +1,4 @@
-"""The fast step against the straightforward one."""
+"""The fast update against the straightforward one."""
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def test_loss_and_gradient_equal_the_naive_ones(x64, tiny_config, B, T, N, optio
 
 @pytest.mark.slow
 def test_both_train_the_same_network(x64, tiny_config):
-    """200 steps either way, from one seed, in double precision: the same network.
+    """200 updates each way, from one seed, in double precision, give the same network.
 
     The fast version: test_both_paths_train_one_network in test_ablations.py.
     """
@@ -72,6 +72,6 @@ def test_both_train_the_same_network(x64, tiny_config):
             )
         )
         ends.append(many(state).parameters)
-    # Rounding of 1e-16 grows along the training; 1e-6 of the weights is left after 200 steps.
+    # Rounding of 1e-16 grows along the training; after 200 updates it is 1e-6 of the weights.
     for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The wheel: all that is needed, and nothing that needs a clone."""
+"""The wheel holds everything that is needed, and needs no clone."""
 
 import ast
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy, so that nothing is left behind in the clone; without the network."""
+    """The wheel, built from a copy, so nothing is left in the clone; without the network."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
@@ -46,7 +46,7 @@ def test_wheel_holds_code_configs_templates_and_weights(wheel):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The Python of an environment that holds the wheel and sees this one's libraries."""
+    """The Python of an environment with the wheel and the libraries of this one."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"

@@ -1,4 +1,4 @@
-"""Devices, cores and processes: how many there are, how processes meet, and who ends whom."""
+"""Devices, cores and processes: their numbers, how processes meet, and how they end together."""
 
 import socket
 import subprocess
@@ -104,7 +104,7 @@ def free_port():
 
 
 def met(*places, within_s=20.0):
-    """Let processes meet, each in a thread; returns what each raised, None if it met the others."""
+    """Let processes meet, each in a thread; return what each raised, or None."""
     outcomes = [None] * len(places)
 
     def one(k):
@@ -200,7 +200,7 @@ PAIR = """if True:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """What a pair of processes of two devices each said, and their exit codes."""
+    """Outputs and exit codes of a pair of processes with two devices each."""
     folder, address = tmp_path_factory.mktemp("pair"), f"localhost:{free_port()}"
     runs = [
         subprocess.Popen(
@@ -216,7 +216,7 @@ def pair(tmp_path_factory):
 
 
 def test_what_process_0_raises_ends_its_peers_at_once(pair):
-    """An error inside `shared` or `on_first`, by an exchange and not by waiting for a heartbeat."""
+    """Errors inside `shared` or `on_first` are exchanged at once, without a missed heartbeat."""
     said, _, outputs, _ = pair
     assert said[0][:2] == ["shared OSError None", "first OSError None"], outputs
     assert said[1][:2] == ["shared PeerError 2", "first PeerError 1"], outputs
@@ -256,7 +256,7 @@ def test_the_end_of_a_process_ends_one_that_is_stuck(pair):
 
 @pytest.fixture
 def no_choice_of_platform(monkeypatch):
-    """As for a user who has chosen no platform; JAX itself stays on the CPU."""
+    """The environment of a user who has chosen no platform; JAX itself stays on the CPU."""
     chosen = jax.config.values["jax_platforms"]
     jax.config.update("jax_platforms", None)
     yield

@@ -1,4 +1,4 @@
-"""Path integration is measured right on codes whose truth is known."""
+"""Path integration is measured correctly on codes with known truth."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ EDGES = np.array([1, 51, 101, 201])
 
 
 def code(positions):
-    """Unit states [..., 16] that tell all places of the box apart: waves longer than the box."""
+    """Unit states [..., 16] that distinguish all places of the box: waves longer than the box."""
     waves = np.random.default_rng(1).uniform(-1.5, 1.5, (8, 2))
     turns = positions @ waves.T
     return np.concatenate([np.cos(turns), np.sin(turns)], axis=-1) / np.sqrt(8)
@@ -95,7 +95,7 @@ def test_drift_is_the_error_put_in(walks, ratemaps):
 
 
 def test_maps_explain_a_code_until_it_is_lost(walks, ratemaps):
-    """Of a third of the states replaced by those of other places, 1 - 2/3 is explained."""
+    """If a third of the states is replaced by those of other places, 1 - 2/3 is explained."""
     told = explained_by_maps(code(walks), walks, EDGES, ratemaps, BOX_M)
     assert told.shape == (3, 16)
     assert told.min() > 0.97  # places within half a bin

@@ -1,4 +1,4 @@
-"""Every figure draws what it is given, on what it is given, also when there is little to draw."""
+"""Every figure draws its input, on the given axes or figure, even if there is little to draw."""
 
 import io
 from pathlib import Path
@@ -34,7 +34,7 @@ def maps():
 
 
 def ink(figure):
-    """The picture that a figure makes, [height, width, 3] bytes."""
+    """Return the picture of a figure, [height, width, 3] bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return np.asarray(Image.open(file).convert("RGB"))
@@ -47,7 +47,7 @@ def texts(figure):
 
 @pytest.fixture(autouse=True)
 def no_figures():
-    """Forget the figures that other tests have left with pyplot."""
+    """Close the figures that other tests have left in pyplot."""
     plt.close("all")
 
 
@@ -138,7 +138,7 @@ def test_autocorrelograms_carry_their_axes(maps):
 
 @pytest.mark.parametrize("scale", [0.5, 10])
 def test_rate_maps_are_no_autocorrelograms(scale):
-    """Rates below 1 on an odd number of bins look like correlations, but for the middle bin."""
+    """Rates below 1 on an odd number of bins look like correlations, except for the middle bin."""
     rates = scale * np.random.default_rng(0).random((2, 75, 75))
     with pytest.raises(ValueError, match="autocorrelogram"):
         plots.autocorrelogram_sheet(rates, 0.04, fig=plots.blank_figure())
@@ -458,7 +458,7 @@ def test_gains_and_noise():
 
 
 def test_names_that_are_no_mathematics_are_shown_as_text():
-    """Of variants, after hours of training; others keep what their `$` enclose."""
+    """Names of variants are drawn after hours of training, so no `$` in them may be an error."""
     names = {r"$\frac$": [0.1], "a $ b": [0.2], r"$\sigma_x$": [0.3]}
     figure = plots.blank_figure()
     ax = plots.by_setting(names, label="score", ax=figure.subplots())
@@ -468,7 +468,7 @@ def test_names_that_are_no_mathematics_are_shown_as_text():
 
 
 def frames_of(animation):
-    """Pictures [frame, y, x, 3] of an animation, drawn as its writer draws them."""
+    """Return pictures [frame, y, x, 3] of an animation, drawn as its writer draws them."""
     writer = pictures._Frames(fps=1)
     animation.save("frames", writer=writer, dpi=40)
     return np.stack(writer.frames)
@@ -522,7 +522,7 @@ def test_the_point_goes_round_its_torus_and_faints_on_the_far_side():
 
 
 def test_training_range_is_named_inside_however_small_the_distances_are():
-    """As those of a network are whose units have all become constant."""
+    """Distances are tiny in a network whose units have all become constant."""
     figure = plots.blank_figure()
     ax = plots.neural_distance(
         np.linspace(0, 3, 7), np.full(6, 1e-4), np.full(6, 1e-4), training_range_m=1.7,

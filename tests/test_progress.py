@@ -1,4 +1,4 @@
-"""The progress bar: on stderr, only when work takes long, and never when not asked for."""
+"""The progress bar: on stderr, only if work takes long, and never if it is switched off."""
 
 import time
 from functools import partial

@@ -10,7 +10,7 @@ import sicjax
 def test_quick_finds_two_modules(tmp_path):
     """Training takes a minute or more; the tiny networks of other tests grow no grid cells.
 
-    Of 16 seeds all had modules at 0.49 to 0.52 m and 0.85 to 0.89 m.
+    All of 16 seeds had modules at 0.49 to 0.52 m and 0.85 to 0.89 m.
     """
     config = sicjax.load_config("quick")
     config.report = False

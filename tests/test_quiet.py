@@ -29,7 +29,7 @@ stderr.drop_false_alarm()
 
 
 def said(script, code=0, **more):
-    """What arrives on the stderr of a process whose C++ writes to descriptor 2."""
+    """Return the stderr of a process whose C++ code writes to descriptor 2."""
     done = subprocess.run(
         [sys.executable, "-c", QUIET + script],
         stderr=subprocess.PIPE, text=True, timeout=60, check=False, **more,
@@ -42,7 +42,7 @@ def test_that_line_alone_is_dropped():
     other = [
         ALARM.format("gather").replace("+prefer-no-gather is", "+avx512f is"),  # a true mismatch
         ALARM.format("gather").replace("cpu_aot_loader", "cpu_compiler"),
-        "note: " + ALARM.format("scatter"),  # someone speaks of it
+        "note: " + ALARM.format("scatter"),  # a line that only mentions it
         "W1124 09:49:23.164858   10823 cpu_aot_loader.cc:195] something else\n",
         "\x1b[31mred\x1b[0m é \\udcff 10 %\r50 %\r\n",
         "no end of the line",
@@ -138,7 +138,7 @@ def train(config, workdir):
         jax.clear_caches()
         if turn == 1:
             os.write(2, b"another line\\n")
-            time.sleep(0.3)  # what has passed the filter is there
+            time.sleep(0.3)  # lines that passed the filter are there
             os.dup2(sys.stderr.fileno(), 2)
             os.write(2, b"unfiltered\\n")
 
@@ -159,7 +159,7 @@ def test_a_cached_run_of_the_command_is_silent(tmp_path):
     alarms = [line for line in done.stderr.splitlines(keepends=True) if "SIGILL" in line]
     rest = [line for line in done.stderr.splitlines() if "SIGILL" not in line]
     assert sorted(rest) == ["another line", "unfiltered"]
-    if stderr._has_avx512() and alarms:  # a later XLA may know better
+    if stderr._has_avx512() and alarms:  # a later XLA may not print it
         assert "SIGILL" not in done.stderr.partition("unfiltered\n")[0]
         assert all(stderr._FALSE_ALARM.match(line.encode()) for line in alarms)
 

@@ -1,4 +1,4 @@
-"""The measurement on simulated recordings, small: its page says who was called what."""
+"""A small measurement on simulated recordings: its page counts the kinds of cells."""
 
 import re
 

@@ -11,7 +11,7 @@ from sicjax.errors import ConfigError
 
 @pytest.mark.parametrize("name", ["claims_quick", "phase_capacity_sigma_g", "scaling"])
 def test_rows_become_the_committed_figure(name, tmp_path):
-    """The same layout: text may be laid out by another version of matplotlib."""
+    """The layout is the same; another version of matplotlib may place text differently."""
     redraw.draw_rows(redraw.RESULTS / f"{name}.json", tmp_path / "again.png")
     paths = tmp_path / "again.png", redraw.RESULTS / f"{name}.png"
     with Image.open(paths[0]) as again, Image.open(paths[1]) as committed:
@@ -29,7 +29,7 @@ def test_an_unknown_name_is_refused():
 
 
 def test_commands_and_a_page_s_code_draw_into_the_repository(tmp_path, monkeypatch):
-    """Stand-ins for the commands and the page: what they write, and where it goes."""
+    """The commands and the page are replaced: only what they write, and where, is checked."""
     results, docs = tmp_path / "results", tmp_path / "docs"
     results.mkdir()
     docs.mkdir()

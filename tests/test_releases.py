@@ -1,4 +1,4 @@
-"""Runs that earlier releases left: a tiny one of each is kept as data, and trained on."""
+"""Runs of earlier releases: a tiny one of each is kept as data, and its training continues."""
 
 import tarfile
 from pathlib import Path

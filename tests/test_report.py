@@ -53,7 +53,7 @@ NOTE = "a walk <of> mine"
 
 
 def known_maps(box_m):
-    """Maps [UNITS, y, x] of a module and of `OTHERS`, with noise that is the same every time."""
+    """Return maps [UNITS, y, x] of a module and of `OTHERS`, with fixed noise."""
     bins = num_bins(box_m)
     rng = np.random.default_rng(0)
     box = {"box_m": box_m, "bins": bins}
@@ -71,7 +71,7 @@ def known_maps(box_m):
 
 @dataclass(frozen=True)
 class KnownRun(Run):
-    """A run whose smooth-walk maps are known; walks that are given still drive the network."""
+    """A run with known smooth-walk maps; given walks still drive the network."""
 
     def ratemaps(self, box_m=2.0, *, walk_steps=2000, mean_speed=0.06, progress=True):
         maps = known_maps(box_m)
@@ -107,7 +107,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def found():
-    """What was measured for the report of `written`: a list of one."""
+    """The measurement behind the report of `written`, in a list of length one."""
     return []
 
 
@@ -204,11 +204,11 @@ def test_page_holds_its_pictures_and_nothing_from_outside(written):
     assert {*links} == {"summary.json", "units.csv", "modules.csv"}
     assert all((written / link).is_file() for link in links)
     anchors = re.findall(r'href="#([^"]+)"', page)
-    assert len(anchors) == len({*anchors}) == len(re.findall(r"<h2>", page)) - 1  # but for itself
+    assert len(anchors) == len({*anchors}) == len(re.findall(r"<h2>", page)) - 1  # not itself
     assert all(page.count(f'id="{anchor}"') == 1 for anchor in anchors)
     alts = re.findall(r'<img [^>]*alt="([^"]+)"', page)
     assert len(alts) == page.count("<img ")
-    assert min(map(len, alts)) > 15  # they say what is shown, not how the file is called
+    assert min(map(len, alts)) > 15  # they describe the figure and not the file
     assert "http" not in page
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     files = {path.read_bytes() for path in written.glob("*.png")}
@@ -227,13 +227,13 @@ def in_wide_box(run):
 
 
 def test_verdicts_come_from_the_maps_of_the_box_of_the_config(run):
-    """The fast version of the report whose box is another."""
+    """The fast version of the report with another box."""
     assert measure.map_verdict(in_wide_box(run)).maps.box_m == 3.6
 
 
 @pytest.mark.slow
 def test_another_box_may_decide(run, tmp_path):
-    """Coarse lattices need a larger box: verdicts come from its maps, which are listed too."""
+    """Coarse lattices need a larger box: verdicts come from its maps, which are listed, too."""
     wide = in_wide_box(run)
     folder = tmp_path / "network_000"
     page = write_report(wide, folder, metrics=[]).read_text()
@@ -269,7 +269,7 @@ def test_what_moves_is_small_has_a_still_and_moves_only_where_that_is_wanted(wri
             assert gif.info["duration"] == motion_room.HELD_MS  # of the last
             assert (shown[0][0, 0] == 255).all()
             assert np.abs(shown[0] - shown[-1]).max() > 50
-            # Its last frame is the still, but for the palette.
+            # Its last frame is the still picture, in another palette.
             assert np.abs(shown[-1] - np.asarray(still.convert("RGB"))).mean() < 2
 
 
@@ -284,7 +284,7 @@ def test_another_process_draws_the_same_from_what_is_looked_at(run, found, monke
         motions = worker(animate, part, (), walked)
     assert motions.keys() == {"walk", "torus"}
     assert motions == animate(found, (), walked)
-    whole = replace(found, torus_tests=tuple)  # a test under way can't be sent
+    whole = replace(found, torus_tests=tuple)  # a running test can't be sent
     assert len(pickle.dumps(part)) < 0.3 * len(pickle.dumps(whole))
 
 
@@ -292,7 +292,7 @@ def test_another_process_draws_the_same_from_what_is_looked_at(run, found, monke
 def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(
     run, found, tmp_path, monkeypatch
 ):
-    """The animations come last: with one core, `animate` is called when all else is written."""
+    """Animations come last: with one core, `animate` is called after all else is written."""
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -365,7 +365,7 @@ def test_counts_on_the_page_come_from_one_box_and_add_up(written):
 
 
 def test_untrained_network_follows_no_place_and_keeps_none(written):
-    """The maps are known, but the network that walks has not been trained."""
+    """The maps are known, but the walking network is untrained."""
     summary = json.loads((written / "summary.json").read_text())
     assert summary["steps_position_holds"] == 0
     assert summary["grid_cells_of_same_period"] == {"2m": 1.0, "4m": 1.0}
@@ -381,7 +381,7 @@ def test_untrained_network_follows_no_place_and_keeps_none(written):
 
 
 def test_decoding_errors_are_numbers_without_a_figure(written):
-    """Beyond a code's period they are at chance for good networks and bad ones."""
+    """Beyond a code's period they are at chance, for good and for bad networks."""
     moved = json.loads((written / "summary.json").read_text())["path_integration"]
     assert moved["chance_decoding_error_m"] > 0
     assert {f"decoding_error_m_after_{n}" for n in (100, 1000, 10_000)} <= moved.keys()
@@ -389,7 +389,7 @@ def test_decoding_errors_are_numbers_without_a_figure(written):
 
 
 def test_two_modules_are_related_and_drawn(run):
-    """A lattice and the one finer by the root of 3, turned by 30 degrees: 3 cells to 1."""
+    """A lattice, and one finer by the root of 3 and turned by 30 degrees: indices 1 and 3."""
     coarse = hexagonal_basis(0.9, 10)
     fine = coarse / np.sqrt(3) @ np.array([[3**0.5, 1], [-1, 3**0.5]]) / 2
     lattices = np.stack([[a, b, b - a] for a, b in (fine, coarse)])
@@ -480,7 +480,7 @@ def test_a_sheet_without_grid_cells_has_no_other_units():
 
 
 def test_first_picture_stands_before_anything_else_is_measured(run, tmp_path, monkeypatch, capsys):
-    """Whole and named on one line, while of the report itself nothing can be seen yet."""
+    """It is complete and named on one line before any file of the report is visible."""
 
     class StoppedError(Exception):
         pass
@@ -544,7 +544,7 @@ def fill(folder, **files):
 
 
 def texts(folder):
-    """What a folder holds, by name; the list of a report's files is left out."""
+    """Return a folder's files by name, without the list of a report's files."""
     return {path.name: path.read_text() for path in folder.iterdir() if path.name != LIST}
 
 
@@ -597,13 +597,13 @@ def test_a_kill_while_files_are_moved_leaves_no_report_and_the_next_a_whole_one(
         with contextlib.suppress(KeyboardInterrupt):
             fill(folder, **files)
     assert (folder / "report.html").exists() == (moved == 3)
-    refuse_others(folder)  # all that a kill leaves is known as the report's
+    refuse_others(folder)  # every file that a kill leaves is known as the report's
     fill(folder, **files)
     assert texts(folder) == {f"{name}.html": "new" for name in files}
 
 
 def test_a_report_of_an_earlier_version_is_replaced(tmp_path):
-    """It has no list of its files; the user's stay all the same."""
+    """It has no list of its files; the user's files stay nevertheless."""
     folder = tmp_path / "network_002"
     folder.mkdir()
     for name in ("report.html", "mine.txt"):
@@ -630,7 +630,7 @@ def test_pages_open_in_a_browser(written, tmp_path, width):
 
 
 def browse(page, tmp_path, width, click=None):
-    """The page as a browser shows it, with a title that counts what is wrong with it.
+    """Return the page as a browser shows it, with a title that counts the faults.
 
     Text in a figure has 9 points at the figure's own size, so none may shrink. On a wide screen no
     figure may be cut, and beside one of half the width there is another, or its caption.
@@ -665,7 +665,7 @@ def browse(page, tmp_path, width, click=None):
 
 
 def test_modules_count_from_0_everywhere(written):
-    """In the tables, on the page, in the names of the figures."""
+    """This holds in the tables, on the page, and in the names of the figures."""
     (module,) = csv.DictReader((written / "modules.csv").read_text().splitlines())
     assert module["module"] == "0"
     units = csv.DictReader((written / "units.csv").read_text().splitlines())

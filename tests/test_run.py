@@ -1,4 +1,4 @@
-"""A network is rolled out and mapped as the slow, obvious way does it."""
+"""A network is rolled out and mapped exactly as in the slow, obvious way."""
 
 import base64
 import dataclasses
@@ -62,7 +62,7 @@ def test_the_factorised_rollout_is_the_same(tiny_config, activation, layers, fas
 
 
 def test_networks_of_one_shape_share_their_programs(tiny_config):
-    """A second network rolls out with the program that the first was compiled for."""
+    """A second network rolls out with the program that was compiled for the first."""
     first = make_run(tiny_config)
     second = Run(config=tiny_config, parameters=make_init(tiny_config)(jnp.uint32(6)).parameters)
     assert jnp.abs(second.initial_state - first.initial_state).max() > 0.01
@@ -80,13 +80,13 @@ def test_walks_of_any_number_and_length_run_in_pieces_of_common_shapes(tiny_conf
     before = run_module._rollout_factorised._cache_size()
     few = run.rollout(steps[20:37, :50], exact=False)  # 17 walks: no fewer than a wide piece takes
     assert run_module._rollout_factorised._cache_size() == before
-    # Whatever else is run beside them. Products of other rows of a piece may round differently:
+    # Other walks in the call don't matter. Products of other rows of a piece may round differently:
     # 50 steps of unit vectors at 6e-8.
     np.testing.assert_allclose(few, states[20:37, :50], atol=1e-5)
 
 
 def test_an_accelerator_runs_more_walks_at_once(tiny_config, monkeypatch):
-    """Walks run where they would without `small_programs` around."""
+    """Walks run on the device that is the default outside of `small_programs`."""
     run, steps, shapes = make_run(tiny_config), velocities(70, 83), []
     usual = run.rollout(steps, exact=False)
     program = run_module._rollout_factorised
@@ -124,7 +124,7 @@ def test_walks_of_one_length_are_mapped_together(monkeypatch):
 
 
 def test_the_factors_of_the_trained_range_serve_all_walks_in_it(tiny_config, monkeypatch):
-    """Steps are differences of float32 positions, which may be an ulp longer than velocities."""
+    """Steps are differences of float32 positions, and may be one rounding too long."""
     run, made = make_run(tiny_config), []
 
     def counted(*arguments, **options):
@@ -249,7 +249,7 @@ def test_networks_are_loaded_and_run_in_double_precision_and_uncompiled(finished
 
 
 def test_rollout_under_transformations(tiny_config):
-    """jit, vmap and grad of velocities; of the parameters, by the public function."""
+    """jit, vmap and grad work for velocities, and for parameters by the public function."""
     run, steps = make_run(tiny_config), velocities(3, 4)
     eager = run.rollout(steps)
     np.testing.assert_allclose(jax.jit(run.rollout)(steps), eager, atol=1e-6)

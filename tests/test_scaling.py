@@ -11,7 +11,7 @@ from sicjax.config.files import load_config
 
 
 def rows_of(coarse, fine):
-    """Of the networks that differ in T and v; one of them is among those that differ in sigma_g."""
+    """Return rows of networks that differ in T and v; one also belongs to the sigma_g series."""
     return {
         name: {
             "range_m": k + 1.0,
@@ -28,7 +28,7 @@ def rows_of(coarse, fine):
 
 
 def test_range_is_that_of_a_random_walk():
-    """Sixty steps of a variance of 0.15^2 / 3 on each axis: positions at all times, mixed."""
+    """Sixty steps with a variance of 0.15^2 / 3 on each axis; positions of all times are pooled."""
     config = load_config("paper")
     variances = 0.15**2 / 3 * np.arange(1, 61)
     radii = np.random.default_rng(0).rayleigh(np.sqrt(variances), (20_000, 60))

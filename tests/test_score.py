@@ -37,7 +37,7 @@ def session():
 
 
 def cells_of(spikes):
-    """The trains as MATLAB writes a cell array {1 x N} of columns, and NumPy an array of them."""
+    """Return the trains as MATLAB's cell array {1 x N} of columns becomes a NumPy array."""
     cells = np.empty(len(spikes), dtype=object)
     cells[:] = [train[:, None] for train in spikes.values()]
     return cells
@@ -82,7 +82,7 @@ def test_a_file_gives_a_page_and_a_csv(ending, session, tmp_path, capsys):
 
 
 def as_trains(spike_times, unit, time):
-    """Return names and trains of a form that `read_recording` gives."""
+    """Return names and trains from any form that `read_recording` returns."""
     return read_trains(spike_times, unit=unit, time=time)
 
 

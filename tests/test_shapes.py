@@ -1,4 +1,4 @@
-"""Shapes of the method's functions, with every letter another number: nothing is compiled.
+"""Shapes of the method's functions, with another number for every letter; nothing is compiled.
 
 Letters: B trajectories, T steps, N units, W walks.
 """
@@ -66,7 +66,7 @@ def test_shapes_of_a_batch(sizes):
 
 
 def documented_shapes(function):
-    """The arrays of a docstring's Args: name -> letters, as {"states": ["B", "T", "N"]}."""
+    """Return the arrays in a docstring's Args: name -> letters, as {"states": ["B", "T", "N"]}."""
     lines = re.findall(r"^ +(\w+): \[([\w, ]+)\]", function.__doc__, re.MULTILINE)
     return {name: letters.split(", ") for name, letters in lines}
 

@@ -1,4 +1,4 @@
-"""Trainings in stages, and those that start from another: what changes, when, and exact resumes."""
+"""Trainings in stages, and trainings from other networks: changes between stages, exact resumes."""
 
 import json
 
@@ -17,7 +17,7 @@ from sicjax.training.workdir import settled
 
 @pytest.fixture
 def staged(tiny_config):
-    """Four steps at T 6, then three at T 9 with other weights and another rate."""
+    """Four updates at T 6, then three at T 9 with other weights and another rate."""
     tiny_config.num_steps, tiny_config.log_every = 7, 1
     tiny_config.optimizer.schedule = "cosine"
     tiny_config.stages = {
@@ -136,7 +136,7 @@ def test_a_longer_run_keeps_its_cosine_and_says_that_the_rate_is_zero(
 
 
 def test_cosine_resumes_exactly(tiny_config, tmp_path):
-    """A run that is stopped half-way takes the steps that it would have taken."""
+    """A run that is stopped half-way makes the updates that it would have made."""
     tiny_config.optimizer.schedule, tiny_config.optimizer.warmup_steps = "cosine", 2
     whole = train(tiny_config, tmp_path / "whole")
     half = settled(tiny_config)

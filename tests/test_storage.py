@@ -1,4 +1,4 @@
-"""Where runs are kept: what a command leaves alone, and paths of every kind."""
+"""Folders of runs: files that a command does not touch, and paths of every kind."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def test_checkpoints_kept_for_good_survive_a_command_with_another_rule(tiny_conf
 
 @pytest.mark.parametrize("name", ["project [2026]/lr*0.1?"])
 def test_any_folder_name_trains_resumes_and_loads(tiny_config, tmp_path, name):
-    """Orbax looks for what the processes wrote with a glob of the whole path."""
+    """Orbax finds the parts of the processes with a glob of the whole path."""
     workdir = tmp_path / name
     tiny_config.num_steps = 4
     sicjax.train(tiny_config, workdir)
@@ -48,7 +48,7 @@ def test_any_folder_name_trains_resumes_and_loads(tiny_config, tmp_path, name):
 
 
 def test_arrays_that_an_older_version_left_apart_are_found(tiny_config, tmp_path):
-    """Below a folder with [..] in its name; their digests were written all the same."""
+    """This happened below a folder with [..] in its name; digests were written nevertheless."""
     run = sicjax.train(tiny_config, tmp_path)
     state = tmp_path / "checkpoints" / "6" / "state"
     digests = state.parent / "sha256.json"

@@ -52,7 +52,7 @@ def test_table_and_figure(swept):
 
 
 def test_a_network_of_a_sweep_is_the_one_trained_alone(swept):
-    """On a CPU to the bit: variant 2, seed 6, whatever trains beside it."""
+    """On a CPU they are equal bit for bit: variant 2, seed 6, beside any other networks."""
     _, workdir = swept
     swept_run = sicjax.load_run(workdir, network=5)
     assert (swept_run.variant, swept_run.seed) == ("sigma_g=0.4 capacity=0.5", 6)
@@ -119,7 +119,7 @@ def test_a_sweep_counts_modules_without_reports(swept, tmp_path, monkeypatch):
 
 
 def with_indices(workdir, swept, counts):
-    """A finished run whose networks have these units of index 1 and 3."""
+    """Return a finished run whose networks have these numbers of units of index 1 and 3."""
     workdir.mkdir()
     for name in ("config.json", "metrics.jsonl"):
         (workdir / name).write_bytes((swept / name).read_bytes())
@@ -135,7 +135,7 @@ def with_indices(workdir, swept, counts):
 
 
 def test_units_per_index_against_a_setting_over_several_runs(swept, tmp_path, capsys):
-    """Two copies of one sweep over capacity: four networks of each value in each."""
+    """Two copies of one sweep over capacity, each with four networks per value."""
     for name, extra in (("one", 0), ("two", 10)):
         with_indices(tmp_path / name, swept[1], [(network + extra, 2) for network in range(8)])
     out = tmp_path / "law"

@@ -1,4 +1,4 @@
-"""One step and its maps: networks, steps, devices; schedules; frozen networks."""
+"""One update and its maps over networks, updates and devices; schedules; frozen networks."""
 
 from functools import partial
 
@@ -52,7 +52,7 @@ def test_dispatches_of_any_length_take_the_same_steps(tiny_config):
 
 
 def test_vmap_equals_one_by_one(tiny_config):
-    """The map that accelerators take, against the one that CPUs take."""
+    """The map of accelerators equals the one of CPUs."""
     states, settings = population(tiny_config, 3)
     batched = make_step(tiny_config, make_loss(tiny_config, branch=False))
     mapped = jax.jit(jax.vmap(batched))(states, settings)
@@ -99,7 +99,7 @@ def test_step_is_traced_once(tiny_config):
 
 
 def test_accumulation_averages_batches(tiny_config):
-    """The metrics are the mean over both batches, and the norm that of the mean gradient."""
+    """The metrics are means over both batches; the norm is that of the mean gradient."""
     tiny_config.optimizer.accumulation = 2
     state, settings = make_init(tiny_config)(jnp.uint32(0)), make_settings(tiny_config)
     _, metrics = jax.jit(make_step(tiny_config))(state, settings)
@@ -207,7 +207,7 @@ def test_plateau_cuts_the_rate(tiny_config):
 
 
 def test_population_lowers_for_tpu(tiny_config):
-    """The step that accelerators run compiles for a TPU as far as that shows without one."""
+    """The update of accelerators lowers for a TPU, as far as this can be checked without one."""
     states, settings = population(tiny_config, 2)
     step = jax.jit(jax.vmap(make_step(tiny_config, make_loss(tiny_config, branch=False))))
     exported = jax.export.export(step, platforms=["tpu"])(states, settings)

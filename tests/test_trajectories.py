@@ -64,7 +64,7 @@ def test_smooth_walks_stay_inside_and_are_smooth():
 
 @pytest.mark.parametrize(("num_walks", "num_steps"), [(3, 40), (700, 300)])
 def test_smooth_walks_take_the_numbers_that_jax_draws_for_their_shape(num_walks, num_steps):
-    """Of more numbers, drawn at once for walks of any length: the first are the same."""
+    """More numbers are drawn at once, for walks of any length; the first ones are the same."""
     first_key, noise_key = jax.random.split(jax.random.key(4))
     keep = np.exp(-0.1)
     velocity = 0.01 * np.sqrt(2 / np.pi) * np.asarray(jax.random.normal(first_key, (num_walks, 2)))

@@ -1,4 +1,4 @@
-"""Trained networks that come with the package: they measure what their summary says."""
+"""Trained networks that come with the package: measurements equal their summary."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ SMALLEST_FIRST = [
 
 @pytest.mark.parametrize("name", SMALLEST_FIRST)
 def test_rate_maps_give_the_committed_figures(name):
-    """Another machine rounds otherwise, which long walks amplify.
+    """Another machine rounds differently, and long walks amplify it.
 
     Rounding the weights themselves to float16, a perturbation 4,000 times that of float32
     arithmetic, changed the three by at most one unit's lattice, 0.004 of score, 0.04 % of period
@@ -53,7 +53,7 @@ def test_rate_maps_give_the_committed_figures(name):
 
 @pytest.mark.parametrize("name", SMALLEST_FIRST)
 def test_modules_are_the_committed_ones(name):
-    """By 5 shuffles instead of 100: a verdict on a few units may differ, a period may not."""
+    """With 5 shuffles instead of 100, verdicts on a few units may differ, but no period."""
     summary = json.loads((PRETRAINED / name / "summary.json").read_text())
     box_m = summary.get("verdict_box_m", 3.0)
     maps = sicjax.load_pretrained(name).ratemaps(box_m).ratemaps
@@ -115,7 +115,7 @@ def saved(tmp_path_factory):
 
 
 def page_code(language):
-    """The last block of that language on the page of weights."""
+    """Return the last block of a language on the page of weights."""
     text = (ROOT / "docs" / "weights.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[-1]
 
@@ -136,7 +136,7 @@ def test_a_saved_run_is_the_same_run(saved):
 
 
 def test_a_saved_run_needs_numpy_alone(saved, monkeypatch):
-    """Float32 in another order: 20 steps of unit vectors, each rounded at 6e-8."""
+    """NumPy sums in another order: 20 steps of unit vectors, each rounded at 6e-8."""
     run, path = saved
     monkeypatch.chdir(path.parent)
     names = {}

@@ -1,4 +1,4 @@
-"""Plain English: words and turns that make a text read as if translated are kept out."""
+"""Plain English: no words or phrases that make a text read as if translated."""
 
 import ast
 import re

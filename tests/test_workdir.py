@@ -1,4 +1,4 @@
-"""The folder of a run: damage to what it is signed with, and its lock."""
+"""The folder of a run: damage to the files that sign it, and its lock."""
 
 import errno
 import json
@@ -99,7 +99,7 @@ def test_a_table_is_a_table(tmp_path, text):
 
 
 def test_a_step_reached_is_that_of_a_whole_checkpoint(tmp_path, tiny_config):
-    """An empty folder with a number for a name is none."""
+    """An empty folder whose name is a number is not a checkpoint."""
     workdir.sign(tmp_path, {"config.json": to_json(tiny_config)})
     place = tmp_path / "checkpoints"
     (place / "99999").mkdir(parents=True)
@@ -187,7 +187,7 @@ def test_a_file_system_without_renames_of_folders_is_refused(tmp_path, monkeypat
 
 
 def test_links_to_files_of_others_are_not_followed(tmp_path):
-    """Whatever of ours they are named as; .lock is refused, the others are replaced."""
+    """They may have the name of any of our files; .lock is refused, the others are replaced."""
     precious, folder = tmp_path / "precious", tmp_path / "shared"
     precious.write_text("years of work")
     folder.mkdir()

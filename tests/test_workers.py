@@ -1,4 +1,4 @@
-"""The worker process beside a report: what it answers, and that it never outlives its parent."""
+"""The worker process of a report: its answers, and that it never outlives its parent."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def test_it_ends_with_the_context_whatever_it_does():
 
 
 def run(tmp_path, script):
-    """A script without a guard, as users write them, that has a worker."""
+    """Run a script without a guard, as users write it, that starts a worker."""
     path = tmp_path / "script.py"
     path.write_text(f"""if True:
         import os, signal, sys, threading, time
@@ -72,7 +72,7 @@ def test_a_script_needs_no_guard(tmp_path):
 
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGINT"])
 def test_it_ends_with_a_process_that_is_killed(number, tmp_path):
-    """Else standard error, which both have, would stay open for a minute."""
+    """Otherwise the shared standard error would stay open for a minute."""
     began = time.monotonic()
     done = run(
         tmp_path,

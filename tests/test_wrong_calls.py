@@ -1,7 +1,7 @@
 """Wrong calls of every public name: each is one line that names the argument.
 
-A sound call of each name is there (`strange_calls.sound`); one argument at a time is replaced.
-`pytest -m slow tests/test_fuzz.py` replaces each by anything at all.
+There is a sound call of each name (`strange_calls.sound`); one argument at a time is replaced.
+`pytest -m slow tests/test_fuzz.py` replaces each argument by many more things.
 """
 
 import math
@@ -187,7 +187,7 @@ SAID = {
 
 
 def problem(call, arguments, *names):
-    """What is wrong with how a wrong call ends; empty if nothing is."""
+    """Return what is wrong with the end of a wrong call; "" if nothing is."""
     try:
         call(**arguments)
     except (ValueError, TypeError) as error:
@@ -197,7 +197,7 @@ def problem(call, arguments, *names):
     return "taken"
 
 
-@pytest.mark.filterwarnings("ignore")  # what is assumed before a call is found wrong
+@pytest.mark.filterwarnings("ignore")  # warnings about assumptions before the error
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_call_is_one_line_that_names_the_argument(name):
     call, sound = SOUND[name]

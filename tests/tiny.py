@@ -1,4 +1,4 @@
-"""The training of the tests: one shape for all, because XLA takes seconds for each other one.
+"""The training of the tests: all share one shape, because XLA takes seconds for each other one.
 
 It is a config file, too: `--config=tests/tiny.py`.
 """
@@ -11,7 +11,7 @@ PATH = Path(__file__)
 
 
 def get_config():
-    """Two networks, six steps, a checkpoint and a row for every second one."""
+    """Return a config of two networks and six updates; every second one is logged and saved."""
     config = default()
     config.num_networks, config.num_steps = 2, 6
     config.log_every = config.checkpoint_every = config.steps_per_dispatch = 2

@@ -1,4 +1,4 @@
-"""Codes that repeat themselves, never do, or do along one direction are told apart."""
+"""Codes that repeat in all directions, in one direction or never are distinguished."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def code(positions, waves):
 
 @pytest.fixture(scope="module")
 def hexagonal():
-    """Waves [3, 2] of the lattice, the third one by the second less the first."""
+    """Waves [3, 2] of the lattice; the third is the second minus the first."""
     first, second = wave_vectors(three_axes(reduce_basis(BASIS[None])))[0, :2]
     return np.stack([first, second, second - np.sign(first @ second) * first])
 
@@ -54,7 +54,7 @@ def of_ratemaps(maps, box_m, reach_m=4 / 3):
 
 def test_one_module_repeats_itself_at_its_lattice(hexagonal):
     found = of_ratemaps(ratemaps(hexagonal), 2.0)
-    near = found.dips_m[:3]  # of six neighbours, one of each two opposite ones
+    near = found.dips_m[:3]  # one of each opposite pair of the six neighbours
     fractions = near @ np.linalg.inv(BASIS)
     np.testing.assert_allclose(fractions, np.round(fractions), atol=0.03)  # a bin is 0.05
     np.testing.assert_allclose(np.linalg.norm(near, axis=1), PERIOD_M, atol=0.01)
@@ -122,7 +122,7 @@ def modules_of(bases, box_m=4.0, bins=100, cells=12):
 
 
 def test_nested_modules_reach_as_far_as_the_coarsest():
-    """Sublattices of index 1 and 3; if independent, they would reach farther."""
+    """Sublattices of index 1 and 3 reach the coarsest period; independent ones reach farther."""
     maps, members, axes = modules_of([hexagonal_basis(1.2, 5), hexagonal_basis(1.2 / 3**0.5, 35)])
     found = code_range(maps, 4.0, members, axes)
     assert found.range_m == pytest.approx(1.2, rel=0.05)

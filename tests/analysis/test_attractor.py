@@ -26,13 +26,13 @@ def code(positions):
 
 
 def read(states):
-    """Return the place [..., 2] of states whose waves stand anywhere."""
+    """Return the places [..., 2] that the waves of states encode."""
     waves = np.einsum("...n,nd->...d", states, np.exp(1j * PHASES))
     return np.angle(waves) / (2 * np.pi) * PERIOD_M
 
 
 def torus(states, velocities):
-    """Move along the torus; contract what is off it."""
+    """Move along the torus, and contract displacements off it."""
     place = read(states)
     return code(place + velocities) + CONTRACTION * (states - code(place))
 
@@ -51,7 +51,7 @@ def samples():
     """Positions [S, 2], reference positions [R, 2], velocities [S, T, 2]."""
     rng = np.random.default_rng(0)
     positions = rng.uniform(-0.5, 0.5, (STATES, 2))
-    reference = rng.uniform(-0.7, 0.7, (REFERENCES, 2))  # every place, and what is near it
+    reference = rng.uniform(-0.7, 0.7, (REFERENCES, 2))  # every place and its neighbourhood
     return positions, reference, rng.normal(0, 0.05, (STATES, STEPS[-1], 2))
 
 
@@ -130,7 +130,7 @@ def test_off_the_torus_states_return_at_the_known_rate(on_torus, kind):
     np.testing.assert_allclose(found.distance[known], expected[known], rtol=0.1)
     steps = np.log(0.02 / start) / np.log(CONTRACTION)
     assert (np.abs(found.returned - np.ceil(steps)) <= 1).all()
-    assert found.shift_m[:3].max() < 0.01  # rectifying a large one moves it along, too
+    assert found.shift_m[:3].max() < 0.01  # rectifying a large push moves it along, too
 
 
 @pytest.mark.parametrize("kind", ["along", "along_walking"])
@@ -160,7 +160,7 @@ def test_a_rough_torus_keeps_what_is_larger_than_its_ripples(samples):
         return moved - code(place) + code(pulled)
 
     found = measure(rough, samples)
-    assert found.gains.along[-1, 1] < 0.3  # of the smallest displacements little
+    assert found.gains.along[-1, 1] < 0.3  # little is left of the smallest displacements
     assert found.along.shift_m[2, 0] > 3 * pitch
     np.testing.assert_allclose(found.along.shift_left[2], 1, atol=0.1)
 
@@ -171,7 +171,7 @@ def test_gains_of_the_torus_are_one_along_and_the_known_rate_across(on_torus):
     np.testing.assert_allclose(gains.along, 1, atol=0.06)  # some planes are off by ten degrees
     powers = CONTRACTION ** gains.lengths.astype(float)
     np.testing.assert_allclose(gains.across[:, 1], powers, atol=0.003)
-    # Of a plane that is off, the square of the sine leaks: a direction along counts as across.
+    # If a plane is off by an angle, the square of its sine leaks from along to across.
     np.testing.assert_allclose(gains.across[:, 2], powers, atol=0.015)
     np.testing.assert_allclose(gains.across_largest[0], CONTRACTION, atol=0.03)
 
@@ -182,7 +182,7 @@ def test_noise_diffuses_along_the_torus_as_it_must(on_torus, samples):
     # metres, every step; the mean square shift is 4 D steps.
     expected = np.array(noise.amplitudes) ** 2 / (2 * UNITS * SPEED**2)
     np.testing.assert_allclose(noise.diffusion, expected, rtol=0.3)  # 60 states, 2 components
-    # Off the torus, a geometric sum of what contracts stays.
+    # Off the torus, noise that contracts by a factor per step adds up as a geometric sum.
     stays = noise.amplitudes * CONTRACTION / np.sqrt(1 - CONTRACTION**2)
     np.testing.assert_allclose(noise.distance[:, -1], stays, rtol=0.2)
     assert noise.floor.max() < 0.01
@@ -224,10 +224,10 @@ def test_the_thickness_of_the_cloud_is_no_distance(samples):
 
 
 def test_what_forgets_forgets_the_place_too(forgotten):
-    # Two unit vectors of 36 entries that agree but for the rounding of each entry, below 6e-8.
+    # Two unit vectors of 36 entries that differ only by the rounding of each entry, below 6e-8.
     assert (forgotten.along.from_twin[:, -1] < 1e-6).all()
     np.testing.assert_allclose(forgotten.gains.across[0], CONTRACTION, atol=0.01)
-    # Tangent planes at the point and where states came from differ: in other planes less is left.
+    # Tangent planes at the final and the first place differ, so less of the shift appears in them.
     assert (forgotten.gains.along <= CONTRACTION ** forgotten.gains.lengths[:, None] + 0.01).all()
     assert forgotten.rest_shift_m[-1] > 0.2
 

@@ -41,7 +41,7 @@ def test_maps_are_independent_of_their_stack():
 
 
 def test_a_hole_is_not_a_rate_of_zero():
-    """Filling holes with 0 before the mask is made, a fault copied across the field, shows here."""
+    """This fails if holes are filled with 0 before the mask is made, a common mistake."""
     rng = np.random.default_rng(2)
     ratemap = 5 + np.sin(np.arange(30) / 2)[None] * np.ones((30, 1))
     ratemap[rng.random((30, 30)) < 0.3] = np.nan

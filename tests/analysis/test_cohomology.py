@@ -7,7 +7,7 @@ from sicjax.analysis.cohomology import FIELD, last_change, persistence_diagrams
 
 
 def whole(distance):
-    """By Ripser alone, until the complex is a cone."""
+    """Diagrams by Ripser alone, which runs until the complex is a cone."""
     single = np.asarray(distance, np.float32)
     return ripser(single, maxdim=2, coeff=FIELD, distance_matrix=True)["dgms"]
 
@@ -46,7 +46,7 @@ def test_diagrams_are_those_of_the_whole_filtration(kind):
 
 
 def test_random_states_need_far_fewer_cliques(monkeypatch):
-    """As those of a rolled module: directions in six dimensions; nothing happens among the far."""
+    """Random directions in six dimensions, as in a rolled module: long edges change nothing."""
     points = np.random.default_rng(0).normal(size=(150, 6))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     distance = 1 - points @ points.T
@@ -74,7 +74,7 @@ def test_the_last_change_is_the_last_birth_or_the_end_of_a_loop():
         last = max(end[np.isfinite(end)].max(initial=0) for end in ends)
         found = last_change(distance)
         assert found >= last
-        if len(distance) > 20:  # equal, but for bars that no diagram shows, as they have no length
+        if len(distance) > 20:  # equal, apart from bars of length zero, which no diagram shows
             assert found <= 1.2 * last
 
 
@@ -89,7 +89,7 @@ def test_a_bar_that_outlives_the_last_birth_is_followed_to_its_end():
 
 
 def test_a_loop_of_equal_edges_is_found():
-    """Four points in a square: the last edge closes it, though all come at one length."""
+    """Four points in a square: all edges have one length, and the last one closes the loop."""
     distance = euclidean(np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]))
     assert last_change(np.float32(distance)) == np.float32(np.sqrt(2))  # the link of a diagonal
     assert persistence_diagrams(distance)[1].tolist() == [[1, pytest.approx(np.sqrt(2))]]

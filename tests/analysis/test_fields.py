@@ -9,7 +9,7 @@ from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map
 
 @pytest.mark.parametrize("period", [0.7, 1.2])
 def test_diameter_of_fields_is_that_at_half_their_height(period):
-    """Of a Gaussian, 2 sqrt(2 ln 2) standard deviations; half a field at the wall isn't one."""
+    """For a Gaussian, 2 sqrt(2 ln 2) standard deviations; a field cut by the wall is left out."""
     basis, width = hexagonal_basis(period, 10), 0.11
     maps = np.stack(
         [lattice_map(basis, box_m=3.0, bins=75, phase=p, field_width=width) for p in (0, 0.3)]

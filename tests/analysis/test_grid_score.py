@@ -9,7 +9,7 @@ from sicjax.analysis.ratemaps import bin_activity
 
 
 def stack(basis_of, *, box_m, count=6, noise=0.0, unvisited=0.0, seed=0):
-    """`count` maps of the lattice `basis_of(orientation)` at random phases and orientations."""
+    """Return `count` maps of `basis_of(orientation)` at random phases and orientations."""
     rng = np.random.default_rng(seed)
     maps = []
     for _ in range(count):

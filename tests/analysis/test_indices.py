@@ -109,7 +109,7 @@ def test_the_coarsest_lattice_is_that_which_explains_most_cells():
 
 
 def test_a_common_lattice_that_no_unit_has_can_be_given():
-    """Units of index 3 and 4 alone: neither lattice holds the other; both hold a coarser one."""
+    """Units of index 3 and 4 only: neither lattice holds the other; both share a coarser one."""
     units = cells([lattice(3)] * 4 + [lattice(4)] * 5)
     alone = lattice_indices(units)
     assert alone.index.tolist() == [0] * 4 + [1] * 5
@@ -119,7 +119,7 @@ def test_a_common_lattice_that_no_unit_has_can_be_given():
 
 
 def test_a_random_lattice_seldom_has_an_index():
-    """As the comment on TOLERANCE promises."""
+    """The comment on TOLERANCE promises one case of eleven."""
     rng = np.random.default_rng(0)
     sizes, turns = COARSE_M / np.sqrt(12) ** rng.random(4000), rng.uniform(0, 60, 4000)
     axes = [three_axes(hexagonal_basis(s, t)[None])[0] for s, t in zip(sizes, turns, strict=True)]

@@ -1,4 +1,4 @@
-"""The taxonomy of units: each rule on maps that meet or miss it by a little."""
+"""The kinds of units: each rule on maps that just meet or just miss it."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def checkerboard(mean: float, spread: float, bins: int = 10) -> np.ndarray:
 
 def test_silent_active_and_constant_at_their_bounds():
     spot = np.zeros((10, 10))
-    spot[0, :3] = 1.0  # 3 % of the bins, and more than that is asked
+    spot[0, :3] = 1.0  # 3 % of the bins; a unit needs more than that
     wide = spot.copy()
     wide[0, 3] = 0.21
     maps = np.stack(
@@ -27,7 +27,7 @@ def test_silent_active_and_constant_at_their_bounds():
 
 
 def test_a_map_is_judged_in_the_bins_where_it_was_visited():
-    """Whether others were visited elsewhere, or nowhere, makes no difference."""
+    """The bins visited in other maps make no difference."""
     maps = np.stack([checkerboard(1, 0.04), checkerboard(1, 0.06), np.full((10, 10), np.nan)])
     maps[0, :5], maps[1, 5:] = np.nan, np.nan
     assert kinds.active_units(maps).tolist() == [True, True, False]
@@ -48,7 +48,7 @@ def test_spatial_share_is_the_autocorrelogram_one_bin_away():
 
 
 def test_kinds_by_shape_in_their_order():
-    """What is silent is neither constant nor place; too few fields hide a band, not a place."""
+    """A silent unit is neither constant nor place; too few fields hide a band but not a place."""
     varied = checkerboard(1, 0.5)
     maps = np.stack([np.full((10, 10), np.nan), 0 * varied, np.ones((10, 10)), *[varied] * 4])
     place = np.array([True, True, True, True, False, False, False])

@@ -7,7 +7,7 @@ import sicjax
 from sicjax.analysis.linear import linear_ratemaps
 
 TIMES = np.arange(0, 600, 0.02)
-# Laps of different lengths: after a shift by whole laps of one length nothing would be lost.
+# Laps of different lengths: with equal laps, a shift by whole laps would change nothing.
 LAPS = np.cumsum(0.01 * np.random.default_rng(9).uniform(0.4, 1.6, 600).repeat(50))
 ALONG = 0.7 * np.sin(LAPS)
 RISING = np.cos(LAPS) > 0

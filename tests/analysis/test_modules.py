@@ -1,4 +1,4 @@
-"""Modules: mixed ones come apart, a broad one stays whole."""
+"""Modules: mixed ones are separated, a broad one is not split."""
 
 from types import SimpleNamespace
 

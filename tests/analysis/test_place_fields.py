@@ -18,7 +18,7 @@ HZ = 50
 
 
 def seconds_per_bin(box_m, minutes, *, bins=None, speed=0.16):
-    """Return the time [y, x] that an animal which turns every second spends in each bin."""
+    """Return the time [y, x] in each bin of an animal that turns every second."""
     bins = bins or round(25 * box_m)
     memory = np.exp(-1 / HZ)
     kicks = np.random.default_rng(0).standard_normal((minutes * 60 * HZ, 2))
@@ -49,7 +49,7 @@ def test_flat_poisson_cells_are_no_place_cells(bins, smoothing):
 
 @pytest.mark.parametrize("sigma_bins", [0.5, 1.0, 2.0, 4.0, 8.0])
 def test_smoothed_noise_holds_no_place_cells(sigma_bins):
-    """However wide its bumps are."""
+    """Bumps of any width in smoothed noise do not count."""
     rng = np.random.default_rng(1)
     noise = ndimage.gaussian_filter(rng.standard_normal((300, 75, 75)), (0, sigma_bins, sigma_bins))
     assert place_units(noise[:, 25:50, 25:50], rng).mean() <= 0.01
@@ -104,7 +104,7 @@ def test_what_holds_more_or_less_than_one_compact_field_is_no_place_cell():
 
 
 def test_a_verdict_is_the_key_s_and_the_map_s_alone():
-    """The same key gives the same; other maps beside it change nothing."""
+    """The same key gives the same verdict, and other maps in the call change nothing."""
     rng = np.random.default_rng(3)
     seconds, centres = seconds_per_bin(1.0, 3), rng.uniform(-0.5, 0.5, (20, 2))
     fields = [synthetic.place_map(centre, 0.2, box_m=1.0, bins=25) for centre in centres]
@@ -126,7 +126,7 @@ def test_fine_maps_are_averaged_and_small_or_odd_ones_pass_through():
 
 
 def test_surrogates_have_the_spectrum_of_the_map():
-    """Energy and correlation along each axis are the map's own; the maps are not."""
+    """Energy and correlation along each axis equal the map's, but the maps differ."""
     rng = np.random.default_rng(6)
     deviations = ndimage.gaussian_filter(rng.standard_normal((40, 40)), 3).astype(np.float32)
     deviations -= deviations.mean()

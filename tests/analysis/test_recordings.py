@@ -116,7 +116,7 @@ def test_maps_rates_and_information(scored, cells, rat):
     assert np.isnan(scored.ratemaps[0][scored.occupancy_s == 0]).all()
     flat = np.array([name.startswith("flat") for name in scored.names])
     counts = np.array([len(cells[name]) for name in scored.names])
-    # Of a Poisson cell as many spikes count as time does, up to 4 deviations.
+    # The share of spikes that count equals the share of time, up to 4 standard deviations.
     share, expected = scored.num_spikes / np.maximum(counts, 1), scored.duration_s / 599.64
     assert (np.abs(share - expected)[flat] < 4 * np.sqrt(0.1 / counts[flat])).all()
     np.testing.assert_allclose(scored.mean_rate_hz, scored.num_spikes / scored.duration_s)
@@ -158,7 +158,7 @@ def test_origin_and_units_are_recognised_and_said(rat, cells):
 
 
 def test_gaps_and_lost_samples(rat):
-    """Where the tracker lost the rat for long there is no time and no spike; short gaps close."""
+    """Long gaps of the tracker hold no time and no spikes; short gaps are bridged."""
     times, positions = rat
     lost = positions.copy()
     lost[5000:10_000] = np.nan  # 100 s
@@ -169,7 +169,7 @@ def test_gaps_and_lost_samples(rat):
     whole = read_session(times, positions, [clock])
     holed = read_session(times[dropped], lost[dropped], [clock])
     np.testing.assert_allclose(len(whole.positions) - len(holed.positions), 10_000, rtol=0.15)
-    # One spike every 20 ms: as many count as time does, and none in a gap.
+    # One spike every 20 ms: spikes count as the time does, and none in a gap.
     assert abs(len(holed.spikes[0]) - len(holed.positions)) < 30
     assert (np.diff(holed.spikes[0]) <= 2).all()
 
@@ -178,7 +178,7 @@ def test_slow_moments_are_left_out(rat):
     times, positions = rat
     still = positions.copy()
     still[10_000:20_000] = positions[10_000]
-    held = {"max_speed": 100.0}  # from where it was held the path jumps to where it goes on
+    held = {"max_speed": 100.0}  # after the hold the path jumps to where it continues
     session = read_session(times, still, [times[12_000:18_000]], **held)
     assert len(session.spikes[0]) == 0
     everything = read_session(times, still, [times[12_000:18_000]], min_speed=0.0, **held)
@@ -227,7 +227,7 @@ def test_the_path_says_whether_the_arena_is_a_rectangle(rat):
 
 
 def test_pynapple_objects_are_taken_for_what_they_hold(rat, cells):
-    """By their attributes: a TsdFrame has `t` and `values`, a Ts `t`, a TsGroup is a mapping."""
+    """Attributes decide: a TsdFrame has `t` and `values`, a Ts has `t`, a TsGroup is a mapping."""
     times, positions = rat
     trains = {7: cells["grid 0.45 0"], 9: cells["flat 5"]}
     frame = SimpleNamespace(t=times, values=positions)
@@ -383,7 +383,7 @@ def test_what_was_left_out_or_looks_wrong_is_said(arguments, message):
 
 
 def test_a_path_on_the_edge_of_its_arena_is_in_it():
-    """float32 keeps ±0.5 m as they are: to a bin beyond the last one, once."""
+    """float32 holds ±0.5 m exactly, which once fell into a bin beyond the last one."""
     score, arguments = strange_calls.sound()["score_recording"]
     rounded = np.clip(1.01 * arguments["positions"], -0.5, 0.5).astype(np.float32)
     assert np.abs(rounded).max() == 0.5

@@ -1,4 +1,4 @@
-"""Nested, common and unrelated lattices are told apart, and so are drifts that go together."""
+"""Nested, common and unrelated lattices are distinguished, and so are common drifts."""
 
 import numpy as np
 import pytest
@@ -202,7 +202,7 @@ def test_modules_on_two_tori_drift_apart(walks, ratemaps):
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 1.5])
 def test_fields_small_against_their_period_are_read_right(walks, sharpness):
-    """Most of such a map is in higher harmonics, and units differ in strength."""
+    """Such maps consist mostly of higher harmonics, and units differ in strength."""
     rng = np.random.default_rng(2)
     axes = three_axes(reduce_basis(triangle_basis([2.0, 2.0, 2.0], 10)[None]))[0]
     phases, strengths = rng.uniform(-1, 1, (40, 2)), rng.uniform(0.3, 1, 40)
@@ -239,7 +239,7 @@ def test_drifts_need_shapes_that_match(walks, ratemaps):
 
 
 def read(states):
-    """Places [2, S, 2] of both modules within a cell around 0, whatever the states' scale."""
+    """Return places [2, S, 2] of both modules within a cell around 0, for states of any scale."""
     found = []
     for waves, phases, units in zip(wave_vectors(AXES), PHASES_M, MEMBERS, strict=True):
         used = waves[[0, 1, 3]] if _acute() else waves[:3]

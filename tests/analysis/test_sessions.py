@@ -41,7 +41,7 @@ class Frame(dict):
 
 
 def matlab(trains):
-    """As scipy.io.loadmat gives a cell array."""
+    """Return a cell array in the form that scipy.io.loadmat gives it."""
     cells = np.empty((1, len(trains)), dtype=object)
     for n, train in enumerate(trains):
         cells[0, n] = np.reshape(train, (-1, 1))
@@ -162,7 +162,7 @@ def test_two_marks_are_both_found():
 
 
 def test_a_resting_animal_is_no_mark():
-    """It walks to its place and away, though it stays there for a fifth of the session."""
+    """It stays there for a fifth of the session, but it walks there and away, without jumps."""
     still = np.interp(TIMES, [0, 80, 120, 200], [0, 80, 80, 160])
     path = np.rint(300 * 0.5 * np.sin(still[:, None] * [0.9, 1.27])) / 300
     said, found = warned(lambda: read_session(TIMES, path, []))

@@ -13,7 +13,7 @@ from sicjax.training.step import make_init
 
 
 def make_run(config, maps):
-    """A run whose maps are given."""
+    """Return a run with the given maps."""
 
     class KnownRun(Run):
         def map_walks(self, walks, box_m):

@@ -30,7 +30,7 @@ def test_a_random_walk_does_not(seed, seconds):
 
 
 def test_the_share_is_that_of_the_shifts_themselves():
-    """The Fourier transform gives what rolling the path gives, whatever turns or scales it."""
+    """The Fourier transform equals rolling the path, also for a turned or scaled path."""
     path = FIGURES["Lissajous"][::20] @ [[2, 1], [-1, 0.5]] + [3, 4]  # 1,500 steps
     shares = []
     for lag in range(50, 751, 5):

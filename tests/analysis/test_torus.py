@@ -1,4 +1,4 @@
-"""The torus test on a module, on place cells and on nothing much."""
+"""The torus test on a module, on place cells and on noise."""
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ def test_a_module_is_a_torus(torus):
 
 
 def test_circular_coordinates_run_along_the_lattice(torus):
-    """Each turns as a plane wave of the lattice does: it is linear in position, modulo 1."""
+    """Each is linear in position, modulo 1, as a plane wave of the lattice."""
     wave = np.exp(2j * np.pi * torus.circular_coordinates)
     points = torus.bins[:, ::-1]
     steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 2), axis=-1).reshape(-1, 2)
@@ -90,7 +90,7 @@ def test_place_cells_are_no_torus():
     ],
 )
 def test_sharp_fields_are_a_torus_at_any_scale(period, impure):
-    """Fields a tenth of the period wide; in half the cells weaker ones in between, as trained."""
+    """Fields are a tenth of the period wide; half of the cells have weaker ones in between."""
     rng = np.random.default_rng(3)
     basis = synthetic.hexagonal_basis(period, 10)
     thirds, halves = np.array([[1, 1], [2, 2]]) / 3, np.array([[1, 0], [0, 1], [1, 1]]) / 2
@@ -134,7 +134,7 @@ def test_lattices_that_share_no_period_are_no_torus(orientations):
 
 @pytest.mark.parametrize(("finer", "turned", "one"), [(np.sqrt(3), 40, True), (1.4, 27, False)])
 def test_modules_together_are_one_torus_where_their_lattices_nest(finer, turned, one):
-    """Of all components two loops and a hollow stand out, or nothing does."""
+    """With all components, two loops and a cavity stand out, or nothing does."""
     rng = np.random.default_rng(1)
     bases = synthetic.hexagonal_basis(1.2, 10), synthetic.hexagonal_basis(1.2 / finer, turned)
     maps = [

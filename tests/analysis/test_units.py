@@ -114,7 +114,7 @@ def test_shuffles_keep_fields_and_lose_their_order():
 
 
 def test_shuffled_fields_stay_where_the_animal_was():
-    """Else a null of a rectangle amid unvisited bins has fewer fields than the map."""
+    """Otherwise the null of a rectangle amid unvisited bins has fewer fields than the map."""
     ratemap = synthetic.lattice_map(synthetic.hexagonal_basis(0.6, 10), **BOX)
     ratemap[:25], ratemap[50:] = np.nan, np.nan
     shuffled = field_shuffles(ratemap, 40, np.random.default_rng(0))

@@ -56,7 +56,7 @@ class Runs:
         )  # fmt: skip
 
     def run(self, name: str, kill_at: int = 0, *, after: bool = False) -> tuple[int, str]:
-        """Run to the end, or to a writing request; returns the exit code and what was said."""
+        """Run to the end, or to a writing request; return the exit code and the output."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self.bucket.writes.clear()
@@ -69,11 +69,11 @@ class Runs:
         return code, (self.folder / "said").read_text(errors="replace")
 
     def close(self) -> None:
-        """Let the server go."""
+        """End the server."""
         self._server.communicate()  # closes both pipes
 
     def outcome(self, name: str) -> dict[str, Any]:
-        """Return all that must be equal: arrays, rows, numbers for TensorBoard, what is left."""
+        """Return what must be equal: arrays, rows, TensorBoard's numbers, remaining files."""
         place = path("workdir", f"gs://{NAME}/{name}", bucket=True)
         shapes = Population(load_config(self.config)).shapes
         begin, found = f"{name}/", self.bucket.objects.items()
@@ -143,7 +143,7 @@ def serve(programs: Path, output: Path) -> None:
     from tests.storm.server import compile_once
 
     compile_once(programs)
-    bucket.REFRESH_S, bucket.SILENT_S = 60.0, 1.0  # the owners to be watched are dead
+    bucket.REFRESH_S, bucket.SILENT_S = 60.0, 1.0  # the owners to watch are dead
     for line in sys.stdin:
         if (child := os.fork()) == 0:
             file = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)

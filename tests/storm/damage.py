@@ -1,7 +1,7 @@
 """Damage to the files of a run: flipped, cut, zeroed, swapped, replaced, or strange ones added.
 
-Whoever goes on with the folder gets exactly the right result, or one line that names what is
-damaged and exit code 2. What is lost for good (logged rows, events) is said, never made up.
+A run that continues in the folder gets exactly the right result, or one line that names the damage
+and exit code 2. Rows and events that are lost are named, never invented.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ JUNK = (b"", b"\0" * 300, b"[1]", b"null", b"[" * 5000, b'{"step": 60, "left": "
 
 
 def harm(place: Path, what: str, chance: random.Random) -> str:
-    """Damage one file; returns what was done, to which part of it.
+    """Damage one file; return what was done, and to which part of the file.
 
     Args:
         place: the file.
@@ -92,7 +92,7 @@ def harm(place: Path, what: str, chance: random.Random) -> str:
 
 
 def files(workdir: Path) -> list[Path]:
-    """What can be damaged, one file of a kind as likely as any other's."""
+    """Return the files that can be damaged; every kind is equally likely."""
     return sorted(
         path
         for path in workdir.rglob("*")
@@ -101,7 +101,7 @@ def files(workdir: Path) -> list[Path]:
 
 
 def kind(place: Path, workdir: Path) -> str:
-    """Of what kind a file of a run is."""
+    """Return the kind of a run's file."""
     parts = place.relative_to(workdir).parts
     if parts[0] in ("checkpoints", "report", "snapshots"):
         return f"{parts[0]}: {parts[-1]}" if parts[0] == "report" else parts[0]
@@ -122,11 +122,11 @@ def numbers(workdir: Path) -> tuple[list[bytes], list[dict[str, Any]], set[Any]]
 
 
 def problem(code: int, said: str, workdir: Path, wanted: Any) -> str:
-    """What is wrong with a run in a damaged folder; empty if nothing is.
+    """Return what is wrong with a run in a damaged folder; "" if nothing is.
 
     Args:
         code: its exit code.
-        said: all that it said.
+        said: its whole output.
         workdir: the folder, as it left it.
         wanted: `numbers` of an undisturbed run.
     """
@@ -147,7 +147,7 @@ def problem(code: int, said: str, workdir: Path, wanted: Any) -> str:
 
 
 def quiet_states(states, initial_state, batch):
-    """A term of the loss of one's own, so that there is a method.json."""
+    """A user's own loss term, so that the run has a method.json."""
     return jnp.mean(states**2)
 
 
@@ -164,7 +164,7 @@ def experiment(num_steps: int) -> Any:
 
 
 def page_of(run: Any, workdir: Path) -> Path:
-    """What stands for a report: it reads what a report reads of the folder, and scores nothing."""
+    """Stand in for a report: read the same files of the folder, and score nothing."""
     page = workdir / "report" / f"network_{run.network:03d}" / "report.html"
     rows = read_metrics(workdir / "metrics.jsonl", network=run.network)
     frames = snapshots.load(workdir, run.network)
@@ -174,9 +174,9 @@ def page_of(run: Any, workdir: Path) -> Path:
 
 
 class Damaged:
-    """A run that was stopped half-way, to be damaged and gone on with, all in this process.
+    """A run that was stopped half-way; it is damaged and continued in this process.
 
-    Programs are compiled once, and a report is a page that tells what it has read.
+    Programs are compiled once, and a report is a page that lists what it has read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -214,7 +214,7 @@ class Damaged:
             yield
 
     def go_on(self) -> tuple[int, str]:
-        """The same command again: exit code, and what it says."""
+        """Give the same command again; return its exit code and output."""
         method = sicjax.Method(terms={"quiet": quiet_states})
         output = io.StringIO()
         hangs = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -230,10 +230,10 @@ class Damaged:
         return code, output.getvalue()
 
     def case(self, number: int) -> tuple[str, str, int]:
-        """Damage a copy of the run in one of countless ways, and go on.
+        """Damage a copy of the run in a random way, and continue it.
 
         Returns:
-            The file and what was done to it; what is wrong then, empty if nothing; exit code.
+            The file and what was done to it; what is wrong afterwards, or ""; the exit code.
         """
         chance, workdir = random.Random(number), self.workdir
         shutil.rmtree(workdir, ignore_errors=True)

@@ -1,7 +1,7 @@
 """A harm at one I/O call of a run: kill, torn write, full disk, I/O error; then start again.
 
 The calls are counted, and harmed, by the shim of shim.c; runs are forked by server.py.
-Two runs are harmed: one that begins, and one that goes on in the folder of one that was killed.
+Two runs are harmed: a new one, and one that continues in the folder of a killed run.
 """
 
 import dataclasses
@@ -42,13 +42,13 @@ KINDS = {OPEN: "open", WRITE: "write", RENAME: "rename", SYNC: "sync", CLOSE: "c
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A harm, to which calls it is done, and how many times."""
+    """A harm, the calls to which it is done, and how many times."""
 
     number: int  # as in shim.c
     what: str
     kinds: int
     at_the_start: int  # pairs of (call, harm) tried in a run that begins
-    later: int  # and in one that goes on
+    later: int  # and in one that continues
     kills: bool = False
 
 
@@ -83,7 +83,7 @@ class Server:
         )  # fmt: skip
 
     def run(self, workdir: Path, kinds: int = 0, call: int = 0, fault: int = 0) -> "Ended":
-        """One run in a workdir, harmed at one of its calls of some kinds; 0 harms nothing."""
+        """Run once in a workdir, harmed at one of its calls of some kinds; 0 harms nothing."""
         journal, output = self.folder / "journal", self.folder / "output"
         journal.write_bytes(b"")
         task = {
@@ -101,7 +101,7 @@ class Server:
         return Ended(code, output.read_text(errors="replace"), journal.read_text())
 
     def close(self) -> None:
-        """Let the server go."""
+        """End the server."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -116,7 +116,7 @@ class Ended:
     journal: str
 
     def calls(self) -> int:
-        """How many calls were counted."""
+        """The number of calls that were counted."""
         return self.journal.count("call ")
 
     def harmed(self) -> str:
@@ -125,29 +125,29 @@ class Ended:
         return f"{KINDS[int(found[1])]} {found[2]}" if found else ""
 
     def saved(self) -> int:
-        """The last step whose checkpoint has taken its name."""
+        """The number of updates of the last complete checkpoint."""
         found = re.findall(r"^named \d+ \d+ .*/checkpoints/(\d+)$", self.journal, re.MULTILINE)
         return max(map(int, found), default=0)
 
     def resumed(self) -> int:
-        """The step that the run went on from."""
+        """The number of updates from which the run continued."""
         found = re.search(r"resumed at step (\d+)|finished: all (\d+) updates", self.said)
         return int(found[1] or found[2]) if found else 0
 
 
 @dataclasses.dataclass
 class Scene:
-    """A run to be harmed: what is in its folder before, and what an undisturbed one comes to."""
+    """A run to be harmed: its folder before, and the end of an undisturbed run."""
 
     server: Server
     name: str
     template: Path | None  # the folder before; None: there is none
-    saved: int  # step of the last checkpoint in it
+    saved: int  # updates of the last checkpoint in it
     wanted: Any = None  # the end
     files: frozenset[str] = frozenset()
 
     def workdir(self) -> Path:
-        """A folder as it is before the run."""
+        """Make a folder as it is before the run."""
         workdir = self.server.folder / "run"
         shutil.rmtree(workdir, ignore_errors=True)
         if self.template:
@@ -155,19 +155,19 @@ class Scene:
         return workdir
 
     def rehearse(self, wanted: Any) -> None:
-        """Run undisturbed, which must come to the end wanted, if any."""
+        """Run undisturbed; the end must be the wanted one, if given."""
         ended, workdir = self.server.run(self.workdir()), self.server.folder / "run"
         if ended.code or (wanted and not same_end(workdir, wanted)):
             raise AssertionError(f"an undisturbed run: {ended.code}, {ended.said}")
         self.wanted, self.files = wanted or end_of(workdir), files_of(workdir)
 
     def number_of_calls(self, fault: Fault) -> int:
-        """How many calls of an undisturbed run a fault may be done to."""
+        """Return the number of calls in an undisturbed run to which a fault can be done."""
         # A call that never comes: counted is what the fault would be done to.
         return self.server.run(self.workdir(), fault.kinds, 2**40, fault.number).calls()
 
     def problem(self, fault: Fault, call: int) -> tuple[str, str]:
-        """Do a harm at a call, start again: the call, and what is wrong then, empty if nothing."""
+        """Do a harm at a call and start again; return the call, and what is wrong then, or ""."""
         workdir = self.workdir()
         harmed = self.server.run(workdir, fault.kinds, call, fault.number)
         where = harmed.harmed().replace(str(workdir), "").replace(" /", " ")
@@ -187,11 +187,11 @@ class Scene:
         return where, f"files left or lacking: {sorted(stray)}" if stray else ""
 
     def wrong_end(self, fault: Fault, harmed: Ended, workdir: Path) -> str:
-        """What is wrong with how a harmed run ended; empty if nothing is."""
+        """Return what is wrong with the end of a harmed run; "" if nothing is."""
         told = f"exit code {harmed.code}, {harmed.said[-900:]}"
         if fault.kills:
             return "" if harmed.code == -9 else told
-        if harmed.code == 0:  # the call mattered to nobody, or was done again
+        if harmed.code == 0:  # the call did not matter, or was repeated
             return "" if same_end(workdir, self.wanted) and not NOISE.search(harmed.said) else told
         last = harmed.said.splitlines()[-1:]
         right = harmed.code == 2 and last[0].startswith("sicjax: ") and str(workdir) in last[0]
@@ -201,14 +201,14 @@ class Scene:
 
 
 def files_of(workdir: Path) -> frozenset[str]:
-    """The files of a run; of names that hang on the clock or on chance what doesn't."""
+    """Return the files of a run, without the parts of names that depend on clock or chance."""
     names = (path.relative_to(workdir).as_posix() for path in workdir.rglob("*") if path.is_file())
     kept = (re.sub(r"tfevents\..*", "tfevents", name) for name in names)
     return frozenset(re.sub(r"/d/[0-9a-f]+$", "/d/", name) for name in kept)
 
 
 def spread(total: int, number: int, chance: random.Random) -> Iterator[int]:
-    """Calls from 1 to `total`, one from each of as many equal parts; then any."""
+    """Yield one call from each of several equal parts of 1 to `total`; then any."""
     for part in range(number):
         yield 1 + int(total * (part + chance.random()) / number)
     while True:
@@ -216,12 +216,12 @@ def spread(total: int, number: int, chance: random.Random) -> Iterator[int]:
 
 
 def compiler() -> str:
-    """A C compiler, by name; empty where there is none."""
+    """Return the name of a C compiler; "" if there is none."""
     return next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), "")
 
 
 def scenes(server: Server) -> Sequence[Scene]:
-    """A run that begins, and one that goes on where another was killed in its last save."""
+    """Return a new run, and one that continues where another was killed in its last save."""
     begins = Scene(server, "start", None, 0)
     begins.rehearse(None)
     total = server.run(begins.workdir(), ALL, 2**40, 0).calls()
@@ -236,7 +236,7 @@ def scenes(server: Server) -> Sequence[Scene]:
 
 
 def io_calls(folder: Path, chosen: Sequence[str], scale: float) -> Iterator[tuple[str, str]]:
-    """Do the chosen harms; what they are, and what happened.
+    """Do the chosen harms; yield each harm and what happened.
 
     Args:
         folder: scratch.

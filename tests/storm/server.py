@@ -1,11 +1,11 @@
-"""A process that has imported all that a run needs, and forks one run for every line it is told.
+"""A process that has imported everything a run needs, and forks one run for each line of input.
 
-`python -m tests.storm.server PROGRAMS` with LD_PRELOAD=the shim of shim.c. A line of its
-input is JSON: what the shim is told, the command's arguments, and where its output goes; a line of
-its output is how the run ended: its exit status as `os.waitpid` gives it.
+`python -m tests.storm.server PROGRAMS` with LD_PRELOAD=the shim of shim.c. A line of
+input is JSON: instructions for the shim, the command's arguments, and a file for its output. A line
+of output is the run's exit status, as `os.waitpid` gives it.
 
-No backend is there before the fork, and no thread. A run's programs are compiled once, by a run
-that is no part of the storm, and read by all others: what a run does with files stays what it is.
+Before the fork there is no backend and no thread. A run outside the storm compiles the programs
+once; all others read them. So the file operations of a run do not change.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ PATIENCE_S = 120  # for one run: then it hangs
 
 
 def compile_once(folder: Path) -> None:
-    """Have `Layout.compile` keep its programs in a folder, and take them from there."""
+    """Make `Layout.compile` keep its programs in a folder, and read them from there."""
     compile_anew = Layout.compile
 
     def compile_or_load(self, function, *rows, donate=False):

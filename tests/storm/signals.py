@@ -1,9 +1,9 @@
-"""The harms that `python -m experiments.fault_storm` does to a run, and what an end must be like.
+"""The harms that `python -m experiments.fault_storm` does to a run, and the checks of its end.
 
-A tiny population is trained again and again as a user would, by `python -m sicjax.main`; each harm
-is done to it, the same command started again, and the end compared with an uninterrupted run: every
-array of the last checkpoint, bit for bit, every row of metrics.jsonl but its `timing`, and every
-number in TensorBoard's files.
+A tiny population is trained again and again by `python -m sicjax.main`, as a user would. Each harm
+is done to it, the same command is started again, and the end is compared with an uninterrupted run:
+every array of the last checkpoint bit for bit, every row of metrics.jsonl without its `timing`, and
+every number in TensorBoard's files.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def get_config():
     config.optimizer.schedule = "constant"
     return config
 """
-# One day back, as a clock that is set right would be; of this process alone.
+# One day back, as if the clock were corrected, but only for this process.
 CLOCK_SET_BACK = (
     "import sys, time; now = time.time; time.time = lambda: now() - 86400;"
     " from sicjax.main import main; sys.exit(main(sys.argv[1:]))"
@@ -57,7 +57,7 @@ PATIENCE_S = 1200.0
 
 @dataclasses.dataclass
 class Stage:
-    """Where the storm takes place, and what an uninterrupted run gives."""
+    """The folder of the storm, and the end of an uninterrupted run."""
 
     folder: Path
     random: random.Random
@@ -90,11 +90,11 @@ class Stage:
             )  # fmt: skip
 
     def log(self, workdir: Path) -> Path:
-        """Where the output of the runs of a workdir goes."""
+        """Return the file with the output of a workdir's runs."""
         return self.folder / f"{workdir.name}.log"
 
     def finish(self, workdir: Path, **options: Any) -> tuple[int, str]:
-        """Run to the end: exit code and what this run said."""
+        """Run to the end; return the exit code and the output of this run."""
         log = self.log(workdir)
         before = log.stat().st_size if log.exists() else 0
         code = self.start(workdir, **options).wait(PATIENCE_S)
@@ -102,7 +102,7 @@ class Stage:
 
 
 def end_of(workdir: Path) -> tuple[list[np.ndarray], tuple[Any, Any]]:
-    """The last checkpoint's arrays, and what was logged: rows without their timing, and events."""
+    """Return the last checkpoint's arrays, the logged rows without timing, and the events."""
     config = read_config(workdir)
     step, damaged = latest_intact(workdir / "checkpoints")
     if step is None or damaged:
@@ -116,14 +116,14 @@ def end_of(workdir: Path) -> tuple[list[np.ndarray], tuple[Any, Any]]:
 
 
 def same_end(workdir: Path, wanted: Any) -> bool:
-    """Whether a run ended as the uninterrupted one did, bit for bit."""
+    """Return whether a run ended as the uninterrupted one, bit for bit."""
     states, logged = end_of(workdir)
     pairs = zip(states, wanted[0], strict=True)
     return logged == wanted[1] and all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def phase(stage: Stage, workdir: Path, said: int) -> str:
-    """What a run was doing when it was killed, by what it has left behind."""
+    """Return what a run was doing when it was killed, judged by the files that it left."""
     text = stage.log(workdir).read_bytes()[said:].decode(errors="replace")
     if "report" in text:
         return "report"
@@ -192,7 +192,7 @@ def doubles(stage: Stage, number: int) -> str:
     """Ctrl-C twice within 50 ms at random moments."""
     workdir, seen, slowest = stage.folder / "doubles", 0, 0.0
 
-    def listen() -> None:  # whatever this process was started with
+    def listen() -> None:  # independent of how this process was started
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     while seen < number:
@@ -250,7 +250,7 @@ def report_kills(stage: Stage, number: int) -> str:
 
 
 def harmed(stage: Stage, name: str, harm: Callable[[Path], None]) -> str:
-    """Harm the newest checkpoint of a run that was stopped half-way, and go on."""
+    """Harm the newest checkpoint of a run that was stopped half-way, and continue it."""
     workdir = stage.folder / name
     code = stopped_half_way(stage, workdir)
     newest = steps(workdir / "checkpoints")[0]
@@ -272,7 +272,7 @@ def stopped_half_way(stage: Stage, workdir: Path) -> int:
 
 
 def wait_for(holds: Callable[[], bool], run: subprocess.Popen) -> None:
-    """Wait until something holds, while a run goes on."""
+    """Wait until a condition holds, while a run continues."""
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
         if run.poll() is not None or time.monotonic() > deadline:
@@ -310,7 +310,7 @@ def bit_flip(stage: Stage) -> str:
 
 @contextlib.contextmanager
 def small_disk(place: Path, options: str) -> Iterator[bool]:
-    """A file system of its own at `place`; False where we may not mount one."""
+    """Mount a file system at `place`; return False if this is not allowed."""
     place.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
     mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -333,7 +333,7 @@ def full_disk(stage: Stage) -> str:
                 while True:
                     filler.write(bytes(4096))
                     filler.flush()
-        else:  # a limit on the size of files stands for it
+        else:  # a limit on the size of files replaces it
             limit = (4000, resource.RLIM_INFINITY)
             run = stage.start(
                 workdir, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)

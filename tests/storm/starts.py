@@ -1,7 +1,7 @@
-"""Starts that can't be right: sizes beyond any machine, recorded paths that are damaged, backends.
+"""Starts with impossible input: sizes beyond any machine, damaged recorded paths, missing backends.
 
-Each ends with one line that names what is wrong and exit code 2, before anything is made; what is
-taken all the same is what was written.
+Each ends with exit code 2 and one line that names what is wrong, before anything is written. Input
+that is accepted in spite of the damage must give the recorded numbers.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ BACKENDS = {
 
 
 def told(code: int | None, said: str, names: str) -> str:
-    """What is wrong with a refusal, empty if nothing is: one line that names what was wrong."""
+    """Return what is wrong with a refusal, or ""; a right one is one line that names the fault."""
     line = said.rstrip("\n").rpartition("\n")[2]
     right = code == 2 and line.startswith("sicjax: ") and names in line
     right &= said.count("sicjax: ") == 1 and "Traceback" not in said
@@ -49,7 +49,7 @@ def told(code: int | None, said: str, names: str) -> str:
 
 
 def size(number: int, folder: Path) -> tuple[str, str]:
-    """One field that holds a number beyond any machine: what was done, what is wrong then."""
+    """Set one field to a number beyond any machine; return what was done, and the fault."""
     chance = random.Random(number)
     field = (SIZES + COUNTS)[number % len(SIZES + COUNTS)]
     smallest = 9 if field in SIZES else 31 * np.log10(2)
@@ -71,7 +71,7 @@ def size(number: int, folder: Path) -> tuple[str, str]:
 
 
 def path(number: int, folder: Path) -> tuple[str, str]:
-    """One damaged file of a recorded path: what was done, what is wrong then."""
+    """Damage one file of a recorded path; return what was done, and what is wrong then."""
     chance = random.Random(number)
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"walk_{number}.{'npz' if number % 2 else 'npy'}"
@@ -104,7 +104,7 @@ def path(number: int, folder: Path) -> tuple[str, str]:
 
 
 def backend(variable: str, value: str, folder: Path) -> tuple[str, str]:
-    """One variable of the environment that asks for what isn't there."""
+    """Set one variable of the environment that asks for something missing."""
     workdir = folder / "run"
     command = [sys.executable, "-m", "sicjax.main", "--config=quick", f"--workdir={workdir}"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", variable: value}
@@ -118,7 +118,7 @@ def backend(variable: str, value: str, folder: Path) -> tuple[str, str]:
 
 
 def starts(folder: Path, name: str, number: int) -> tuple[str, str]:
-    """Try one class; what it is, and a line of the table."""
+    """Try one class of starts; return its description and a line of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "sizes":
         about = "A field holds a size or a number of steps beyond any machine (1e9 to 1e55)"

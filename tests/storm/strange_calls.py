@@ -1,7 +1,8 @@
-"""Every public function with one argument that is strange: a result, or a refusal in one line.
+"""Every public function with one strange argument gives a result, or a refusal in one line.
 
-Letters: N units. A sound call of each name of `sicjax.__all__` is there; one argument at a time is
-replaced by something that it isn't, or by the same numbers in another type or layout.
+Letters: N units. There is a sound call of each name of `sicjax.__all__`. One argument at a time is
+  replaced by
+something of another kind, or by the same numbers in another type or layout.
 """
 
 import random
@@ -28,11 +29,11 @@ QUICK = Path(sicjax.__file__).parent / "pretrained" / "quick"  # a config.json w
 
 
 class TrainedError(AssertionError):
-    """A config was taken: the training would begin."""
+    """A config was accepted: the training would begin now."""
 
 
 def train(field: str, value: Any) -> None:
-    """Train with one field of another value, up to where it would begin."""
+    """Call `train` with another value of one field, up to the moment when training would begin."""
     config = sicjax.default_config().unlock()
     section, _, leaf = field.rpartition(".")
     with config.ignore_type():
@@ -125,7 +126,7 @@ STRANGE: Mapping[str, Callable[[], Any]] = {
     "a range": lambda: range(3), "a generator": lambda: (k for k in range(3)),
     "a path": lambda: Path("/nowhere"),
 }  # fmt: skip
-# The same numbers; what is rounded is what a type of 8 bits can't hold.
+# The same numbers, rounded where a type of 8 bits can't hold them.
 SAME: Mapping[str, Callable[[np.ndarray], Any]] = {
     "float64": lambda a: a.astype(np.float64), "strided": lambda a: np.repeat(a, 2, -1)[..., ::2],
     "Fortran's order": np.asfortranarray, "read only": lambda a: _read_only(a),
@@ -170,7 +171,7 @@ def calls() -> list[tuple[str, str, str]]:
 
 
 def problem(name: str, argument: str, what: str) -> str:
-    """What is wrong with how a strange call ends; empty if nothing is."""
+    """Return what is wrong with the end of a strange call; "" if nothing is."""
     function, arguments = sound()[name]
     if name == "train":
         arguments, argument = {"field": argument, "value": None}, "value"
@@ -201,7 +202,7 @@ def _sound_result(name: str) -> Any:
 
 
 def _difference(result: Any, right: Any) -> str:
-    """Where two results of the same numbers differ by more than a few roundings."""
+    """Return where two results of the same numbers differ by more than a few roundings."""
     pairs = zip(_numbers(result), _numbers(right), strict=True)
     wrong = [k for k, (a, b) in enumerate(pairs) if not _close(a, b)]
     return f"another result, in array {wrong[0]}" if wrong else ""

@@ -1,4 +1,4 @@
-"""Several processes of one run, started as a user would, and harmed.
+"""Several processes of one run, started as users start them, and harmed.
 
 The fast checks of the same kind share one pair of processes, in tests/test_parallel.py.
 """
@@ -79,7 +79,7 @@ class Group:
             time.sleep(0.1)
 
     def end(self, seconds=300):
-        """Wait for all; returns their exit codes. One that hangs is a failure."""
+        """Wait for all; return their exit codes. A process that hangs is a failure."""
         try:
             return [process.wait(seconds) for process in self.processes]
         finally:
@@ -211,7 +211,7 @@ def test_too_little_memory_in_one_process(tmp_path):
 
 
 def tasks(number):
-    """The variables by which srun tells its tasks who they are: a stand-in for SLURM."""
+    """Return the variables that srun sets for its tasks, as a stand-in for SLURM."""
     job = str(os.getpid() * 7 + int(time.time()) % 4096)
     return {
         k: {

@@ -1,4 +1,4 @@
-"""A few of the harms of `python -m experiments.fault_storm`; the marked ones only with -m slow.
+"""A few of the harms of `python -m experiments.fault_storm`; the slow ones only with -m slow.
 
 The fast versions of damage: test_checkpoint, test_monitor, test_workdir and test_loop.
 """
@@ -10,7 +10,7 @@ from tests.storm.damage import Damaged, files, kind
 
 
 def few(cases, fast):
-    """Cases of which some run by default, and all with -m slow."""
+    """Return cases; some run by default, all with -m slow."""
     return [case if case in fast else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
@@ -27,7 +27,7 @@ def test_every_kind_of_file_is_damaged(damaged):
     }  # fmt: skip
 
 
-# What was believed once: a flipped digit, two swapped ones, a list for a table. Then some of each.
+# Damage that was once accepted: a flipped digit, swapped digits, a list for a table. Then others.
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [84, 124, 125, *range(10)])
 def test_a_damaged_folder_gives_the_right_result_or_one_line(damaged, number):
