@@ -53,6 +53,17 @@ TRANSLATED = {
     r"\bwhen all that\b": "after everything",
     r"\bthat is none\b": "not a ...",
     r"\bwhich is none\b": "not a ...",
+    r"(?<!there )\bis no (?:array|config|file|grid|lattice|path|regular|run|torus)\b": "not a",
+    r"\bone an? (?:cell|device|direction|line|network|row|spike|update)\b": "one per",
+    r"\bhangs? on\b": "depends on",
+    r"\bgo(?:es)? on (?:from|in|with)\b": "continues",
+    r"\bwhatever (?:its|that|the)\b": "any",
+    r"\bhowever (?:few|long|many|short|wide)\b": "any number, any length",
+    r"\ball the same\b": "nevertheless",
+    r"\bin the course of\b": "during",
+    r"\bin one go\b": "whole, at once",
+    r"\bsay (?:box_m|centre_m|units)=": "give",
+    r"\btraining steps?\b|\bsteps of training\b|\bsteps/s\b": "updates: a step is one of a walk",
 }
 # Where such a word is meant as it stands: (file, expression).
 MEANT: set[tuple[str, str]] = set()

@@ -182,8 +182,8 @@ def _place_box(
         # Up to the next centimetre. Round first, because the extent is a millionth too long.
         side = math.ceil(round(100 * side, 3)) / 100
         located = [
-            f"the box was put at {side:g} m around ({middle[0]:.3g}, {middle[1]:.3g}) m, by their"
-            " extent (say box_m= and centre_m=)"
+            f"the box was put at {side:g} m around ({middle[0]:.3g}, {middle[1]:.3g}) m, from"
+            " their extent (to change it, give box_m= and centre_m=)"
         ]
     elif centre_m is None and np.abs(middle).max() <= 0.05 * side:
         middle = np.zeros(2)  # the usual box of a simulation: centred on 0

@@ -36,7 +36,7 @@ def motion(moving: Mapping[str, Motion]) -> Chapter:
         "torus": "The same walk, and the state of each module on its torus: the two phases that its"
         " activity encodes, one around the hole and one through it. Points on the far side are"
         " faint.",
-        "formation": "Maps of the same units in the course of training, each on its own scale (2 m"
+        "formation": "Maps of the same units during training, each on its own scale (2 m"
         f" box, quick maps from {snapshots.WALKS} walks of {snapshots.STEPS} steps).",
     }
     figures = [

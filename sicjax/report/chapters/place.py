@@ -261,7 +261,7 @@ def _against_steps(found: Evaluation) -> list[Shown]:
     )  # fmt: skip
     return [
         Shown("explained", share,
-              "Variance explained by position in the course of long walks: how well a cell's"
+              "Variance explained by position during long walks: how well a cell's"
               f" short-walk map predicts its activity at the true place (2 m box; median of {who})."
               " Above the dotted line position explains more than half."),
         Shown("drift", distance,
