@@ -96,7 +96,7 @@ def check_key(name: str, value: Any) -> None:
     """Check that this is one JAX key: typed, or an older pair of uint32; a traced one passes.
 
     Raises:
-        TypeError: it isn't.
+        TypeError: the argument is something else.
     """
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)

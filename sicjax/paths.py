@@ -25,8 +25,8 @@ def path(name: str, value: Any, *, bucket: bool = False) -> Path:
         bucket: gs://BUCKET/FOLDER is allowed, too; it becomes a `BucketPath`.
 
     Raises:
-        TypeError: it is neither text nor a path.
-        ConfigError: it is empty, a URL, or names the home of an unknown user.
+        TypeError: the value is neither text nor a path.
+        ConfigError: the value is empty, a URL, or names the home of an unknown user.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} is {brief(value)}: must be a path")
@@ -136,7 +136,7 @@ class BucketPath(_Base):
         """Return the content of the file and its generation.
 
         Raises:
-            FileNotFoundError: there is no such object.
+            FileNotFoundError: the file does not exist.
         """
         with self._errors():
             found = _store(self.parts[1]).read(self._key).result()

@@ -107,7 +107,7 @@ def load_weights(path: str | os.PathLike) -> Run:
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ConfigError: it is damaged, or does not hold weights.
+        ConfigError: the file is damaged, or does not hold weights.
 
     Source: ours.
 
@@ -152,7 +152,7 @@ def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
         }
     for name, half in halves.items():
         if not np.isfinite(half).all():
-            raise ValueError(f"{name}: has entries beyond 65504, the largest of float16")
+            raise ValueError(f"{name}: has entries beyond 65504, the largest number in float16")
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "weights.npz", **halves)
     (folder / "config.json").write_text(to_json(run.config))

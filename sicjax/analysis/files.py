@@ -120,7 +120,7 @@ def _list(contents: Mapping[str, Any]) -> str:
 
 
 def _positions(contents: Mapping[str, Any], name: str | None, file: Path) -> Any:
-    """Return positions [S, 2], of one array or of two."""
+    """Return positions [S, 2] from one array or from two."""
     names = name.split(",") if name else [POSITIONS]
     if not name and POSITIONS not in contents and {*AXES} & {*contents}:
         names = list(AXES)

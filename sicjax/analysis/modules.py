@@ -253,7 +253,7 @@ def _join_what_one_spread_imitates(
 def split_test(first: np.ndarray, second: np.ndarray, *, num_draws: int = 2000) -> float:
     """Return the probability that evenly spread units, cut in two, look as separated as two groups.
 
-    The groups are projected on the line that best tells them apart (Fisher's discriminant). Their
+    The groups are projected on the line that separates them best (Fisher's discriminant). Their
     separation is Ashman's D (Ashman et al. 1994). The null is units spread evenly and cut where D
     is largest: of all distributions with one peak, the even one looks most split.
 

@@ -54,7 +54,7 @@ def check_kind(config: Any, name: str = "config") -> None:
     """Check that this is a config that can be changed.
 
     Raises:
-        ConfigError: it is not; the message says what it is.
+        ConfigError: it is something else; the message names its type.
     """
     if isinstance(config, FrozenConfigDict) or not isinstance(config, ConfigDict):
         raise ConfigError(

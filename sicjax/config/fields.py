@@ -103,21 +103,22 @@ FIELDS: Mapping[str, Field] = {
     ),
     "variants": Field(
         {},
-        "named settings, each trained from every seed: a table from a name to fields of this list"
-        " and their values (JSON on the command line). Fields that may vary: " + ", ".join(VARIED),
+        "named settings; each is trained from every seed. A table that maps a name to fields of"
+        " this list and their values (JSON on the command line). Fields that may vary: "
+        + ", ".join(VARIED),
     ),
     "stages": Field(
         {},
-        "named stages of the training, in order: a table from a name to num_steps and to fields of"
-        " this list with new values (JSON on the command line). Warm-up and cosine start again in"
-        " each stage. The run ends at the num_steps below. A variant's values hold in every stage."
-        " Fields that may change: " + ", ".join(STAGED),
+        "named stages of the training, in order. A table that maps a name to num_steps and to"
+        " fields of this list with new values (JSON on the command line). Warm-up and cosine start"
+        " again in each stage. The run ends at the num_steps below. A variant's values hold in"
+        " every stage. Fields that may change: " + ", ".join(STAGED),
         changes_numbers=False,  # only for stages that have not begun: see `stages_begun`
     ),
     "start_from": Field(
         "",
         "initial parameters, instead of random ones from the seed: the folder of a run, or the name"
-        " of a network that comes with sicjax. It must hold one network, which all start from, or"
+        " of a network that comes with sicjax. It must hold one network, from which all start, or"
         " one for each",
     ),
     "num_steps": Field(

@@ -72,7 +72,7 @@ def find_file(name: str | Path) -> Path:
     """Return the path of a config file: the user's own, or else the built-in one of that name.
 
     Raises:
-        ConfigError: neither exists, or the path can't be read.
+        ConfigError: there is no such file, or the path can't be read.
     """
     shown = " ".join(str(name).split())
     shown = shown if len(shown) <= 200 else f"{shown[:60]}..."

@@ -97,8 +97,8 @@ class Layout:
         """
         if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             raise ConfigError(
-                "jax_disable_jit is on: training is made of compiled programs; turn it off for"
-                " sicjax.train (losses, rollouts and maps do without compiling)"
+                "jax_disable_jit is on, but training needs compiled programs; turn it off for"
+                " sicjax.train (losses, rollouts and maps work without)"
             )
         mapped = on_devices(function, self.devices, donate=donate)
         return mapped.lower(*jax.tree.map(self._local, rows)).compile()

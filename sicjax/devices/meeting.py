@@ -111,7 +111,8 @@ def meet(place: Place, within_s: float = WITHIN_S) -> None:
     """Wait until all processes of the run have come, each exactly once.
 
     Raises:
-        ConfigError: they have not come in time, the host is unknown, the port is taken, or an index
+        ConfigError: the processes have not come in time, the host is unknown, the port is taken, or
+          an index
             was given twice.
     """
     host, port = _host_and_port(place)
@@ -220,8 +221,8 @@ def _host_and_port(place: Place) -> tuple[str, int]:
     host, _, port = place.coordinator.rpartition(":")
     if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
         raise ConfigError(
-            f"--coordinator={place.coordinator}: must be HOST:PORT, as node0:12345; process 0"
-            " listens there"
+            f"--coordinator={place.coordinator}: must be HOST:PORT, such as node0:12345,"
+            " where process 0 listens"
         )
     return host.strip("[]"), int(port)
 

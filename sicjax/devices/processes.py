@@ -75,7 +75,7 @@ def start_processes(place: Place) -> None:
     """Meet the other processes and join them (`jax.distributed.initialize`).
 
     Raises:
-        ConfigError: not all of them come.
+        ConfigError: not all processes come.
     """
     meet(place)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -184,7 +184,8 @@ def wait_for_an_end() -> End | None:
     """Wait until a process of the run, this one included, announces its end.
 
     Returns:
-        How the first process that was noticed ended; None once the processes have parted.
+        The `End` of the first process that announces it; None once the processes have left each
+        other.
     """
     state = distributed.global_state
     while (store := state.client) is not None:

@@ -217,7 +217,7 @@ def load_recorded_walk(name: str, *, every: int = 1) -> Walk | None:
     Raises:
         ModuleNotFoundError: "sargolini" without `ratinabox`.
         OSError: the file can't be read.
-        ValueError: it holds no such array, or not a usable one (see `recorded_walk`).
+        ValueError: the file has no such array, or an unusable one (see `recorded_walk`).
     """
     if not name:
         return None

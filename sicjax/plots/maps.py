@@ -225,7 +225,7 @@ def _refuse_ratemaps(maps: np.ndarray) -> None:
     """Check that maps [N, y, x] can be autocorrelograms: at lag 0, the middle bin, they are 1.
 
     Raises:
-        ValueError: they are something else, such as rate maps.
+        ValueError: the maps are something else, such as rate maps.
     """
     rows, columns = maps.shape[1:]
     middle = maps[:, rows // 2, columns // 2] if rows and columns else np.ones(len(maps))
@@ -244,7 +244,7 @@ def _shown(number: int, order: ArrayLike | None, titles: Sequence[str] | None) -
     """Return the indices of the units shown, [K].
 
     Raises:
-        ValueError: an order with indices of no unit, or a wrong number of titles.
+        ValueError: an order with indices that no unit has, or a wrong number of titles.
     """
     shown = np.arange(number) if order is None else np.asarray(order, dtype=int)
     if shown.size and not (shown.ndim == 1 and -number <= shown.min() <= shown.max() < number):

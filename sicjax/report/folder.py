@@ -20,7 +20,7 @@ def refuse_others(folder: Path) -> None:
     """Check that a folder is new, empty, or holds nothing but the files of an earlier report.
 
     Raises:
-        ValueError: it is a file, or holds something that no report wrote.
+        ValueError: the path is a file, or the folder holds something that no report wrote.
     """
     if not folder.exists() and not folder.is_symlink():
         return

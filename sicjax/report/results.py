@@ -97,7 +97,7 @@ class Dynamics:
 
 @dataclass(frozen=True)
 class Judged(ABC):
-    """Results that need only the rate maps of N units, of a network or of other activity."""
+    """Results that need only the rate maps of N units, from a network or from other activity."""
 
     active: np.ndarray  # [N] bool
     lattice: np.ndarray  # [N] "hexagonal", "square" or "" (none)

@@ -33,7 +33,7 @@ def check_installed(folder: Path | None) -> None:
     """Check that the packages with which Orbax writes into a bucket are installed.
 
     Raises:
-        ConfigError: one is missing, and the folder is in a bucket.
+        ConfigError: a package is missing, and the folder is in a bucket.
     """
     if isinstance(folder, BucketPath) and not importlib.util.find_spec("gcsfs"):
         raise ConfigError(f"workdir={folder}: a bucket needs gcsfs: pip install -e '.[gcs]'")
@@ -75,7 +75,7 @@ def check_owned(folder: BucketPath) -> None:
     """Check that this process still holds a workdir; it loses it if it was suspended for too long.
 
     Raises:
-        ConfigError: it doesn't.
+        ConfigError: another run holds it now.
     """
     if (who := _holder(folder / _HOLDER)[0]) != _US:
         raise ConfigError(
@@ -103,7 +103,7 @@ def _silent(place: BucketPath, folder: BucketPath) -> bytes:
     Only this machine's clock is used, and only to measure how long the object has not changed.
 
     Raises:
-        ConfigError: it is alive.
+        ConfigError: the holder is alive.
     """
     who, before = _holder(place)
     print(

@@ -79,7 +79,7 @@ class Checkpoints:
         """Wait until the last save is on disk.
 
         Raises:
-            CheckpointError: it can't be written.
+            CheckpointError: the save can't be written.
         """
         try:
             self._manager.wait_until_finished()
@@ -267,7 +267,8 @@ def _open(checkpoint: Path, like: Tree, *, any_width: bool) -> dict[str, tensors
     """Open the arrays of `like` in a checkpoint, in its order, by their place in the tree.
 
     Raises:
-        ValueError: one is missing, or of another shape or type. With `any_width`, numbers may have
+        ValueError: an array is missing, or has another shape or type. With `any_width`, numbers may
+          have
             been saved with another width, such as float32 instead of float64.
     """
     store, context = _kvstore(_store(checkpoint)), tensorstore.Context()

@@ -44,7 +44,7 @@ def reached(folder: Path) -> int:
 
 
 def latest_intact(folder: Path) -> tuple[int | None, dict[int, str]]:
-    """Find the latest checkpoint whose files are as they were written.
+    """Find the latest checkpoint whose files have not changed since they were written.
 
     Returns:
         Its update, or None; and what is wrong with later checkpoints, by update.
@@ -132,7 +132,7 @@ def about_of(place: Path) -> dict[str, Any]:
 
 
 class Kept:
-    """Tells Orbax which checkpoints stay (its `PreservationPolicy`)."""
+    """Orbax's `PreservationPolicy`: decides which checkpoints stay."""
 
     def __init__(self, keep: int, keep_every: int, for_good: Iterable[int] = ()) -> None:
         self._keep, self._keep_every, self._for_good = keep, keep_every, frozenset(for_good)

@@ -19,7 +19,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader | io.BytesIO]:
     """Open a regular file for reading; refuse devices and pipes, which could block for ever.
 
     Raises:
-        OSError: it can't be opened, or is not a regular file.
+        OSError: the file can't be opened, or is not a regular file.
     """
     if isinstance(path, BucketPath):
         yield io.BytesIO(path.read_bytes())
@@ -35,8 +35,8 @@ def read_small(path: Path) -> str:
     """Return the text of a small file.
 
     Raises:
-        OSError: it can't be read, is not a regular file, or is far larger than a run writes.
-        UnicodeDecodeError: it is not UTF-8.
+        OSError: the file can't be read, is not regular, or is far larger than a run writes.
+        UnicodeDecodeError: the file is not UTF-8.
     """
     with opened(path) as file:
         content = file.read(MOST_BYTES + 1)

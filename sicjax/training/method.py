@@ -147,7 +147,7 @@ def check_is(method: Any) -> None:
     """Check that the argument is a `Method`.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the argument is something else.
     """
     if not isinstance(method, Method):
         raise ConfigError(f"method: a {type(method).__name__}: must be a sicjax.Method")

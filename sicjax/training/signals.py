@@ -42,7 +42,7 @@ class Signals:
 
         Raises:
             Exception: the error that was raised inside `shared` in this process.
-            PeerError: one was raised inside `shared` in another process.
+            PeerError: an error was raised inside `shared` in another process.
         """
         from sicjax.devices import processes
 

@@ -36,7 +36,7 @@ def named_arrays(parameters: Parameters) -> dict[str, np.ndarray]:
 
 
 def from_named_arrays(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> Parameters:
-    """Return the parameters that `named_arrays` took apart, in float32."""
+    """Return the parameters from the arrays of `named_arrays`, in float32."""
     layers: dict[str, dict[str, Any]] = {}
     for name in {*names} - {DIRECTION}:
         layer, _, leaf = name.partition(".")
@@ -60,8 +60,8 @@ def read_weights(path: Path) -> tuple[ConfigDict, Parameters, dict[str, Any]]:
     """Return the config, the parameters and the `about` of an archive.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ConfigError: it is damaged, or `write_weights` did not write it.
+        FileNotFoundError: the archive does not exist.
+        ConfigError: the archive is damaged, or `write_weights` did not write it.
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:

@@ -36,8 +36,8 @@ def read_config(folder: Path) -> ConfigDict:
         folder: a folder with a config.json.
 
     Raises:
-        FileNotFoundError: there is none.
-        ConfigError: it can't be read or is not a config; the message names the file.
+        FileNotFoundError: the folder has no config.json.
+        ConfigError: the file can't be read or is not a config; the message names the file.
     """
 
     def parse(text: str) -> ConfigDict:
@@ -53,8 +53,8 @@ def read_json_table(path: Path) -> dict[str, Any]:
     """Return the table of a JSON file, names to values.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ConfigError: it can't be read or holds something else; the message names the file.
+        FileNotFoundError: the file does not exist.
+        ConfigError: the file can't be read or holds something else; the message names the file.
     """
     return _read(path, _table)
 
@@ -125,7 +125,7 @@ def check_as_written(folder: Path, step: int) -> None:
     Otherwise a flipped bit in config.json would change the rest of the training.
 
     Raises:
-        ConfigError: they differ; the message names the field.
+        ConfigError: the two differ; the message names the field.
     """
     recorded = about(folder / "checkpoints", step).get("config", {})
     before, now = flatten(recorded), flatten(read_config(folder))
@@ -224,7 +224,7 @@ def _try_to_rename(folder: Path) -> None:
     """Try to rename a folder that holds a file: every checkpoint gets its name that way.
 
     Raises:
-        ConfigError: the file system can't do it.
+        ConfigError: folders can't be renamed on this file system.
     """
     probe = Path(tempfile.mkdtemp(prefix=".probe.", dir=folder))
     renamed = probe.with_suffix(".renamed")
@@ -246,7 +246,7 @@ def sign(folder: Path, files: Mapping[str, str]) -> None:
     """Write the files (name to text) that name the folder's owner, each completely or not at all.
 
     Raises:
-        ConfigError: it can't be written.
+        ConfigError: the folder can't be written.
     """
     try:
         for name, text in files.items():

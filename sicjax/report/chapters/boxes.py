@@ -74,7 +74,7 @@ def _generalisation(found: Evaluation) -> Shown:
         "generalisation", figure,
         "The best units of each module in boxes of several sizes, drawn to one scale. The network"
         " was trained near the start only: 99 % of its training positions lie inside the dashed"
-        f" circle ({found.training_range_m:.2f} m). Look for lattices that go on beyond it. Scores:"
+        f" circle ({found.training_range_m:.2f} m). Lattices should continue beyond it. Scores:"
         f" {found.verdict.title}.",
         wide=True,
     )  # fmt: skip

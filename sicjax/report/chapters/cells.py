@@ -99,7 +99,7 @@ def _rows(numbers: dict[str, Any], judged: Judged) -> list[Row]:
         constant += f"; {ripples} of them counted as a lattice"
     rows = [
         Row("Active units", f"{judged.fires.sum()} of {len(judged.fires)}",
-            "All units but the silent ones. Usual: two thirds or more.", box),
+            "All units except the silent ones. Usual: two thirds or more.", box),
         Row("Kinds of units", kinds,
             "A unit is a grid cell if its grid score (gridness) is above the 99th percentile of"
             " its own shuffled fields. With fewer than five fields a unit is undetermined. Usual:"
@@ -110,7 +110,7 @@ def _rows(numbers: dict[str, Any], judged: Judged) -> list[Row]:
             f"{numbers['hexagonal_units']}, {numbers['square_units']}"
             f" ({percent(numbers['lattice_fraction'])} of {numbers['active_units']} active units)",
             "By fixed thresholds (grid score above 0.5, else square score above 0.7) and without a"
-            " null, so this is no verdict.", first),
+            " null, so this is not a verdict.", first),
         Row("Constant units", constant, "Equally active everywhere. Usual: none to three.", first),
     ]  # fmt: skip
     if judged.constant.any():  # a few constant units can satisfy most of the capacity term
