@@ -3,11 +3,11 @@
 Letters: N units; y, x bins of a map.
 
 The definitions are used in two ways. *Against nulls* gives the verdict, one of KINDS.
-`kinds_by_shape` names the kinds that are no lattice; `kinds_against_null` adds the lattices that
-beat shuffled fields. `units.analyze_ratemaps` measures the scores for both. *At a glance* is for
-snapshots during training and for counts beside the verdict. `lattices_at_a_glance` compares scores
-with fixed numbers and gives one of GLANCES, never a kind. Smooth noise sometimes looks like a
-lattice at a glance, so no claim rests on a glance.
+`kinds_by_shape` decides all kinds except lattices. `kinds_against_null` then decides which lattices
+score higher than shuffled fields. `units.analyze_ratemaps` measures the scores for both. *At a
+glance* is for snapshots during training and for counts beside the verdict. `lattices_at_a_glance`
+compares scores with fixed numbers and gives one of GLANCES, never a kind. Smooth noise sometimes
+looks like a lattice at a glance, so no claim rests on a glance.
 """
 
 import numpy as np

@@ -160,7 +160,7 @@ def make_layout(
 
 @functools.lru_cache(maxsize=KEPT_FUNCTIONS)
 def on_devices(function: Callable, devices: tuple[jax.Device, ...], *, donate: bool = False) -> Any:
-    """Map a function of leaves [K, ...] to one of leaves [D, K, ...]; the first may be donated.
+    """Map a function of leaves [K, ...] over devices: [D, K, ...]. Argument 0 may be donated.
 
     The same function gives the same result, so JAX compiles it once for the same shapes. The
     programs of the last few functions are kept.

@@ -181,7 +181,7 @@ def _report_to_first(place: Place, host: str, port: int, deadline: float) -> str
     while (left := deadline - time.monotonic()) > 0:
         try:
             with socket.create_connection((host, port), timeout=min(left, 5)) as connection:
-                silent = "what listens there is not process 0 of this run"
+                silent = "another program listens there, not process 0 of this run"
                 _write(connection, hello)
                 with connection.makefile("rb") as file:
                     if _read(connection, file, left) is not None:

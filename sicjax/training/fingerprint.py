@@ -1,4 +1,4 @@
-"""Digests of a user's function: of the constants it uses, and of its source.
+"""Digests of a user's function: one of the constants that it uses, one of its source.
 
 Changed constants would silently change a run's numbers, so they are compared at a restart. Changed
 source only prints a line, because it may be a comment.

@@ -33,7 +33,7 @@ def boxes(found: Evaluation) -> Chapter:
 
 
 def _same_period(found: Evaluation) -> dict[str, float]:
-    """Return the share of grid cells whose period is the same within 5 %, by other box."""
+    """Return for each other box the share of grid cells whose period agrees within 5 %."""
     grid, verdict = found.units.is_grid, found.verdict
     if not grid.any():
         return {m.name: np.nan for m in found.long.values() if m is not verdict}
