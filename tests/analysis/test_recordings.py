@@ -144,7 +144,7 @@ def test_origin_and_units_are_recognised_and_said(rat, cells):
     times, positions = rat
     some = {name: cells[name] for name in ("grid 0.45 0", "place 0", "flat 5")}
     plain = score_recording(times, positions, some, **FEW)
-    with pytest.warns(UserWarning, match=r"centimetres .*at \(0\.5, 0\.5\) m") as said:
+    with pytest.warns(UserWarning, match=r"centimetres .*to \(0\.5, 0\.5\) m") as said:
         moved = score_recording(times, 100 * (positions + 0.5), some, num_shuffles=10)
     assert len(said) == 1
     told = score_recording(
@@ -329,7 +329,7 @@ def replaced(array, where, value):
             ValueError,
             "40.0 .*at least 60",
         ),
-        ({"positions": PATH / 100}, ValueError, "0% .* fast.; at least 60 s must"),
+        ({"positions": PATH / 100}, ValueError, "0% .* fast.; at least 60 s"),
         ({"units": "inch"}, ValueError, "units is 'inch'; it must be one of m, cm, mm"),
         ({"arena": "hexagon"}, ValueError, "arena is 'hexagon'"),
         ({"box_m": (1, 2, 3)}, ValueError, r"box_m is \(1, 2, 3\)"),
