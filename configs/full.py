@@ -23,7 +23,7 @@ Seed 1707 is `sicjax.load_pretrained("full")`.
 
 It differs from `quick.py` in B, N, a slower rate, and a second stage. Once the lattices have
 formed, walks of 180 steps stretch them and reduce drift. A larger invariance weight then makes the
-network hold its place; from the start, it would have kept the second module from forming
+network keep its place; from the start, it would have kept the second module from forming
 (experiments/results/search.md).
 
 It differs from the published settings (see `paper.py`) as `quick.py` does: steps of 10 cm, the

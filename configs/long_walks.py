@@ -1,4 +1,4 @@
-"""A small network that holds its place: two modules, trained slower, then on longer walks.
+"""A small network that keeps its place: two modules, trained slower, then on longer walks.
 
 Trains one network of 64 units. Expect two modules and little drift after seven minutes on one CPU
 core.
@@ -23,7 +23,7 @@ Seed 1811 is `sicjax.load_pretrained("long_walks")`.
 It differs from `quick.py` in two ways. The rate is 3e-4, about a third, for 30,000 updates. Then
 come 12,000 updates on walks three times as long (T 180, B 12), with a larger invariance weight and
 sigma_x, and less capacity. The long walks stretch both lattices by 1.7 and remove more drift than
-any other change that was tried; the new weights make the network hold its place. Verdicts come from
+any other change that was tried; the new weights make the network keep its place. Verdicts come from
 a box of 4 m.
 """
 

@@ -1,4 +1,4 @@
-"""Three modules of grid cells that hold their place: less invariance first, then more.
+"""Three modules of grid cells that keep their place: less invariance first, then more.
 
 Trains one network of 112 units in three stages. Expect three modules from 12 of 16 seeds, after
 half an hour on two CPU cores.
