@@ -57,7 +57,7 @@ def find_arena(
 
 
 def track_reason(path: np.ndarray, sides_m: np.ndarray) -> str:
-    """Say why a lattice can't be judged on a path [k, 2] from the arena's centre; "" if it can."""
+    """Return why lattices can't be judged on a path [k, 2] around the arena's centre, or ""."""
     width = min(np.ptp(path, axis=0).min(), np.min(sides_m))
     if width < NARROW_M:
         return f"the path is {width:.2g} m wide"

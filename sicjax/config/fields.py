@@ -174,7 +174,7 @@ FIELDS: Mapping[str, Field] = {
     ),
     "fused_rollout": Field(
         False,
-        "on NVIDIA GPUs, walk the trajectories of a batch with one kernel a direction, equal to"
+        "on NVIDIA GPUs, walk the trajectories of a batch with one kernel per direction, equal to"
         " rounding; off by default, because it has not been timed yet",
         changes_numbers=False,
     ),

@@ -90,7 +90,7 @@ def leave_processes() -> None:
 
 
 def largest(number: int) -> int:
-    """Return the largest number of all processes; a collective call."""
+    """Return the largest of the processes' numbers; a collective call."""
     if is_alone():
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).max())

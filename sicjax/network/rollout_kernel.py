@@ -1,14 +1,14 @@
-"""The rollout of a training batch by one GPU kernel a direction (Pallas, Triton).
+"""The rollout of a training batch by one GPU kernel per direction (Pallas, Triton).
 
 Letters: B trajectories, T steps, N units.
 
-`rollout_permuted` launches several kernels for each of the T steps, and as many on the way back.
-Here one program walks one whole trajectory: its state stays on the chip, and only the matrices are
-read. The T matrices of a batch fit into the card's second-level cache, which all programs share.
+`rollout_permuted` launches several kernels for each of the T steps, forwards and backwards. Here
+one program walks one whole trajectory: its state stays on the chip, and only the matrices are read.
+The T matrices of a batch fit into the GPU's second-level cache, which all programs share.
 
 The formulas are those of `rollout_permuted`. Nobody has timed these kernels on a GPU yet, so they
-are off by default; `python -m experiments.benchmark --json --config.fused_rollout=true` times a
-step with them.
+are off by default; `python -m experiments.benchmark --json --config.fused_rollout=true` times an
+update with them.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ def _walk(matrices, order, start, states, inverse_norms):
     """Walk this program's trajectory forwards."""
 
     def advance(step, state):
-        # A matrix-vector product has nothing for tensor cores: multiply and add in float32.
+        # Tensor cores don't help a matrix-vector product: multiply and add in float32.
         pushed = jnp.sum(matrices[order[step]] * state[None, :], axis=1)
         state, inverse_norm = _rectify(pushed)
         states[step, :] = state
@@ -56,12 +56,12 @@ def _call(kernel: Any, matrices: Array, order: Array, inputs: Any, outputs: Any,
     """Run a kernel once per trajectory.
 
     Args:
-        kernel: gets the references of matrices [T, N, N], order [T], inputs and outputs.
+        kernel: receives references to matrices [T, N, N], order [T], inputs and outputs.
         matrices: [T, N, N], the same for every program.
         order: [B, T].
-        inputs: arrays [B, ...], of which a program gets its row, or [N], which it gets whole.
+        inputs: arrays [B, ...], of which a program gets one row, or [N], which it gets completely.
         outputs: shapes [B, ...]; a program writes its row.
-        name: of the kernel, in profiles.
+        name: name of the kernel, for profiles.
     """
 
     def row(shape):
@@ -72,7 +72,7 @@ def _call(kernel: Any, matrices: Array, order: Array, inputs: Any, outputs: Any,
 
     specs = [whole(leaf.shape) if leaf.ndim == 1 else row(leaf.shape) for leaf in inputs]
     interpret = jax.default_backend() == "cpu"
-    # Eight warps hold a [128, 128] matrix in 64 registers a thread.
+    # Eight warps hold a [128, 128] matrix in 64 registers per thread.
     return pl.pallas_call(
         kernel,
         grid=(len(order),),
@@ -86,7 +86,7 @@ def _call(kernel: Any, matrices: Array, order: Array, inputs: Any, outputs: Any,
 
 
 def _padded(array: Array, axes: tuple[int, ...]) -> Array:
-    """Pad axes of units to a power of two, which Triton wants; silent units change nothing."""
+    """Pad axes of units to a power of two, as Triton requires; the padding units are silent."""
     units = array.shape[axes[0]]
     missing = max(16, 1 << (units - 1).bit_length()) - units
     return jnp.pad(array, [(0, missing if axis in axes else 0) for axis in range(array.ndim)])
@@ -94,7 +94,7 @@ def _padded(array: Array, axes: tuple[int, ...]) -> Array:
 
 @jax.custom_vjp
 def rollout_fused(transitions: Array, order: Array, initial_state: Array) -> Array:
-    """Run the recurrence as `rollout_permuted` does, by one kernel a direction.
+    """Run the recurrence as `rollout_permuted` does, by one kernel per direction.
 
     Args:
         transitions: [T, N, N] float32, one matrix per distinct velocity.

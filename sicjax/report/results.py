@@ -125,7 +125,7 @@ class Judged(ABC):
     @property
     @abstractmethod
     def first(self) -> Mapped:
-        """The maps that decide what is active and a lattice."""
+        """The maps that decide which units are active, or look like a lattice."""
 
     @property
     @abstractmethod
@@ -153,7 +153,7 @@ class Evaluation(Judged):
 
     @property
     def first(self) -> Mapped:
-        """The long-walk maps of the 2 m box, which decide what is active and a lattice."""
+        """The long-walk maps of the 2 m box: they decide which units count as active or lattice."""
         return self.long[BOXES_M[0]]
 
     @property
@@ -189,7 +189,7 @@ class Activity(Judged):
 
     @property
     def first(self) -> Mapped:
-        """The maps that decide what is active and a lattice: the single set."""
+        """The maps that decide which units are active, or look like a lattice: the single set."""
         return self.samples
 
     @property
