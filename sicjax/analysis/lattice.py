@@ -76,9 +76,10 @@ def find_peaks(half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _maxima(half: np.ndarray) -> np.ndarray:
-    """Return whether each inner lag [N, y - 1, 2x - 3] is a local maximum; the last of equal ones.
+    """Return whether each inner lag [N, y - 1, 2x - 3] is a local maximum.
 
-    A lag beside a NaN is not a maximum.
+    Of neighbouring lags with equal values only the last one counts. A lag beside a NaN is not a
+    maximum.
     """
     core = half[:, 1:-1, 1:-1]
     before = np.maximum(half[:, :-2], half[:, 1:-1])  # strict on one side: one of two equals stays

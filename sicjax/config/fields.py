@@ -60,8 +60,8 @@ LOSS: Mapping[str, Field] = {
         0.4, "length scale of the separation loss, in state space", "paper", POSITIVE
     ),
     "loss.min_step": Field(
-        0.0, "conformal isometry ignores steps up to this length, m; the paper ignores none, but"
-        " the expectation of this loss is finite only above 0", "ours", NOT_NEGATIVE,
+        0.0, "steps up to this length, m, do not count in conformal isometry. The paper counts all"
+        " (0), but the expectation of this loss is then infinite", "ours", NOT_NEGATIVE,
     ),
     "loss.separation": Field(1.0, "weight of the separation loss", "paper", FINITE),
     "loss.invariance": Field(0.1, "weight of the invariance loss", "paper", FINITE),

@@ -115,5 +115,5 @@ def large_programs() -> Iterator[None]:
 
 
 def jit_once(function: Callable[..., Any]) -> Any:
-    """Jit a function that is called once: compiled in half the time, without optimisations."""
+    """Jit a function that is called only once: it compiles in half the time, but runs slower."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
