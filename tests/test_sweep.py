@@ -71,7 +71,7 @@ def test_a_finished_sweep_is_not_trained_again(swept, monkeypatch):
     assert (workdir / "sweep.csv").read_text() == before
     config = from_json((workdir / "config.json").read_text())
     text = sweep.provenance("experiments.sweep", GRID, config, workdir)
-    assert "8 networks, seeds 5 to 6, B 4, T 6, N 8, H 4, 4 steps;" in text
+    assert "8 networks, seeds 5 to 6, B 4, T 6, N 8, H 4, 4 updates;" in text
     assert text.endswith("with the reports (1 session(s)).")
 
 
