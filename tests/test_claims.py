@@ -264,7 +264,7 @@ def test_provenance_says_what_made_it(tmp_path):
     assert (
         "`python -m experiments.claims --config=configs/quick.py --config.num_networks=16`" in text
     )
-    assert "16 networks, seeds 100 to 115, B 32, T 60, N 64, H 64, 8,000 updates; a CPU, jax" in text
+    assert "16 networks, seeds 100 to 115, B 32, T 60, N 64, H 64, 8,000 updates; a CPU" in text
     assert "0.8 h with the reports (2 session(s))" in text
 
 

@@ -171,7 +171,7 @@ def storm(stage: Stage, number: int, sent: signal.Signals) -> str:
         return "FAILED: the end differs from the uninterrupted run"
     where = ", ".join(f"{count} in {what}" for what, count in sorted(seen.items()))
     told = ", ".join(f"{count} x {code}" for code, count in sorted(codes.items()))
-    steps_lost = f"; {lost} steps lost" if sent is signal.SIGTERM else ""
+    steps_lost = f"; {lost} updates lost" if sent is signal.SIGTERM else ""
     return (
         f"{sum(seen.values())} times ({where}); exit codes {told}; every checkpoint intact;"
         f" {ends + 1} runs came to their end, each equal bit for bit{steps_lost}"
@@ -387,7 +387,7 @@ def clock_set_back(stage: Stage) -> str:
     code, text = stage.finish(workdir, program=("-c", CLOCK_SET_BACK))
     if code or "resumed at step" not in text or not same_end(workdir, stage.wanted):
         return f"FAILED: exit code {code}, {text[-300:]}"
-    return "went on from its last step; equal bit for bit"
+    return "went on from its last update; equal bit for bit"
 
 
 def second_run(stage: Stage) -> str:

@@ -121,7 +121,7 @@ def starts(folder: Path, name: str, number: int) -> tuple[str, str]:
     """Try one class of starts; return its description and a line of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "sizes":
-        about = "A field holds a size or a number of steps beyond any machine (1e9 to 1e55)"
+        about = "A field holds a size or a number of updates beyond any machine (1e9 to 1e55)"
         cases: Sequence[tuple[str, str]] = [size(k, folder) for k in range(number)]
     elif name == "paths":
         about = "The file of a recorded path is flipped, cut, zeroed, swapped, filled or removed"
