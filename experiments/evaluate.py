@@ -2,9 +2,9 @@
 
     python -m experiments.evaluate --workdir=DIR [--network=K] [--torus_rolls=N]
 
-Without --network it rebuilds those of all networks. --torus_rolls=N gives each module's torus test
-a null model of N rolls, and so a verdict (20 rolls take some seconds for each module). Exit codes:
-0 done, 2 bad input.
+DIR may be gs://BUCKET/FOLDER. Without --network it rebuilds the reports of all networks.
+--torus_rolls=N gives each module's torus test a null model of N rolls, and so a verdict (20 rolls
+take some seconds for each module). Exit codes: 0 done, 2 bad input.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--torus_rolls", metavar="N", help="rolls of each torus test")
     options = parser.read(arguments)
     command.join_processes(options)
-    workdir, network, rolls = options.workdir, options.network, options.torus_rolls
+    workdir = path("--workdir", options.workdir, bucket=True)
+    network, rolls = options.network, options.torus_rolls
     try:
         runs = load_runs(workdir) if network is None else [load_run(workdir, network)]
     except (FileNotFoundError, IndexError) as error:
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         if rolls:
             config_module.set_field(run.config, "evaluation.torus_rolls", rolls)
             config_module.validate(run.config)
-    write_reports(runs, path("workdir", workdir))
+    write_reports(runs, workdir)
 
 
 if __name__ == "__main__":

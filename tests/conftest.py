@@ -81,6 +81,25 @@ def tiny_config():
     return config
 
 
+@pytest.fixture(scope="module")
+def small_reports():
+    """Fewer shuffles, landmarks and steps than a real report takes."""
+    from sicjax.report import dynamics, judge, measure, run_reports
+    from sicjax.report.chapters import motion
+
+    with pytest.MonkeyPatch.context() as patch:
+        for room, sizes in (
+            (judge, {"SHUFFLES": 10, "LANDMARKS": 60}),
+            (measure, {"DRIFT_STEPS": 400, "SAMPLES": 500, "BATCH_STEPS": 6000}),
+            (dynamics, {"PAIRED": 500, "PERTURBED": 8, "REFERENCES": 500}),
+            (motion, {"STEPS": 24, "EVERY": 8}),
+            (run_reports, {"SHUFFLES": 10}),
+        ):
+            for name, size in sizes.items():
+                patch.setattr(room, name, size)
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished():
     """The folder of a finished run of `tests/tiny.py`: one for all workers, which only read it."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import sicjax
+from experiments import evaluate
 from sicjax.__main__ import sicjax as command
 from sicjax.config.files import to_json
 from sicjax.errors import ConfigError
@@ -149,8 +150,7 @@ def report_of(page):
     """Stand in for `write_report`: a report of one page, a figure, and a picture beside them."""
 
     def write(run, place, *, first, metrics, **_):
-        first.parent.mkdir(parents=True, exist_ok=True)
-        first.write_bytes(b"picture")
+        first(b"picture")
         with report_folder.replacing(place) as new:
             (new / "report.html").write_text(page)
             (new / f"{page}.png").write_text(page)
@@ -168,6 +168,9 @@ def test_a_report_goes_up_whole_and_replaces_only_its_own(bucket, trained, monke
     place = "reported/report/network_001"
     said = capsys.readouterr().out
     assert f"report: gs://{NAME}/{place}/report.html\n" in said
+    picture = "reported/report/first_picture_001.png"
+    assert f"first picture: gs://{NAME}/{picture}\n" in said
+    assert bucket.objects[picture] == b"picture"
     assert bucket.objects[f"{place}/summary.json"] == b"2"  # rows of this network
     bucket.put(f"{place}/mine.txt", b"the user's")
     monkeypatch.setattr(run_reports, "write_report", report_of("after"))
@@ -179,6 +182,32 @@ def test_a_report_goes_up_whole_and_replaces_only_its_own(bucket, trained, monke
     assert "report.html" in writes[0]
     assert writes[0].startswith("DELETE")
     assert "report.html" in writes[-1]
+
+
+@pytest.mark.slow  # the fast version: test_report.test_the_files_of_a_report_go_into_a_bucket
+def test_a_whole_report_goes_into_a_bucket(bucket, trained, small_reports, capsys):
+    """The pages, figures and tables of a real one, the first picture before the rest."""
+    workdir = copy(bucket, "whole")
+    run = sicjax.load_run(workdir)
+    run.config.evaluation.recorded_path, run.config.evaluation.animations = "", False
+    first = len(bucket.writes)
+    run_reports.write_reports([run], folder(workdir))
+    place = "whole/report/network_000"
+    files = {name.removeprefix(f"{place}/"): content for name, content in bucket.objects.items()}
+    assert json.loads(files["summary.json"])["step"] == 4
+    assert files["report.html"].rstrip().endswith(b"</html>")
+    assert {*json.loads(files[".files.json"])} <= {*files}
+    assert files["whole/report/first_picture_000.png"].startswith(b"\x89PNG")
+    written = [text for text in bucket.writes[first:] if "whole/report/" in text]
+    assert "first_picture_000.png" in written[0]
+    assert f"first picture: {workdir}/report/first_picture_000.png\n" in capsys.readouterr().out
+
+
+def test_experiments_rebuild_reports_in_a_bucket(bucket, trained, monkeypatch, capsys):
+    workdir = copy(bucket, "rebuilt")
+    monkeypatch.setattr(run_reports, "write_report", report_of("page"))
+    assert guarded(evaluate.main, [f"--workdir={workdir}", "--network=0"]) == 0
+    assert "rebuilt/report/network_000/report.html" in bucket.objects
 
 
 def test_reports_that_are_left_go_on_in_a_bucket(bucket, trained, monkeypatch, capsys):

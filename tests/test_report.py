@@ -20,12 +20,12 @@ import pytest
 from PIL import Image
 
 from sicjax.analysis.ambiguity import CodeRange
-from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import changed, default
 from sicjax.network.trajectories import smooth_walks
-from sicjax.report import dynamics, judge, measure, network, run_reports, workers
+from sicjax.paths import path as as_path
+from sicjax.report import dynamics, measure, network, run_reports, workers
 from sicjax.report.chapters import motion as motion_room
 from sicjax.report.chapters.modules import betti_texts, torus_sentence
 from sicjax.report.chapters.motion import animate, looked_at, shown_walk
@@ -36,14 +36,15 @@ from sicjax.report.contents import make_chapters
 from sicjax.report.folder import LIST, refuse_others, replacing
 from sicjax.report.index import write_index
 from sicjax.report.network import write_report
-from sicjax.report.results import Mapped
 from sicjax.report.run_reports import score_networks
 from sicjax.report.sheets import display_order, examples, in_turn, module_groups
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.tables import listed
 from sicjax.report.walks import walk
 from sicjax.run import Run, num_bins
+from sicjax.training.bucket import REPORTS, Desk, desk
 from sicjax.training.step import make_init
+from tests.bucket import NAME, Bucket
 
 MODULE = 12  # hexagonal units of one module come first
 OTHERS = ("square", "constant", "place", "silent", "speck")
@@ -81,19 +82,8 @@ class KnownRun(Run):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small():
-    """Fewer shuffles, landmarks and steps than a real report takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        for room, sizes in (
-            (judge, {"SHUFFLES": 10, "LANDMARKS": 60}),
-            (measure, {"DRIFT_STEPS": 400, "SAMPLES": 500, "BATCH_STEPS": 6000}),
-            (dynamics, {"PAIRED": 500, "PERTURBED": 8, "REFERENCES": 500}),
-            (motion_room, {"STEPS": 24, "EVERY": 8}),
-            (run_reports, {"SHUFFLES": 10}),
-        ):
-            for name, size in sizes.items():
-                patch.setattr(room, name, size)
-        yield
+def small(small_reports):
+    """Make all reports of this module small."""
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +120,22 @@ def written(run, tmp_path_factory, found):
         )  # fmt: skip
     assert page == folder / "report.html"
     return folder
+
+
+def test_the_files_of_a_report_go_into_a_bucket(written):
+    """Every figure, table, animation and page, byte by byte; the page comes last."""
+    for name in ("gcsfs", "gcp_storage_emulator"):
+        pytest.importorskip(name)
+    with Bucket().serving() as bucket:
+        workdir = as_path("workdir", f"gs://{NAME}/run", bucket=True)
+        with desk(workdir, REPORTS) as here:
+            place = here.folder / "report" / written.name
+            shutil.copytree(written, place)
+            here.upload()
+            assert here.shown(place / "report.html") == workdir / "report/network_002/report.html"
+        files = {f"run/report/network_002/{path.name}": path for path in written.iterdir()}
+        assert bucket.objects == {name: path.read_bytes() for name, path in files.items()}
+        assert "report.html" in bucket.writes[-1]
 
 
 def test_counts_are_those_of_the_known_maps(written):
@@ -479,20 +485,21 @@ def test_a_sheet_without_grid_cells_has_no_other_units():
     ]  # fmt: skip
 
 
-def test_first_picture_stands_before_anything_else_is_measured(run, tmp_path, monkeypatch, capsys):
-    """It is complete and named on one line before any file of the report is visible."""
+def test_first_picture_stands_before_anything_else_is_measured(run, tmp_path, monkeypatch):
+    """It is complete, while of the report itself nothing can be seen yet."""
 
     class StoppedError(Exception):
         pass
 
     def judge(*_, **__):
         assert [entry.name for entry in tmp_path.iterdir()] == ["first.png"]
-        assert capsys.readouterr().out == f"first picture: {tmp_path / 'first.png'}\n"
         raise StoppedError
 
     monkeypatch.setattr(network, "measure", judge)
     with pytest.raises(StoppedError):
-        write_report(run, tmp_path / "network_002", metrics=[], first=tmp_path / "first.png")
+        write_report(
+            run, tmp_path / "network_002", metrics=[], first=(tmp_path / "first.png").write_bytes
+        )
     Image.open(tmp_path / "first.png").verify()
     assert [entry.name for entry in tmp_path.iterdir()] == ["first.png"]
 
@@ -516,14 +523,12 @@ def test_a_kill_leaves_the_old_first_picture(tmp_path, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    path = tmp_path / "first.png"
+    (tmp_path / "report").mkdir()
+    path = tmp_path / "report" / "first_picture_002.png"
     path.write_text("old")
     monkeypatch.setattr(Path, "replace", killed)
-    maps = RateMaps(known_maps(2.0), None, 2.0, None, None)
     with pytest.raises(KeyboardInterrupt):
-        network._write_first_picture(
-            path, Mapped(maps, score_ratemaps(maps.ratemaps, 2.0), 2000, 0.06)
-        )
+        run_reports._write_first_picture(Desk(tmp_path, tmp_path), 2, b"new")
     assert path.read_text() == "old"
 
 

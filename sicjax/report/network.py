@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,10 @@ from sicjax.report.contents import make_chapters, motion_files, summarise, write
 from sicjax.report.folder import PAGE, add
 from sicjax.report.measure import STAGES, map_verdict, measure
 from sicjax.report.page import render
-from sicjax.report.results import Mapped
 from sicjax.report.sheets import first_picture
 from sicjax.report.snapshots import Snapshot
 from sicjax.report.workers import worker_process
 from sicjax.run import Run
-from sicjax.training.files import write_whole
 
 ORDER = (  # of the page
     "cells", "modules", "motion", "boxes", "path_integration", "attractor", "relations", "training",
@@ -52,7 +50,7 @@ def write_report(
     torus_rolls: int = 0,
     animations: bool = False,
     figures: str = "png",
-    first: str | os.PathLike | None = None,
+    first: Callable[[bytes], None] | None = None,
     progress: bool = True,
 ) -> Path:
     """Measure a network and write its report.
@@ -76,8 +74,7 @@ def write_report(
             while the estimated total stays within a minute.
         animations: also draw the animations, which takes a few seconds.
         figures: "png"; "pdf" or "svg" also write each figure as such a file.
-        first: a file beside the folder for a first picture of the maps. It is written within
-            seconds, and its path is printed.
+        first: called with a first picture of the maps, a PNG file, seconds after the start.
         progress: show a bar after two seconds.
 
     Returns:
@@ -99,7 +96,7 @@ def write_report(
         verdict = map_verdict(run)
         done()
         if first is not None:
-            _write_first_picture(Path(first), verdict)
+            first(pack(paint(first_picture(verdict)), few_colours=True))
         found = measure(
             run, verdict, worker, recorded_path=recorded_path, torus_rolls=torus_rolls,
             done=done,
@@ -146,10 +143,3 @@ def _page(
         "network.html.j2", [chapters[name] for name in ORDER], files, summary=summary, rolls=ROLLS,
         config=str(run.config).strip(),
     )  # fmt: skip
-
-
-def _write_first_picture(path: Path, verdict: Mapped) -> None:
-    """Write the first picture, and print its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, pack(paint(first_picture(verdict)), few_colours=True))
-    print(f"first picture: {path}", flush=True)

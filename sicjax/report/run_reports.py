@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -42,7 +43,7 @@ def write_reports(runs: Sequence[Run], workdir: Path) -> None:
     """
     with desk(workdir, REPORTS) as here:
         for run in runs:
-            page = _write_report(run, here.folder)
+            page = _write_report(run, here)
             here.upload()
             print(f"report: {here.shown(page)}", flush=True)
         _write_index(here)
@@ -76,7 +77,7 @@ def _report_left(here: Desk, runs: Sequence[Run]) -> None:
     while left:
         workdir_module.sign(place, {PENDING: json.dumps({"step": step, "left": left})})
         here.upload()
-        page = here.shown(_write_report(runs[left.pop(0)], here.folder))
+        page = here.shown(_write_report(runs[left.pop(0)], here))
         done += 1
         rest = duration((time.monotonic() - began) / done * len(left))
         print(f"report: {page}" + (f" ({rest} left)" if left else ""), flush=True)
@@ -155,13 +156,13 @@ def recorded_walk(config: ConfigDict) -> tuple[Walk | None, str | None]:
         raise ConfigError(f"evaluation.recorded_path={name}: {error}") from None
 
 
-def _write_report(run: Run, workdir: Path) -> Path:
+def _write_report(run: Run, here: Desk) -> Path:
     recorded, note = recorded_walk(run.config)
-    report = workdir / "report"
+    workdir, report = here.folder, here.folder / "report"
     return write_report(
         run,
         report / f"network_{run.network:03d}",
-        first=report / f"first_picture_{run.network:03d}.png",
+        first=partial(_write_first_picture, here, run.network),
         metrics=read_metrics(workdir / "metrics.jsonl", network=run.network),
         frames=snapshots.load(workdir, run.network),
         recorded_path=recorded,
@@ -171,6 +172,15 @@ def _write_report(run: Run, workdir: Path) -> Path:
         animations=run.config.evaluation.animations,
         figures=run.config.evaluation.figures,
     )
+
+
+def _write_first_picture(here: Desk, network: int, picture: bytes) -> None:
+    """Write a network's first picture, and print where it is."""
+    path = here.folder / "report" / f"first_picture_{network:03d}.png"
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, picture)
+    here.upload()
+    print(f"first picture: {here.shown(path)}", flush=True)
 
 
 def _write_index(here: Desk) -> None:

@@ -163,8 +163,9 @@ def experiment(num_steps: int) -> Any:
     return config
 
 
-def page_of(run: Any, workdir: Path) -> Path:
+def page_of(run: Any, here: Any) -> Path:
     """Stand in for a report: read the same files of the folder, and score nothing."""
+    workdir = here.folder
     page = workdir / "report" / f"network_{run.network:03d}" / "report.html"
     rows = read_metrics(workdir / "metrics.jsonl", network=run.network)
     frames = snapshots.load(workdir, run.network)
