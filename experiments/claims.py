@@ -31,6 +31,7 @@ from experiments.sweep import Row
 from sicjax import command, plots
 from sicjax.config import flatten
 from sicjax.errors import ConfigError
+from sicjax.paths import path
 from sicjax.run import Run
 from sicjax.training.workdir import read_config
 
@@ -435,8 +436,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.merge:
         if not options.workdir:
             parser.error("--merge needs --workdir=DIR, the folder of the new table")
-        sources = [Path(folder) for folder in options.merge.split(",")]
-        print(merge(sources, Path(options.workdir)), flush=True)
+        sources = [path("--merge", folder) for folder in options.merge.split(",")]
+        print(merge(sources, path("--workdir", options.workdir)), flush=True)
         return
     command.join_processes(options)
     config, workdir = command.read_run(options)

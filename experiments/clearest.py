@@ -8,7 +8,6 @@ NETWORK_ratemaps_BOXm.png. Exit codes: 0 done, 2 bad input.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from sicjax import command, plots
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.units import UnitAnalysis
 from sicjax.errors import ConfigError
+from sicjax.paths import path
 
 
 def clearest(units: UnitAnalysis, modules: Modules, cells: int) -> list[np.ndarray]:
@@ -60,20 +60,20 @@ def main(arguments: Sequence[str]) -> None:
         "--cells", type=command.whole_number(1), default=12, help="cells in a row; default: 12"
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path("experiments/results"), help="folder of the figure"
+        "--folder", metavar="DIR", default="experiments/results", help="folder of the figure"
     )
     options = parser.read(arguments)
     command.join_processes(options)
-    name, folder = options.network, options.folder
+    name, folder = options.network, path("--folder", options.folder)
     try:
         run = sicjax.load_pretrained(name)
     except ValueError as error:
         raise ConfigError(f"--network={name}: {error}") from None
     box_m = run.config.evaluation.verdict_box
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}_ratemaps_{box_m:g}m.png"
-    draw(run.ratemaps(box_m).ratemaps, box_m, options.cells).savefig(path, dpi=110)
-    print(path)
+    file = folder / f"{name}_ratemaps_{box_m:g}m.png"
+    draw(run.ratemaps(box_m).ratemaps, box_m, options.cells).savefig(file, dpi=110)
+    print(file)
 
 
 if __name__ == "__main__":

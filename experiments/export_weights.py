@@ -17,6 +17,7 @@ from pathlib import Path
 from experiments.claims import TORUS_ROLLS
 from sicjax import command
 from sicjax.errors import ConfigError
+from sicjax.paths import path
 from sicjax.pretrained import PRETRAINED, load_weights, save_weights
 from sicjax.report.network import write_report
 from sicjax.run import load_run
@@ -48,17 +49,16 @@ def export(workdir: Path, network: int, folder: Path, origin: str) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Export."""
     parser = command.Parser(__doc__)
-    parser.add_argument(
-        "--workdir", metavar="DIR", type=Path, required=True, help="folder of the run"
-    )
+    parser.add_argument("--workdir", metavar="DIR", required=True, help="folder of the run")
     parser.add_argument("--network", metavar="K", type=command.whole_number(0), required=True)
     parser.add_argument("--name", metavar="NAME", required=True, help="name of the new network")
     parser.add_argument(
         "--origin", metavar="TEXT", default="", help="command, hardware and time that made the run"
     )
     options = parser.read(arguments)
+    workdir = path("--workdir", options.workdir)
     try:
-        export(options.workdir, options.network, PRETRAINED / options.name, options.origin)
+        export(workdir, options.network, PRETRAINED / options.name, options.origin)
     except (FileNotFoundError, IndexError, ValueError) as error:
         raise ConfigError(str(error)) from None
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sicjax import command
+from sicjax.paths import path
 from tests.storm import damage, io_calls, signals, starts, strange_calls
 
 COUNTED = {
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str]) -> None:
     # Processor time of this process and its children, because the runs are subprocesses.
     began, failed = os.times(), False
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(options.folder or scratch).absolute()
+        folder = path("--folder", options.folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
         print("| fault | what happened |\n|---|---|", flush=True)
         for what, text in table(folder, chosen, vars(options)):

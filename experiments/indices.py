@@ -26,6 +26,7 @@ from sicjax.analysis.indices import INDICES
 from sicjax.config import flatten
 from sicjax.config.fields import FIELDS
 from sicjax.errors import ConfigError
+from sicjax.paths import path
 from sicjax.report.tables import index_numbers
 from sicjax.training.population import of_variant
 from sicjax.training.workdir import read_config
@@ -139,7 +140,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.read(arguments)
     if options.x not in FIELDS:
         raise ConfigError(f"--x={options.x}: no such field; for example {DEFAULT_X}")
-    print(run([Path(run) for run in options.runs.split(",")], Path(options.workdir), options.x))
+    sources = [path("--runs", source) for source in options.runs.split(",")]
+    print(run(sources, path("--workdir", options.workdir), options.x))
 
 
 if __name__ == "__main__":

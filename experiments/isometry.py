@@ -10,7 +10,6 @@ Exit codes: 0 done, 2 bad input.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from sicjax import command, plots
 from sicjax.errors import ConfigError
 from sicjax.network.losses import conformal_isometry_loss
 from sicjax.network.rollout import rollout_permuted
+from sicjax.paths import path
 from sicjax.run import Run
 
 MIN_STEPS_M = (0.0, 0.003, 0.0067, 0.01, 0.02)
@@ -95,11 +95,11 @@ def main(arguments: Sequence[str]) -> None:
         "--batches", type=command.whole_number(100), default=3000, help="default: 3000"
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path("experiments/results"), help="folder of the results"
+        "--folder", metavar="DIR", default="experiments/results", help="folder of the results"
     )
     options = parser.read(arguments)
     command.join_processes(options)
-    name, folder = options.network, options.folder
+    name, folder = options.network, path("--folder", options.folder)
     try:
         run = sicjax.load_pretrained(name)
     except ValueError as error:

@@ -36,9 +36,9 @@ def path(name: str, value: Any, *, bucket: bool = False) -> Path:
     if scheme := _SCHEME.match(text):
         if scheme[0] == "gs:/" and bucket:
             return _in_bucket(name, text)
-        where = " here, only as the workdir of a run" if scheme[0] == "gs:/" else ""
+        takes = "; only sicjax.main, and what reads a run, take a bucket" * (scheme[0] == "gs:/")
         raise ConfigError(
-            f"{name}={text}: paths that begin with {scheme[0]}/ are not supported{where}"
+            f"{name}={text}: paths that begin with {scheme[0]}/ are not supported here{takes}"
         )
     try:
         return Path(text).expanduser().absolute()

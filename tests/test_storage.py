@@ -1,5 +1,6 @@
 """Folders of runs: files that a command does not touch, and paths of every kind."""
 
+import importlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import sicjax
 from sicjax import paths
 from sicjax.config.files import load_config
 from sicjax.errors import ConfigError
-from sicjax.main import main
+from sicjax.main import guarded, main
 from sicjax.training import provenance
 from sicjax.training.checkpoint_files import latest_intact, steps
 from sicjax.training.step import Dispatch
@@ -110,6 +111,34 @@ def test_what_is_no_path_is_one_line(text, tmp_path, monkeypatch):
     for load in () if str(text).startswith("gs:") else (sicjax.load_run, sicjax.load_runs):
         with pytest.raises(ConfigError):
             load(text)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        *((name, ["--workdir=gs://bucket/x"]) for name in
+          ("ablations", "claims", "phase_diagram", "scaling")),
+        ("sweep", ["--config=quick", "--workdir=gs://bucket/x"]),
+        ("claims", ["--merge=gs://bucket/x", "--workdir=here"]),
+        ("claims", ["--merge=here", "--workdir=gs://bucket/x"]),
+        ("clearest", ["--folder=gs://bucket/x"]),
+        ("export_weights", ["--workdir=gs://bucket/x", "--network=0", "--name=new"]),
+        ("fault_storm", ["--folder=gs://bucket/x", "--only=second_run"]),
+        ("indices", ["--runs=gs://bucket/x", "--workdir=here"]),
+        ("indices", ["--runs=here", "--workdir=gs://bucket/x"]),
+        ("isometry", ["--folder=gs://bucket/x"]),
+    ],
+)  # fmt: skip
+def test_experiments_refuse_a_bucket_before_they_make_anything(
+    name, flags, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    experiment = importlib.import_module(f"experiments.{name}")
+    assert guarded(experiment.main, flags) == 2
+    said = capsys.readouterr().err
+    assert "=gs://bucket/x: " in said
+    assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
