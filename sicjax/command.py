@@ -218,7 +218,8 @@ def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]
             command(arguments)
         except SystemExit as stop:  # --help and --version; or the command's own exit code
             return stop.code if isinstance(stop.code, int) else 0
-        except (Exception, RunInterruptedError) as error:
+        except (Exception, RunInterruptedError) as raised:
+            error = signals.caused_by_another(raised)
             if (code := getattr(error, "exit_code", None)) is None:
                 signals.tell_others(1, f"{type(error).__name__}: {one_line(error)}")
                 raise
@@ -231,7 +232,7 @@ def guarded(command: Callable[[Sequence[str]], object], arguments: Sequence[str]
 def run(command: Callable[[Sequence[str]], object]) -> NoReturn:
     """Run a command on this process's arguments, and end the process with its exit code."""
     with signals.watched(for_good=True):
-        stderr.drop_false_alarm()
+        stderr.start_filter()
         stderr.drop_leftovers_of_saves()
         try:
             exit_code = guarded(command, sys.argv[1:])

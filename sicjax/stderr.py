@@ -1,16 +1,19 @@
-"""Filter one false alarm of XLA from a command's stderr; every other line stays.
+"""Filter two messages of compiled code from a command's stderr; every other line stays.
 
-On processors with AVX-512, XLA asks LLVM to avoid gathers and scatters, and stores this request
-among the features of a compiled program. When the program comes from the cache, XLA finds that the
-processor has no such "feature". It prints kilobytes about SIGILL, and runs the program nevertheless
-(https://github.com/openxla/xla/issues/44565). The text comes from C++ and goes to descriptor 2, so
-no Python logger sees it. JAX's own switch, TF_CPP_MIN_LOG_LEVEL, would also silence every error.
-XLA_FLAGS=--xla_cpu_max_isa=AVX2 avoids the alarm, but costs speed and changes numbers.
+A false alarm is dropped. On a processor with AVX-512 XLA asks LLVM to avoid gathers and scatters,
+and records that wish among the features of a compiled program. When the program comes from the
+cache, XLA finds that the processor has no such "feature", prints kilobytes on SIGILL, and runs the
+program nevertheless (https://github.com/openxla/xla/issues/44565).
 
-So the output of compiled code passes through another process, which runs this file by its path. A
-process outlives the command, so the last lines before an abort arrive, too; a thread would die with
-the command. Python's own stderr does not pass through the filter: a terminal remains a terminal,
-and lines printed before an exit are not lost.
+A stack trace becomes one line. If another process of a run is gone, JAX aborts this one from a
+thread of its own, with a stack trace. JAX has a callback for that, but calling it aborts as well
+(jaxlib 0.10.1 can't hand its argument to Python).
+
+Both are written by C++ to descriptor 2, which no logger of Python's sees. JAX's own switch,
+TF_CPP_MIN_LOG_LEVEL, would silence every error. XLA_FLAGS=--xla_cpu_max_isa=AVX2, which avoids the
+first, costs speed and gives other numbers. So a process of its own, this file run by its path,
+copies what compiled code writes. A thread would die with the command, before its last message.
+Python's own stderr doesn't pass through it, so a terminal stays a terminal.
 """
 
 import atexit
@@ -23,24 +26,32 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-# Real features, such as +avx512f in a cache shared with another machine, are not filtered.
+# A line about a real feature, such as +avx512f in a cache shared with another machine, passes.
 _FALSE_ALARM = re.compile(
     rb"[EW]\d{4} \S+ +\d+ \S*cpu_aot_loader\.cc:\d+\] Loading XLA:CPU AOT result\."
     rb" Target machine feature \+prefer-no-(?:gather|scatter) is not +supported.*SIGILL"
 )
-_PATIENCE_S = 0.1  # bytes after which a line without an end is passed on unchanged
+# The first line of what JAX prints when another process is gone; it always ends with an abort.
+_PEER_GONE = re.compile(
+    rb"[EF]\d{4} \S+ +\d+ \S+:\d+\] .*(?:Polled an error from coordination service"
+    rb"|Use error polling to propagate|Terminating process because the JAX distributed service)"
+)
+_SAID_INSTEAD = (
+    b"sicjax: another process of this run has stopped: it was killed, or its host failed; start the"
+    b" same command again\n"
+)
+_PATIENCE_S = 0.1  # after which a line without an end is passed on as it is
 
 
-def drop_false_alarm() -> None:
-    """Filter the false alarm from this process's stderr from now on.
+def start_filter() -> None:
+    """Filter this process's stderr from here on.
 
-    Only for a command, which owns its process; call it before JAX is imported. If the filter cannot
-    run, or is not needed, nothing changes.
+    For a command, which owns its process, before it imports JAX. If the filter can't be started,
+    or isn't needed, nothing changes.
     """
-    if not _has_avx512() or sys.stderr is None:
+    if sys.platform != "linux" or sys.stderr is None:
         return
     try:
         if sys.stderr.fileno() != 2:
@@ -100,19 +111,11 @@ def without_late_callbacks(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return quieter
 
 
-def _has_avx512(described: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether the alarm is possible: on Linux it needs AVX-512."""
-    try:
-        return b"avx512" in described.read_bytes()
-    except OSError:
-        return False
-
-
 def _pass_on(source: int, target: int) -> None:
-    """Copy lines until the source ends, without the false alarms."""
+    """Copy lines until the source ends, without the two messages."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the command decides when this ends
-    held = b""
+        signal.signal(number, signal.SIG_IGN)  # the command decides when to end
+    held, aborting = b"", False
     while True:
         if held and not select.select([source], [], [], _PATIENCE_S)[0]:
             _write(target, held)
@@ -120,7 +123,14 @@ def _pass_on(source: int, target: int) -> None:
         if not (piece := os.read(source, 65536)):
             return _write(target, held)
         *lines, held = (held + piece).split(b"\n")
-        _write(target, b"".join(line + b"\n" for line in lines if not _FALSE_ALARM.match(line)))
+        for line in lines:
+            if _PEER_GONE.match(line) and not aborting:
+                aborting = True
+                _write(target, _SAID_INSTEAD)
+            if not (aborting or _FALSE_ALARM.match(line)):
+                _write(target, line + b"\n")
+        if aborting:  # the rest is the stack trace
+            held = b""
 
 
 def _write(target: int, text: bytes) -> None:

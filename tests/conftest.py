@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import importlib.util
 import os
 import shutil
 import sys
@@ -79,6 +80,29 @@ def tiny_config():
     config = tiny.get_config()
     config.num_networks = 1
     return config
+
+
+@pytest.fixture(scope="session")
+def bucket_or_none():
+    """A bucket on this machine, one for all tests: libraries keep their connection to it.
+
+    None without what it needs. Its libraries read the environment when they are imported.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("gcsfs", "gcp_storage_emulator")):
+        yield None
+        return
+    from tests.bucket import Bucket
+
+    with Bucket().serving() as served:
+        yield served
+
+
+@pytest.fixture
+def bucket(bucket_or_none):
+    """The same; a test is skipped without it."""
+    if bucket_or_none is None:
+        pytest.skip("needs gcsfs and gcp-storage-emulator")
+    return bucket_or_none
 
 
 @pytest.fixture(scope="module")

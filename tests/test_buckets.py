@@ -21,7 +21,7 @@ from sicjax.report import folder as report_folder
 from sicjax.report import run_reports
 from sicjax.training import bucket as bucket_module
 from sicjax.training.checkpoint_files import latest_intact, steps
-from tests.bucket import NAME, Bucket
+from tests.bucket import NAME
 
 pytestmark = pytest.mark.skipif(
     # gcsfs reads the environment when it is imported, so not here.
@@ -32,15 +32,9 @@ pytestmark = pytest.mark.skipif(
 RUN = f"gs://{NAME}/runs/first"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def bucket():
-    with Bucket().serving() as served:
-        yield served
-
-
 @pytest.fixture(scope="module")
-def trained(bucket):
-    """A run of two networks in the bucket, trained for 4 updates."""
+def trained(bucket_or_none):
+    """A run of two networks in the bucket, trained to step 4."""
     config = tiny()
     with contextlib.redirect_stdout(io.StringIO()):
         sicjax.train(config, RUN)

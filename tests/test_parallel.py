@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import sicjax
+from sicjax.devices import processes
 from sicjax.devices.hardware import available_cores, unseen_accelerator
 from sicjax.devices.meeting import (
     Place,
@@ -19,7 +20,9 @@ from sicjax.devices.meeting import (
     place_from_flags,
 )
 from sicjax.errors import ConfigError
+from sicjax.training import signals
 from tests import tiny
+from tests.bucket import NAME
 
 
 @pytest.mark.parametrize(
@@ -104,12 +107,15 @@ def free_port():
 
 
 def met(*places, within_s=20.0):
-    """Let processes meet, each in a thread; return what each raised, or None."""
+    """Let processes meet, each in a thread; return the error of each, or its connections."""
     outcomes = [None] * len(places)
 
     def one(k):
         try:
-            meet(places[k], within_s)
+            connections = meet(places[k], within_s)
+            outcomes[k] = sorted(connections)
+            for connection in connections.values():
+                connection.close()
         except ConfigError as error:
             outcomes[k] = str(error)
 
@@ -123,7 +129,7 @@ def met(*places, within_s=20.0):
 
 def test_processes_meet():
     address = f"localhost:{free_port()}"
-    assert met(*(Place(address, 3, k) for k in (2, 0, 1))) == [None] * 3
+    assert met(*(Place(address, 3, k) for k in (2, 0, 1))) == [[0], [1, 2], [0]]
 
 
 def test_processes_that_cannot_meet_are_told_why():
@@ -141,6 +147,51 @@ def test_processes_that_cannot_meet_are_told_why():
         assert "not process 0 of this run" in met(Place(taken, 2, 1), within_s=0.3)[0]
 
 
+class Store:
+    """Stands for JAX's key-value store."""
+
+    def __init__(self, **announced):
+        self.announced = announced
+
+    def key_value_dir_get(self, folder):
+        return [(folder + who, text) for who, text in self.announced.items()]
+
+
+@pytest.mark.parametrize(
+    ("announced", "line", "code"),
+    [({}, "process 1 was killed", 1), ({"1": '["no space", 2, 3.0]'}, "no space", 2)],
+)
+def test_the_closed_connection_of_a_process_is_its_end(monkeypatch, announced, line, code):
+    """It may have said why before."""
+    monkeypatch.setattr(processes.distributed.global_state, "client", Store(**announced))
+    monkeypatch.setattr(processes, "_PATIENCE_S", 0.1)
+    here, there = socket.socketpair()
+    monkeypatch.setattr(processes, "_connections", {1: here})
+    with here:
+        if not announced:
+            assert processes.wait_for_an_end(0.1) is None
+        there.close()
+        end = processes.wait_for_an_end(5)
+        assert end.line.startswith(line)
+        assert end.exit_code == code
+        # Processes that leave together don't close at the same moment.
+        if not announced:
+            threading.Timer(0.05, processes.distributed.global_state.__setattr__,
+                            ("client", None)).start()  # fmt: skip
+            assert processes.wait_for_an_end(5) is None
+
+
+def test_an_error_of_jax_is_blamed_on_a_process_that_is_gone(monkeypatch):
+    end = processes.End("process 1 was killed", 1, 0.0, own=False)
+    monkeypatch.setattr(processes, "wait_for_an_end", lambda within_s: end)
+    error = jax.errors.JaxRuntimeError("Gloo AllGather failed")
+    assert "process 1 was killed" in str(signals.caused_by_another(error))
+    assert isinstance(signals.caused_by_another(ValueError("a bug")), ValueError)
+    monkeypatch.setattr(processes, "wait_for_an_end", lambda within_s: None)
+    assert signals.caused_by_another(error) is error
+
+
+IN_BUCKET = f"gs://{NAME}/run"
 PAIR = """if True:
     import sys, time
     from pathlib import Path
@@ -191,6 +242,13 @@ PAIR = """if True:
     processes.from_first(0)
     attempt(folder / "run")
 
+    # In a bucket, which these steps resume.
+    if len(sys.argv) > 5:
+        for steps in (4, 6):
+            config = load_config(sys.argv[4])
+            config.num_steps = steps
+            say("in a bucket", train(config, sys.argv[5]).step)
+
     # The end of a process ends the other, though both are stuck.
     if rank == 1:
         signals.tell_others(2, "no space here")
@@ -199,12 +257,13 @@ PAIR = """if True:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """Outputs and exit codes of a pair of processes with two devices each."""
+def pair(tmp_path_factory, bucket_or_none):
+    """What a pair of processes of two devices each said, and their exit codes."""
     folder, address = tmp_path_factory.mktemp("pair"), f"localhost:{free_port()}"
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", PAIR, address, str(k), str(folder), str(tiny.PATH)],
+            [sys.executable, "-c", PAIR, address, str(k), str(folder), str(tiny.PATH),
+             *([IN_BUCKET] if bucket_or_none else ())],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for k in (0, 1)
@@ -241,10 +300,21 @@ def test_processes_that_differ_are_refused(pair, attempt, named):
 def test_processes_that_agree_train_as_one_and_leave_nothing_behind_before(pair, finished):
     """Two processes of two devices each, against one process of two devices."""
     said, _, outputs, workdir = pair
-    assert [lines[6:] for lines in said] == [["exists False", "trained 6"]] * 2, outputs
+    assert [lines[6:8] for lines in said] == [["exists False", "trained 6"]] * 2, outputs
     for network in (0, 1):
         runs = [sicjax.load_run(place, network) for place in (workdir, finished)]
         jax.tree.map(np.testing.assert_array_equal, *(run.parameters for run in runs))
+
+
+def test_processes_train_and_resume_in_one_bucket(pair, bucket, finished):
+    said, _, outputs, _ = pair
+    assert [lines[8:] for lines in said] == [["in a bucket 4", "in a bucket 6"]] * 2, outputs
+    assert "resumed at step 4" in outputs[0][0]
+    for network in (0, 1):
+        runs = [sicjax.load_run(place, network) for place in (IN_BUCKET, finished)]
+        jax.tree.map(np.testing.assert_array_equal, *(run.parameters for run in runs))
+    assert bucket.objects["run/metrics.jsonl"].count(b"\n") == 6
+    assert "run/.holder" not in bucket.objects
 
 
 def test_the_end_of_a_process_ends_one_that_is_stuck(pair):

@@ -23,8 +23,7 @@ import os, signal, sys, time
 from sicjax import stderr
 
 alarm = {ALARM!r}.format("gather")
-stderr._has_avx512 = lambda: True
-stderr.drop_false_alarm()
+stderr.start_filter()
 """
 
 
@@ -55,6 +54,24 @@ for k in range(0, {len(text)}, 500):
     os.write(2, {text!r}[k : k + 500])
 """
     assert said(script) == "".join(other).replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_abort_of_jax_when_another_process_is_gone_is_one_line(first):
+    dump = [
+        "E1128 23:17:16.357988   17648 coordination_service_agent.cc:289] Polled an error from"
+        " coordination service (this can be an error from this or another task).",
+        "F1128 23:17:16.358056   17648 client.h:80] Terminating process because the JAX distributed"
+        " service detected fatal errors. This most likely indicates that another task died",
+        "Additional GRPC error information from remote target coordination_service:",
+        "*** Check failure stack trace: ***",
+        "    @     0x7f4903772104  absl::lts_20260107::log_internal::LogMessage::SendToLog()",
+        "    @     0x7f490b4a71f5  (unknown)",
+    ][first:]
+    text = "\n".join(["before", *dump]).encode()
+    before, line = said(f"os.write(2, {text!r}); os.abort()", -signal.SIGABRT).splitlines()
+    assert before == "before"
+    assert line.startswith("sicjax: another process of this run has stopped")
 
 
 @pytest.mark.parametrize(
@@ -159,17 +176,9 @@ def test_a_cached_run_of_the_command_is_silent(tmp_path):
     alarms = [line for line in done.stderr.splitlines(keepends=True) if "SIGILL" in line]
     rest = [line for line in done.stderr.splitlines() if "SIGILL" not in line]
     assert sorted(rest) == ["another line", "unfiltered"]
-    if stderr._has_avx512() and alarms:  # a later XLA may not print it
+    if alarms:  # they need AVX-512, and a later XLA may know better
         assert "SIGILL" not in done.stderr.partition("unfiltered\n")[0]
         assert all(stderr._FALSE_ALARM.match(line.encode()) for line in alarms)
-
-
-def test_where_the_alarm_can_come(tmp_path):
-    (tmp_path / "new").write_text("flags : avx2 avx512f\n")
-    (tmp_path / "old").write_text("flags : avx2\n")
-    assert stderr._has_avx512(tmp_path / "new")
-    assert not stderr._has_avx512(tmp_path / "old")
-    assert not stderr._has_avx512(tmp_path / "absent")
 
 
 def test_importing_sicjax_changes_no_log_level():

@@ -44,7 +44,7 @@ from sicjax.report.walks import walk
 from sicjax.run import Run, num_bins
 from sicjax.training.bucket import REPORTS, Desk, desk
 from sicjax.training.step import make_init
-from tests.bucket import NAME, Bucket
+from tests.bucket import NAME
 
 MODULE = 12  # hexagonal units of one module come first
 OTHERS = ("square", "constant", "place", "silent", "speck")
@@ -122,20 +122,18 @@ def written(run, tmp_path_factory, found):
     return folder
 
 
-def test_the_files_of_a_report_go_into_a_bucket(written):
+def test_the_files_of_a_report_go_into_a_bucket(written, bucket):
     """Every figure, table, animation and page, byte by byte; the page comes last."""
-    for name in ("gcsfs", "gcp_storage_emulator"):
-        pytest.importorskip(name)
-    with Bucket().serving() as bucket:
-        workdir = as_path("workdir", f"gs://{NAME}/run", bucket=True)
-        with desk(workdir, REPORTS) as here:
-            place = here.folder / "report" / written.name
-            shutil.copytree(written, place)
-            here.upload()
-            assert here.shown(place / "report.html") == workdir / "report/network_002/report.html"
-        files = {f"run/report/network_002/{path.name}": path for path in written.iterdir()}
-        assert bucket.objects == {name: path.read_bytes() for name, path in files.items()}
-        assert "report.html" in bucket.writes[-1]
+    workdir = as_path("workdir", f"gs://{NAME}/with_report", bucket=True)
+    with desk(workdir, REPORTS) as here:
+        place = here.folder / "report" / written.name
+        shutil.copytree(written, place)
+        here.upload()
+        assert here.shown(place / "report.html") == workdir / "report/network_002/report.html"
+    assert "report.html" in bucket.writes[-1]
+    begin = "with_report/report/network_002/"
+    found = {name: content for name, content in bucket.objects.items() if begin in name}
+    assert found == {begin + path.name: path.read_bytes() for path in written.iterdir()}
 
 
 def test_counts_are_those_of_the_known_maps(written):

@@ -1,8 +1,9 @@
 """The meeting of a run's processes before JAX joins them.
 
-JAX's own `initialize` aborts with a stack trace if a process is missing, comes twice or can't be
-reached. So the processes first meet on the same port through a plain socket. Process 0 counts the
-others and sends all of them one line that says what is wrong.
+JAX's own `initialize` aborts with a stack trace when a process is missing, comes twice or can't be
+reached. So the processes first meet on the same port through a plain socket: process 0 counts the
+others and tells all of them, in one line, what is wrong. The connections stay open: the operating
+system closes those of a process that is killed, which is how the others learn of it.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from jax._src.clusters import ClusterEnv  # JAX has no public name for what it detects
 
@@ -107,13 +108,16 @@ def has_other_processes(
     return on_tpu and importlib.util.find_spec("libtpu") is not None
 
 
-def meet(place: Place, within_s: float = WITHIN_S) -> None:
-    """Wait until all processes of the run have come, each exactly once.
+def meet(place: Place, within_s: float = WITHIN_S) -> dict[int, socket.socket]:
+    """Wait until all processes of the run have come, each of them once.
+
+    Returns:
+        Connections by the number of the process at the other end: in process 0 to all others, in
+        these to process 0.
 
     Raises:
         ConfigError: the processes have not come in time, the host is unknown, the port is taken, or
-          an index
-            was given twice.
+            an index was given twice.
     """
     host, port = _host_and_port(place)
     deadline = time.monotonic() + within_s
@@ -122,23 +126,33 @@ def meet(place: Place, within_s: float = WITHIN_S) -> None:
     except (OSError, UnicodeError) as error:  # UnicodeError: a part of the host name is too long
         raise _cannot_meet(place, f"unknown host ({error})") from None
     if place.rank == 0:
-        problem = _receive_others(place, port, deadline)
+        connections, problem = _receive_others(place, port, deadline)
     else:
-        problem = _report_to_first(place, host, port, deadline)
+        found, problem = _report_to_first(place, host, port, deadline)
+        connections = {0: found} if found else {}
     if problem:
+        for connection in connections.values():
+            connection.close()
         raise _cannot_meet(place, problem)
+    return connections
 
 
-def _receive_others(place: Place, port: int, deadline: float) -> str:
-    """Wait for all other processes and tell them the result; return the problem, if any."""
+def _receive_others(
+    place: Place, port: int, deadline: float
+) -> tuple[dict[int, socket.socket], str]:
+    """Wait for all other processes and tell them how it went.
+
+    Returns:
+        A connection to each of them, and the problem, if any.
+    """
     try:
         server = _listen(port)
     except OSError as error:
-        return (
+        return {}, (
             f"process 0 can't listen on port {port} ({os.strerror(error.errno or 0)}); another"
             " program, or another process with --process_id=0, may use it"
         )
-    came: list[socket.socket] = []
+    came: list[tuple[Any, socket.socket]] = []
     missing, problem = {*range(1, place.number)}, ""
     with server:
         while missing and not problem:
@@ -154,9 +168,9 @@ def _receive_others(place: Place, port: int, deadline: float) -> str:
             if hello is None:
                 connection.close()  # not one of ours
                 continue
-            came.append(connection)
-            _write(connection, {})  # so the other side knows at once that it has reached sicjax
             number, index = hello.get("num_processes"), hello.get("process_id")
+            came.append((index, connection))
+            _write(connection, {})  # so the other side knows at once that it has reached sicjax
             if number != place.number:
                 problem = (
                     f"--num_processes is {number} in process {index} but {place.number} in"
@@ -165,34 +179,39 @@ def _receive_others(place: Place, port: int, deadline: float) -> str:
             elif index not in missing:
                 problem = f"two processes were started with --process_id={index}"
             missing.discard(index)
-        for connection in came:
-            with connection:
-                _write(connection, {"problem": problem})
-                # The side that closes first blocks the port for a while, and JAX needs it next.
-                with contextlib.suppress(OSError):
-                    connection.recv(1)
-    return problem
+    for _, connection in came:
+        _write(connection, {"problem": problem})
+    if problem:
+        for _, connection in came:
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1)  # the side that closes first would keep the port for a while
+        came = []
+    return dict(came), problem
 
 
-def _report_to_first(place: Place, host: str, port: int, deadline: float) -> str:
-    """Tell process 0 that this one has come; return the problem that it reports, if any."""
+def _report_to_first(
+    place: Place, host: str, port: int, deadline: float
+) -> tuple[socket.socket | None, str]:
+    """Tell process 0 that this one has come.
+
+    Returns:
+        The connection to process 0, and the problem that it answers, if any.
+    """
     hello = {"num_processes": place.number, "process_id": place.rank}
     silent = "no process 0 listens there"
     while (left := deadline - time.monotonic()) > 0:
-        try:
-            with socket.create_connection((host, port), timeout=min(left, 5)) as connection:
-                silent = "another program listens there, not process 0 of this run"
-                _write(connection, hello)
-                with connection.makefile("rb") as file:
-                    if _read(connection, file, left) is not None:
-                        # Process 0 may have started later than this one, and then waits just as
-                        # long.
-                        answer = _read(connection, file, 2 * WITHIN_S) or {}
-                        return str(answer.get("problem", "process 0 has stopped"))
-        except OSError:
-            pass  # process 0 has not started yet
+        with contextlib.suppress(OSError):  # process 0 isn't there yet
+            connection = socket.create_connection((host, port), timeout=min(left, 5))
+            silent = "another program listens there, not process 0 of this run"
+            _write(connection, hello)
+            with connection.makefile("rb") as file:
+                if _read(connection, file, left) is not None:
+                    # It may have come later than this process, and waits as long for others.
+                    answer = _read(connection, file, 2 * WITHIN_S) or {}
+                    return connection, str(answer.get("problem", "process 0 has stopped"))
+            connection.close()
         time.sleep(0.2)
-    return f"{silent}; start all {place.number} processes within a minute"
+    return None, f"{silent}; start all {place.number} processes within a minute"
 
 
 def _listen(port: int) -> socket.socket:

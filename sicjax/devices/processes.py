@@ -8,6 +8,8 @@ there are devices, has timeouts, and works in any thread.
 import contextlib
 import itertools
 import json
+import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,7 @@ _TOGETHER = (3, 75, 130)  # exit codes with which all processes end by themselve
 _ENDED = "sicjax/ended/"
 
 _questions = itertools.count()
+_connections: dict[int, socket.socket] = {}  # from the meeting, by the other process's number
 
 
 class End(NamedTuple):
@@ -77,7 +80,7 @@ def start_processes(place: Place) -> None:
     Raises:
         ConfigError: not all processes come.
     """
-    meet(place)
+    _connections.update(meet(place))
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # sicjax handles SIGTERM itself
     jax.distributed.initialize(place.coordinator, place.number, place.rank)
@@ -180,21 +183,42 @@ def announce(exit_code: int, line: str, *, at_once: bool = False) -> None:
     telling.join(_STORE_S)
 
 
-def wait_for_an_end() -> End | None:
-    """Wait until a process of the run, this one included, announces its end.
+def wait_for_an_end(within_s: float = math.inf) -> End | None:
+    """Wait until a process of the run, this one included, announces its end or is gone.
 
     Returns:
-        The `End` of the first process that announces it; None once the processes have left each
-        other.
+        How the first one that was seen ended; None when the processes have parted, or the time is
+        over.
     """
-    state = distributed.global_state
-    while (store := state.client) is not None:
+    state, deadline = distributed.global_state, time.monotonic() + within_s
+    while (store := state.client) is not None and time.monotonic() < deadline:
+        gone = _gone()  # before the announcements are read: one that is made is found there
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             if ended := store.key_value_dir_get(_ENDED):
                 key, said = min(ended)
                 line, exit_code, patience = json.loads(said)
                 return End(line, exit_code, patience, key == f"{_ENDED}{state.process_id}")
+        if gone is not None:
+            time.sleep(_PATIENCE_S)
+            if state.client is None:  # all have left together, and the other was faster
+                return None
+            line = f"process {gone} was killed, or its host failed; start the same command again"
+            return End(line, 1, 0.0, own=False)
         time.sleep(0.5)
+    return None
+
+
+def _gone() -> int | None:
+    """Return the number of a process whose connection to this one is closed, None without one."""
+    for number, connection in _connections.items():
+        connection.setblocking(False)
+        try:
+            if not connection.recv(1):
+                return number
+        except BlockingIOError:
+            pass  # it is open, and nothing is ever said
+        except OSError:
+            return number
     return None
 
 

@@ -231,6 +231,18 @@ def heed_others() -> None:
         threading.Thread(target=watch.heed_others, daemon=True).start()
 
 
+def caused_by_another(error: BaseException) -> BaseException:
+    """Return a `PeerError` instead of JAX's error if another process of the run has ended.
+
+    A collective fails as soon as a process is gone, with an error that says nothing of it.
+    """
+    if (processes := _processes()) and isinstance(error, processes.jax.errors.JaxRuntimeError):
+        end = processes.wait_for_an_end(_PATIENCE_S)
+        if end and not end.own:
+            return PeerError(end.exit_code, end.line)
+    return error
+
+
 def tell_others(exit_code: int, line: str, *, at_once: bool = False) -> None:
     """Tell the other processes of the run, if there are any, that this one is about to end."""
     if processes := _processes():

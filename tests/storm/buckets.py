@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from sicjax.config.files import load_config
 from sicjax.paths import path
 from sicjax.training.checkpoint import restore
 from sicjax.training.checkpoint_files import latest_intact, steps
 from sicjax.training.population import Population
+from sicjax.training.workdir import read_config
 from tests.bucket import NAME, Bucket
 from tests.tensorboard_events import read_events
 
@@ -36,7 +36,6 @@ def get_config():
     config.report, config.compilation_cache, config.parallel = False, False, "networks"
     return config
 """
-LAST = 8
 
 
 class Runs:
@@ -72,26 +71,28 @@ class Runs:
         """End the server."""
         self._server.communicate()  # closes both pipes
 
-    def outcome(self, name: str) -> dict[str, Any]:
-        """Return what must be equal: arrays, rows, TensorBoard's numbers, remaining files."""
-        place = path("workdir", f"gs://{NAME}/{name}", bucket=True)
-        shapes = Population(load_config(self.config)).shapes
-        begin, found = f"{name}/", self.bucket.objects.items()
-        objects = {key.removeprefix(begin): content for key, content in found if begin in key}
-        for key, content in objects.items():
-            if key.startswith("events.out"):
-                (self.folder / name).mkdir(exist_ok=True)
-                (self.folder / name / key).write_bytes(content)
-        rows = [json.loads(line) for line in objects["metrics.jsonl"].decode().splitlines()]
-        return {
-            "intact": latest_intact(place / "checkpoints"),
-            "steps": steps(place / "checkpoints"),
-            "folders": sorted({key.split("/")[1] for key in objects if "/" in key}),
-            "files": sorted({key for key in objects if "/" not in key and "events" not in key}),
-            "arrays": jax.tree.leaves(restore(place / "checkpoints", LAST, shapes)),
-            "rows": [{k: v for k, v in row.items() if k != "timing"} for row in rows],
-            "events": read_events(self.folder / name),
-        }
+
+def outcome(bucket: Bucket, name: str, scratch: Path) -> dict[str, Any]:
+    """Return all that must be equal: arrays, rows, numbers for TensorBoard, what is left."""
+    place = path("workdir", f"gs://{NAME}/{name}", bucket=True)
+    shapes = Population(read_config(place)).shapes
+    begin, found = f"{name}/", bucket.objects.items()
+    objects = {key.removeprefix(begin): content for key, content in found if begin in key}
+    for key, content in objects.items():
+        if key.startswith("events.out"):
+            (scratch / name).mkdir(exist_ok=True)
+            (scratch / name / key).write_bytes(content)
+    rows = [json.loads(line) for line in objects["metrics.jsonl"].decode().splitlines()]
+    step, damaged = latest_intact(place / "checkpoints")
+    return {
+        "intact": (step, damaged),
+        "steps": steps(place / "checkpoints"),
+        "folders": sorted({key.split("/")[1] for key in objects if "/" in key}),
+        "files": sorted({key for key in objects if "/" not in key and "events" not in key}),
+        "arrays": jax.tree.leaves(restore(place / "checkpoints", step or 0, shapes)),
+        "rows": [{k: v for k, v in row.items() if k != "timing"} for row in rows],
+        "events": read_events(scratch / name),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,7 @@ def kills(runs: Runs, number: int) -> Iterator[Case]:
     code, said = runs.run("unbroken")
     if code:
         raise AssertionError(f"the unbroken run ended with {code}: {said}")
-    requests, wanted = len(runs.bucket.writes), runs.outcome("unbroken")
+    requests, wanted = len(runs.bucket.writes), outcome(runs.bucket, "unbroken", runs.folder)
     # Requests are sent by several threads: another run may need a few less.
     for case, at in enumerate(np.linspace(2, 0.88 * requests, number).astype(int).tolist()):
         name, after = f"killed{case}", bool(case % 2)
@@ -119,7 +120,7 @@ def kills(runs: Runs, number: int) -> Iterator[Case]:
             continue
         code, said = runs.run(name)
         problem = f"the next start ended with {code}: {said[-300:]}" if code else ""
-        yield Case(what, problem or difference(wanted, runs.outcome(name)))
+        yield Case(what, problem or difference(wanted, outcome(runs.bucket, name, runs.folder)))
 
 
 def difference(wanted: dict[str, Any], found: dict[str, Any]) -> str:

@@ -177,7 +177,11 @@ def test_a_killed_process_ends_the_others(tmp_path, killed):
     group = Group(tmp_path, fields=LONG)
     group.wait_until_it_trains()
     group.processes[killed].kill()
-    assert 0 not in group.end()
+    assert group.end(60)[killed] == -signal.SIGKILL
+    said = group.said(1 - killed)
+    assert said.count("sicjax: another process of this run has stopped") == 1
+    assert "Traceback" not in said
+    assert "stack trace" not in said
 
 
 @contextlib.contextmanager
