@@ -28,6 +28,18 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_configure(config):
+    """Compile in half the time, except for slow tests: most tests run a program only once.
+
+    The numbers are the same to rounding. `.ci/versions` compiles the losses as users do, and so do
+    the slow tests, which train.
+    """
+    if "not slow" in config.option.markexpr:
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of programs that tests start
+        fast = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
+        jax.config.update("jax_disable_most_optimizations", fast)
+
+
 def pytest_unconfigure(config):
     """Remove the session's caches, once its workers are done."""
     if not hasattr(config, "workerinput"):
