@@ -187,6 +187,9 @@ def test_an_error_of_jax_is_blamed_on_a_process_that_is_gone(monkeypatch):
     error = jax.errors.JaxRuntimeError("Gloo AllGather failed")
     assert "process 1 was killed" in str(signals.caused_by_another(error))
     assert isinstance(signals.caused_by_another(ValueError("a bug")), ValueError)
+    failed = ConfigError("the checkpoint of step 10 failed")
+    failed.__context__ = error
+    assert "process 1 was killed" in str(signals.caused_by_another(failed))
     monkeypatch.setattr(processes, "wait_for_an_end", lambda within_s: None)
     assert signals.caused_by_another(error) is error
 

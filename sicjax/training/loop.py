@@ -27,7 +27,7 @@ from sicjax.training.costs import check_memory, describe_cost
 from sicjax.training.method import Parameters, record
 from sicjax.training.metrics import Monitor, duration
 from sicjax.training.population import Population
-from sicjax.training.signals import Signals
+from sicjax.training.signals import Signals, caused_by_another
 from sicjax.training.step import Dispatch, TrainState, failure_of, start
 
 Look = Callable[[Sequence[TrainState], Monitor], None]
@@ -242,11 +242,12 @@ def _checkpoints(population: Population, folder: Path | None) -> Iterator[Checkp
                 with _disk_errors(folder):
                     yield checkpoints
                     checkpoints.wait()
-            except ConfigError as error:
+            except ConfigError as raised:
+                error = caused_by_another(raised)
                 # Closing may wait for other processes, which may wait for this one's part of the
                 # save.
-                processes.announce(error.exit_code, str(error))
-                raise
+                processes.announce(getattr(error, "exit_code", 1), str(error))
+                raise error from None
 
 
 @contextlib.contextmanager

@@ -236,10 +236,15 @@ def caused_by_another(error: BaseException) -> BaseException:
 
     A collective fails as soon as a process is gone, with an error that says nothing of it.
     """
-    if (processes := _processes()) and isinstance(error, processes.jax.errors.JaxRuntimeError):
-        end = processes.wait_for_an_end(_PATIENCE_S)
-        if end and not end.own:
-            return PeerError(end.exit_code, end.line)
+    processes = _processes()
+    cause: BaseException | None = error
+    if processes is None or isinstance(error, PeerError):
+        return error
+    # A save reports it as its own error, so look at what it was raised from.
+    while cause and not isinstance(cause, processes.jax.errors.JaxRuntimeError):
+        cause = cause.__cause__ or cause.__context__
+    if cause and (end := processes.wait_for_an_end(_PATIENCE_S)) and not end.own:
+        return PeerError(end.exit_code, end.line)
     return error
 
 
