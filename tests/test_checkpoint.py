@@ -22,7 +22,12 @@ import tensorstore
 
 from sicjax.devices.layout import make_layout
 from sicjax.errors import CheckpointError
-from sicjax.training.checkpoint import Checkpoints, restore, restore_rows
+from sicjax.training.checkpoint import (
+    Checkpoints,
+    _wait_unless_failed,
+    restore,
+    restore_rows,
+)
 from sicjax.training.checkpoint_files import (
     end_removals,
     latest_intact,
@@ -221,6 +226,27 @@ def test_half_a_checkpoint_is_not_a_step_reached(folder):
     largest_file(folder / "4" / "state").unlink()
     assert reached(folder) == 2
     assert reached(folder / "2") == 0
+
+
+def test_a_process_whose_save_failed_does_not_wait_for_the_others(monkeypatch):
+    """They wait for its part. Orbax asks for a barrier while the error is on its way."""
+    waited = []
+    monkeypatch.setattr(
+        ocp.multihost, "get_barrier_sync_fn", lambda: lambda **given: waited.append(given)
+    )
+    given = {"key": "saved", "timeout_ms": 10}
+
+    def save():
+        try:
+            raise OSError("quota")
+        finally:
+            _wait_unless_failed(**given)
+
+    with pytest.raises(OSError, match="quota"):
+        save()
+    assert waited == []
+    _wait_unless_failed(**given)
+    assert waited == [given]
 
 
 @pytest.mark.parametrize(

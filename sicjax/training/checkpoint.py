@@ -96,6 +96,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=self._policy, cleanup_tmp_directories=True,
                 temporary_path_class=_DigestedObjects if in_bucket else _DigestedPath,
+                async_options=ocp.AsyncOptions(barrier_sync_fn=_wait_unless_failed),
             )  # fmt: skip
             place = epath.Path(str(self._folder)) if in_bucket else self._folder
             self._manager = ocp.CheckpointManager(place, options=options)
@@ -132,6 +133,17 @@ def _quietly() -> Iterator[None]:
         for log, level in zip(_LOGS, levels, strict=True):
             log.setLevel(level)
         sys.unraisablehook = hook
+
+
+def _wait_unless_failed(*, key: str, timeout_ms: int) -> None:
+    """Wait at a barrier of Orbax for the other processes, but not after a failed save.
+
+    Where the writes of one process fail, Orbax lets it wait for the others before it raises the
+    error, and they wait for its part of the save: all would stand still for twenty minutes.
+    """
+    if error := sys.exc_info()[1]:  # Orbax calls this in a `finally`
+        raise error
+    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 class _DigestedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):

@@ -203,6 +203,15 @@ def test_a_full_disk(tmp_path):
     assert "No space left on device" in group.said(0) + group.said(1)
 
 
+def test_writes_of_one_process_alone_fail(tmp_path):
+    """Its files may have 4 kB: its part of the first checkpoint is larger, and nothing else is."""
+    wrap = ["bash", "-c", 'ulimit -f 4 && exec "$@"', "x"]
+    group = Group(tmp_path, steps=2000, wrap={1: wrap})
+    assert group.end() == [2, 2]
+    group.check_one_line_each()
+    assert "the checkpoint of update 20 failed" in group.said(0)  # as process 1 said it
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a folder")
 def test_too_little_memory_in_one_process(tmp_path):
     (tmp_path / "memory.max").write_text("4000000000\n")
