@@ -30,6 +30,7 @@ def drawn(units, trajectories=3, seed=0):
     return jnp.asarray(matrices, jnp.float32), jnp.asarray(order, jnp.int32), start
 
 
+@partial(jax.jit, static_argnums=0)
 def with_gradients(run, matrices, order, start):
     weights = jax.random.normal(jax.random.key(0), (*order.shape, len(start)))
 
@@ -96,7 +97,7 @@ def test_the_training_loss_takes_the_kernels(tiny_config):
     parameters = make_init(tiny_config)(jnp.uint32(0)).parameters
     key, settings = jax.random.key(3), make_settings(tiny_config)
     found, right = (
-        jax.value_and_grad(make_loss(tiny_config, fused_rollout=fused), has_aux=True)(
+        jax.jit(jax.value_and_grad(make_loss(tiny_config, fused_rollout=fused), has_aux=True))(
             parameters, key, settings
         )
         for fused in (True, False)
