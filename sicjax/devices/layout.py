@@ -144,7 +144,7 @@ def make_layout(
             several devices differently, and the network must be bit for bit the same as in a
             population.
         most: largest number of CPU devices over which splitting a batch is worth it; by default
-          all.
+            all.
     """
     found = all_devices()
     batch = parallel == "batch" or (parallel == "auto" and num_networks < len(found))

@@ -46,7 +46,7 @@ def formation(
     Args:
         steps: [F] updates of the training, one for each frame.
         ratemaps: [F, K, y, x], NaN (grey) where unvisited; each map relative to its peak at that
-          time.
+            time.
         groups: names of the rows, each with its number of maps.
         share: [F] in [0, 1], share of units with a lattice, drawn as a curve below the maps.
         cmap: any matplotlib colour map.

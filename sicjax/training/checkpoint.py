@@ -280,8 +280,7 @@ def _open(checkpoint: Path, like: Tree, *, any_width: bool) -> dict[str, tensors
 
     Raises:
         ValueError: an array is missing, or has another shape or type. With `any_width`, numbers may
-          have
-            been saved with another width, such as float32 instead of float64.
+            have been saved with another width, such as float32 instead of float64.
     """
     store, context = _kvstore(_store(checkpoint)), tensorstore.Context()
     opening = {}
