@@ -145,7 +145,8 @@ def _without_marks(places: np.ndarray) -> np.ndarray:
     """Set to NaN the samples at a position that is a tracker's mark for "lost".
 
     Such a position recurs exactly in more than 1 % of the samples, and the path reaches and leaves
-    it by a jump. A place where the animal rests recurs too, but the animal walks there.
+    it by a jump. A place where the animal rests recurs too, but the path leads there without a
+    jump.
     """
     tracked = np.flatnonzero(np.isfinite(places).all(axis=1))
     path = places[tracked, 0] + 1j * places[tracked, 1]  # one number per sample: fast to compare
