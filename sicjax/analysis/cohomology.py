@@ -17,7 +17,7 @@ from ripser import ripser
 
 FIELD = 47  # coefficients in Z/47, as in Gardner et al.: large, so that torsion does not show
 EDGES = 512  # edges tested together
-FURTHER = 1.1  # factors beyond the last change, tried until all bars of H2 have ended
+FURTHER = 1.1  # go on by this factor beyond the last change, until all bars of H2 have ended
 
 
 def persistence_diagrams(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ of length. Angles are in degrees counter-clockwise from +x.
 import numpy as np
 
 PEAKS = 32  # nearest peaks kept per unit (half plane): four shells of a hexagonal lattice
-BASIS_PEAKS = 10  # the nearest of these give the basis: enough to survive a few false peaks
+BASIS_PEAKS = 10  # nearest peaks among which the basis is chosen: a few may be false
 CENTRAL_RADIUS = 2.5  # bins; maxima this near to lag 0 are noise on the central peak
 
 _PAIRS = np.stack(np.triu_indices(BASIS_PEAKS, 1), axis=-1)

@@ -37,7 +37,7 @@ PAIRED = 3000  # states whose distances are compared
 AMPLITUDES = (0.1, 0.2, 0.5)  # of perturbations, relative to the norm of a state
 NOISES = (0.02, 0.05)  # in every step, the same
 PERTURBED, REFERENCES = 48, 1200  # states: perturbed, and representing the manifold
-MANIFOLD_WALKS, MANIFOLD_BOX_M = 60, 2.0  # steps from which, and box within which, both are taken
+MANIFOLD_WALKS, MANIFOLD_BOX_M = 60, 2.0  # walks from which, and box in which, both are taken
 DRIFT_WALKS, DRIFT_STEPS = 48, 1000  # along which the modules' phases are read
 DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, at which step, for how many steps
 
@@ -78,7 +78,7 @@ def measure_dynamics(
 
 
 def _attractor(run: Run, walked: Walked) -> Attractor | None:
-    """Perturb states of the first walks; all other states represent the manifold."""
+    """Perturb states of the first walks; all other states of these walks represent the manifold."""
     first = Walked(*(part[:MANIFOLD_WALKS] for part in dataclasses.astuple(walked)))
     states, positions = first.samples(PERTURBED + REFERENCES, MANIFOLD_BOX_M)
     dense = PERTURBED + _dense(positions[PERTURBED:])

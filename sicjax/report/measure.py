@@ -43,7 +43,7 @@ from sicjax.run import BATCH_STEPS, MEAN_SPEED, SHORT_WALK_STEPS, WALK_STEPS, Ru
 PATH_PIECES = 300
 DRIFT_WALKS, DRIFT_STEPS = 16, 10_000
 SAMPLES = 3000  # states whose distances and speeds are compared
-STEP_M, DIRECTIONS = 0.02, 12  # lengths of the steps for conformality
+STEP_M, DIRECTIONS = 0.02, 12  # length and number of directions of the steps for conformality
 _SEPARATIONS_M = np.arange(0, 3.02, 0.04)
 _SPEED_BINS = 20  # bins along a side of the map of speeds
 STAGES = 9  # how often `measure` calls `done`

@@ -22,7 +22,7 @@ from sicjax.report.results import Activity, MappedSamples
 
 FEWEST_BINS = 100  # bins that must have been visited
 FEWEST_WALKS = 20  # walks for the drifts of modules: with W walks, the smallest p is 1 / W
-MOST_WALKS = 48  # steps for these drifts, and for the same place on two walks
+MOST_WALKS = 48  # most walks for these drifts, and for the same place on two walks
 
 
 def measure_activity(

@@ -59,7 +59,7 @@ _OUTSIDE = [
     if name in (*VARIED, "seed", "num_networks", "variants", "start_from")
     or not (field.changes_numbers or name in ("num_steps", "fused_pairs", "fused_rollout"))
 ]
-_KEPT_FUNCTIONS = 16  # configs whose programs `on_devices` keeps
+_KEPT_FUNCTIONS = 16  # functions; `on_devices` keeps the programs of as many
 
 Metrics = dict[str, Array]
 Loss = Callable[[Parameters, Array, Settings], tuple[Array, Metrics]]

@@ -23,7 +23,7 @@ MODULES = 3  # largest modules that are shown
 ROW = 7  # units of each in the formation
 LONGEST = 24  # frames of it
 BOX_M, STEPS, EVERY = 2.0, 360, 10  # of the walk: 36 frames
-STEP_MS, LOOK_MS, HELD_MS = 160, 450, 2500  # a frame of the walk, of the formation, the last
+STEP_MS, LOOK_MS, HELD_MS = 160, 450, 2500  # of a frame of the walk, of the formation; of the last
 
 
 def motion(moving: Mapping[str, Motion]) -> Chapter:
