@@ -42,6 +42,14 @@ DRIFT_WALKS, DRIFT_STEPS = 48, 1000  # along which the modules' phases are read
 DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, at which step, for how many steps
 
 
+def untrained(run: Run) -> Run:
+    """Return the network of the same config and seed before its first update, for comparison."""
+    init = make_init(run.config, run.method)
+    # Compiled as one program instead of one per operation, and without the optimiser's state.
+    parameters = jit_once(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
+    return dataclasses.replace(run, parameters=jax.tree.map(np.asarray, parameters))
+
+
 def measure_dynamics(
     run: Run, walked: Walked, find_modules: Callable[[], Modules], maps: RateMaps
 ) -> Dynamics:
@@ -54,16 +62,12 @@ def measure_dynamics(
             it is called last.
         maps: of short walks, which show the modules' phases before they drift.
     """
-    # For comparison: the same network before its first update.
-    init = make_init(run.config, run.method)
-    # Compiled as one program instead of one per operation, and without the optimiser's state.
-    parameters = jit_once(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
-    untrained = dataclasses.replace(run, parameters=jax.tree.map(np.asarray, parameters))
+    null = untrained(run)
     few = walked.steps[:MANIFOLD_WALKS]
-    states = np.asarray(untrained.rollout(few, exact=False))
+    states = np.asarray(null.rollout(few, exact=False))
     again = Walked(few, walked.positions[: len(few)], states)
     places = map_distances(*walked.samples(PAIRED), reach_m=FARTHEST_M)
-    attractors = _attractor(run, walked), _attractor(untrained, again)
+    attractors = _attractor(run, walked), _attractor(null, again)
     modules = find_modules()
     lattices, members = modules.lattice, modules.members
     several = len(members) > 1

@@ -6,6 +6,7 @@ The fast checks of the same kind share one pair of processes, in tests/test_para
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,14 +16,19 @@ from pathlib import Path
 
 import pytest
 
+import sicjax
+from sicjax.training.checkpoint_files import steps as updates_saved
+from tests.storm.signals import end_of, same_end
+
 pytestmark = pytest.mark.slow
 
 FIELDS = {
     "data.num_trajectories": 4, "data.trajectory_length": 10, "model.num_units": 16,
     "model.hidden_width": 8, "evaluation.snapshot_every": 0, "report": "false", "log_every": 10,
-    "checkpoint_every": 20, "num_networks": 4,
+    "checkpoint_every": 20, "num_networks": 4, "optimizer.schedule": "constant",
 }  # fmt: skip
 LONG = {"num_steps": 200_000, "checkpoint_every": 100_000}
+SAVING = {"num_steps": 200_000, "checkpoint_every": 10}
 MAIN = ("-m", "sicjax.main")
 # sicjax.main on a host that is three seconds slower to close its checkpoints (a busy disk, NFS).
 SLOW_CLOSE = """
@@ -33,6 +39,13 @@ CheckpointManager.close = lambda self: (time.sleep(3), close(self))
 from sicjax.main import command
 command()
 """
+AN_HOUR_AHEAD = """
+import time
+now = time.time
+time.time = lambda: now() + 3600
+from sicjax.main import command
+command()
+"""
 
 
 class Group:
@@ -40,7 +53,8 @@ class Group:
 
     def __init__(
         self, folder, number=2, *, steps=60, fields=(), own=None, flags=True, wrap=None, main=None,
-        workdirs=None, coordinator=None, ranks=None, environments=None, devices=(2, 2, 2, 2),
+        workdirs=None, coordinator=None, ranks=None, numbers=None, environments=None,
+        devices=(2, 2, 2, 2),
     ):  # fmt: skip
         self.workdir = folder / "run"
         coordinator = coordinator or f"localhost:{free_port()}"
@@ -53,7 +67,8 @@ class Group:
             command += [f"--config.{name}={value}" for name, value in values.items()]
             if flags is True:
                 rank = (ranks or range(number))[k]
-                command += [f"--coordinator={coordinator}", f"--num_processes={max(number, 2)}"]
+                among = (numbers or {}).get(k, max(number, 2))
+                command += [f"--coordinator={coordinator}", f"--num_processes={among}"]
                 command += [f"--process_id={rank}"]
             else:
                 command += flags
@@ -70,13 +85,28 @@ class Group:
     def said(self, k):
         return self.logs[k].read_text(errors="replace")
 
-    def wait_until_it_trains(self, seconds=400):
-        """Wait for process 0's estimate of the time left, which comes after two dispatches."""
+    def wait_until(self, condition, seconds=400):
         end = time.monotonic() + seconds
-        while not re.search(r"about .* left", self.said(0)):
+        while not condition():
             assert time.monotonic() < end, self.said(0)
             assert self.processes[0].poll() is None, self.said(0)
-            time.sleep(0.1)
+            time.sleep(0.01)
+
+    def wait_until_it_compiles(self):
+        """Wait for the lock, which process 0 takes once all have met."""
+        self.wait_until((self.workdir / ".lock").exists)
+        time.sleep(0.3)
+
+    def wait_until_it_trains(self):
+        """Wait for process 0's estimate of the time left, which comes after two dispatches."""
+        self.wait_until(lambda: re.search(r"about .* left", self.said(0)))
+
+    def wait_until_it_saves(self):
+        self.wait_until(lambda: any((self.workdir / "checkpoints").glob("*tmp*")))
+
+    def send(self, sent, *told):
+        for k in told:
+            self.processes[k].send_signal(sent)
 
     def end(self, seconds=300):
         """Wait for all; return their exit codes. A process that hangs is a failure."""
@@ -99,6 +129,14 @@ def free_port():
         return free.getsockname()[1]
 
 
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory):
+    """The end of a run of two processes that nothing disturbs."""
+    group = Group(tmp_path_factory.mktemp("unharmed"))
+    assert group.end() == [0, 0]
+    return end_of(group.workdir)
+
+
 DIFFERENT = {
     "seed": {"own": {1: {"seed": 5}}},
     "learning_rate": {"own": {1: {"optimizer.learning_rate": 0.1}}},
@@ -110,6 +148,7 @@ DIFFERENT = {
     "parallel": {"own": {1: {"parallel": "batch"}}},
     "local devices": {"devices": (1, 2)},
     "jax_enable_x64": {"environments": {1: {"JAX_ENABLE_X64": "1"}}},
+    "num_processes": {"numbers": {1: 3}},
 }
 
 
@@ -119,6 +158,17 @@ def test_processes_that_differ(tmp_path, name):
     assert group.end() == [2, 2]
     group.check_one_line_each()
     assert all(name in group.said(k) for k in (0, 1))
+    assert not group.workdir.exists()
+
+
+def test_a_process_with_other_source_code(tmp_path):
+    shutil.copytree(Path(sicjax.__file__).parent, tmp_path / "checkout" / "sicjax")
+    with (tmp_path / "checkout" / "sicjax" / "network" / "losses.py").open("a") as source:
+        source.write("OTHER = True\n")
+    elsewhere = {"PYTHONPATH": str(tmp_path / "checkout"), "PYTHONSAFEPATH": "1"}
+    group = Group(tmp_path, environments={1: elsewhere})
+    assert group.end() == [2, 2]
+    group.check_one_line_each()
     assert not group.workdir.exists()
 
 
@@ -158,30 +208,121 @@ def test_a_port_that_is_taken(tmp_path):
 def test_sigterm_saves_and_ends_all(tmp_path, told):
     group = Group(tmp_path, fields=LONG)
     group.wait_until_it_trains()
-    for k in told:
-        group.processes[k].send_signal(signal.SIGTERM)
+    group.send(signal.SIGTERM, *told)
     assert group.end() == [75, 75]
-    assert any(path.name.isdecimal() for path in (group.workdir / "checkpoints").iterdir())
+    assert updates_saved(group.workdir / "checkpoints")
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_in_one_process_ends_all(tmp_path, times):
+    group = Group(tmp_path, fields=LONG)
+    group.wait_until_it_trains()
+    for _ in range(times):
+        group.send(signal.SIGINT, 1)
+        time.sleep(0.02)
+    assert group.end() == [130, 130]
+    assert "Traceback" not in group.said(0) + group.said(1)
+
+
+def test_sigterm_before_the_processes_have_met(tmp_path):
+    group = Group(tmp_path, fields=LONG)
+    time.sleep(2.5)
+    group.send(signal.SIGTERM, 1)
+    # If process 1 was still importing Python's modules, it just ends; process 0 waits a minute.
+    assert group.end() in ([2, -signal.SIGTERM], [75, 75])
+    assert "Traceback" not in group.said(0) + group.said(1)
+
+
+def test_sigterm_while_compiling(tmp_path):
+    group = Group(tmp_path, fields={**LONG, "model.hidden_width": 10})  # no cached program fits
+    group.wait_until_it_compiles()
+    group.send(signal.SIGTERM, 1)
+    assert group.end() == [75, 75]
+
+
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_a_process_that_is_suspended_goes_on(tmp_path, seconds):
+    """A host may be migrated, or busy. JAX gives up after 100 s of silence."""
+    group = Group(tmp_path, fields=LONG)
+    group.wait_until_it_trains()
+    group.send(signal.SIGSTOP, 1)
+    time.sleep(seconds)
+    group.send(signal.SIGCONT, 1)
+    time.sleep(5)
+    assert [process.poll() for process in group.processes] == [None, None]
+    group.send(signal.SIGTERM, 0, 1)
+    assert group.end() == [75, 75]
+
+
+def test_a_process_that_is_suspended_in_the_last_save(tmp_path):
+    group = Group(tmp_path, fields=LONG)
+    group.wait_until_it_trains()
+    group.send(signal.SIGTERM, 0, 1)
+    group.wait_until(lambda: updates_saved(group.workdir / "checkpoints"))
+    group.send(signal.SIGSTOP, 1)
+    time.sleep(4)
+    group.send(signal.SIGCONT, 1)
+    assert group.end() == [75, 75]
 
 
 def test_a_process_that_closes_late_ends_like_the_others(tmp_path):
     group = Group(tmp_path, fields=LONG, main={1: ("-c", SLOW_CLOSE)})
     group.wait_until_it_trains()
-    for process in group.processes:
-        process.send_signal(signal.SIGTERM)
+    group.send(signal.SIGTERM, 0, 1)
     assert group.end() == [75, 75]
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_clocks_that_differ_by_an_hour(tmp_path, ahead, unharmed):
+    group = Group(tmp_path, main={ahead: ("-c", AN_HOUR_AHEAD)})
+    assert group.end() == [0, 0]
+    assert same_end(group.workdir, unharmed)
+
+
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_ends_the_others(tmp_path, killed):
-    group = Group(tmp_path, fields=LONG)
-    group.wait_until_it_trains()
-    group.processes[killed].kill()
+@pytest.mark.parametrize("moment", ["compiles", "trains", "saves"])
+def test_a_killed_process_ends_the_others(tmp_path, killed, moment):
+    fields = {"compiles": {**LONG, "model.hidden_width": 9}, "trains": LONG, "saves": SAVING}
+    group = Group(tmp_path, fields=fields[moment])
+    getattr(group, f"wait_until_it_{moment}")()
+    group.send(signal.SIGKILL, killed)
     assert group.end(60)[killed] == -signal.SIGKILL
     said = group.said(1 - killed)
     assert said.count("sicjax: another process of this run has stopped") == 1
     assert "Traceback" not in said
     assert "stack trace" not in said
+
+
+def test_the_number_of_processes_changes(tmp_path, unharmed):
+    """Each start continues where the last one ended; the numbers are those of one start."""
+    for number, steps in ((2, 20), (3, 40), (1, 50), (2, 60)):
+        flags = True if number > 1 else []
+        assert Group(tmp_path, number, steps=steps, flags=flags).end() == [0] * number
+    assert same_end(tmp_path / "run", unharmed)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_other_processes_repeat_the_last_updates(tmp_path, number, unharmed):
+    group = Group(tmp_path)
+    assert group.end() == [0, 0]
+    shutil.rmtree(group.workdir / "checkpoints" / "60")
+    flags = True if number > 1 else []
+    assert Group(tmp_path, number, flags=flags).end() == [0] * number
+    assert same_end(group.workdir, unharmed)
+
+
+def test_process_0_is_killed_while_it_writes_the_report(tmp_path):
+    fields = {"report": "true", "num_networks": 1, "evaluation.animations": "false"}
+    group = Group(tmp_path, steps=20, fields=fields)
+    group.wait_until((group.workdir / "report" / ".pending.json").exists)
+    time.sleep(4)
+    group.send(signal.SIGKILL, 0)
+    assert group.end(60)[0] == -signal.SIGKILL
+    assert "Traceback" not in group.said(1)
+    group = Group(tmp_path, steps=20, fields=fields)
+    assert group.end() == [0, 0], group.said(0)
+    assert (group.workdir / "report" / "network_000" / "report.html").exists()
+    assert not (group.workdir / "report" / ".pending.json").exists()
 
 
 @contextlib.contextmanager
