@@ -202,9 +202,8 @@ def join_processes(options: Namespace) -> None:
     # later: it is a program, and may ask JAX for its devices.
     for name, text in getattr(options, "fields", ()):
         set_field(default(), name, text)
-    if processes.join({name: getattr(options, name, None) for name in PROCESS_FLAGS}):
-        signals.heed_others()
-    else:
+    flags = {name: getattr(options, name, None) for name in PROCESS_FLAGS}
+    if not processes.join(flags, met=signals.heed_others):
         hardware.use_all_cores()
 
 

@@ -181,6 +181,30 @@ def test_the_closed_connection_of_a_process_is_its_end(monkeypatch, announced, l
             assert processes.wait_for_an_end(5) is None
 
 
+def test_a_process_that_ends_before_jax_connects_it_is_missed(monkeypatch):
+    """JAX itself would wait five minutes for it, and then abort."""
+    here, there = socket.socketpair()
+    ends = []
+    monkeypatch.setattr(processes, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(processes, "_connections", {})
+    monkeypatch.setattr(processes, "meet", lambda place: {1: here})
+
+    def wait(*_):
+        there.close()
+        watching.join(5)
+
+    def met():
+        watching.start()
+
+    watching = threading.Thread(target=lambda: ends.append(processes.wait_for_an_end()))
+    monkeypatch.setattr(jax.distributed, "initialize", wait)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    with here:
+        processes.start_processes(Place("localhost:1", 2, 0), met)
+    assert ends[0].line.startswith("process 1 was killed")
+    assert processes.wait_for_an_end(0.1) is None
+
+
 def test_an_error_of_jax_is_blamed_on_a_process_that_is_gone(monkeypatch):
     end = processes.End("process 1 was killed", 1, 0.0, own=False)
     monkeypatch.setattr(processes, "wait_for_an_end", lambda within_s: end)
@@ -208,8 +232,7 @@ PAIR = """if True:
     from sicjax.training import signals
 
     address, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    processes.start_processes(Place(address, 2, rank))
-    signals.heed_others()
+    processes.start_processes(Place(address, 2, rank), signals.heed_others)
     say = lambda *what: print("said", *what, flush=True)
 
     # An error of process 0 ends the others at the same place.

@@ -34,6 +34,7 @@ _ENDED = "sicjax/ended/"
 
 _questions = itertools.count()
 _connections: dict[int, socket.socket] = {}  # from the meeting, by the other process's number
+_joining = threading.Event()  # set while JAX connects processes that have met
 
 
 class End(NamedTuple):
@@ -55,11 +56,12 @@ def is_alone() -> bool:
     return jax.process_count() == 1
 
 
-def join(flags: Mapping[str, str | None]) -> bool:
+def join(flags: Mapping[str, str | None], met: Callable[[], object] = lambda: None) -> bool:
     """Join the other processes that the flags, SLURM or a TPU pod name.
 
     Args:
         flags: coordinator, num_processes and process_id; a missing one is absent or None.
+        met: called when all processes have met, before JAX connects them.
 
     Returns:
         Whether there are other processes.
@@ -70,20 +72,28 @@ def join(flags: Mapping[str, str | None]) -> bool:
     given = any(text is not None for text in flags.values())
     place = place_from_flags(flags) if given else detected_place()
     if place:
-        start_processes(place)
+        start_processes(place, met)
     return place is not None
 
 
-def start_processes(place: Place) -> None:
+def start_processes(place: Place, met: Callable[[], object] = lambda: None) -> None:
     """Meet the other processes and join them (`jax.distributed.initialize`).
+
+    Args:
+        place: of this process.
+        met: called in between. If another process ends in between, JAX waits for it for minutes and
+            then aborts; so `met` may start a thread that calls `wait_for_an_end`.
 
     Raises:
         ConfigError: not all processes come.
     """
     _connections.update(meet(place))
+    _joining.set()
+    met()
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # sicjax handles SIGTERM itself
     jax.distributed.initialize(place.coordinator, place.number, place.rank)
+    _joining.clear()
 
 
 def leave_processes() -> None:
@@ -171,7 +181,7 @@ def announce(exit_code: int, line: str, *, at_once: bool = False) -> None:
         line: the reason, which the others repeat.
         at_once: the others must end at once, without finishing anything.
     """
-    if not jax.distributed.is_initialized():
+    if _joining.is_set() or not jax.distributed.is_initialized():
         return
     patience = _SAVING_S if exit_code in _TOGETHER else _PATIENCE_S
     said = json.dumps([line, exit_code, 0.0 if at_once else patience])
@@ -191,17 +201,17 @@ def wait_for_an_end(within_s: float = math.inf) -> End | None:
         over.
     """
     state, deadline = distributed.global_state, time.monotonic() + within_s
-    while (store := state.client) is not None and time.monotonic() < deadline:
+    while (_joining.is_set() or state.client is not None) and time.monotonic() < deadline:
         gone = _gone()  # before the announcements are read: one that is made is found there
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            if ended := store.key_value_dir_get(_ENDED):
+            if not _joining.is_set() and (ended := _store().key_value_dir_get(_ENDED)):
                 key, said = min(ended)
                 line, exit_code, patience = json.loads(said)
                 return End(line, exit_code, patience, key == f"{_ENDED}{state.process_id}")
         if gone is not None:
             time.sleep(_PATIENCE_S)
-            if state.client is None:  # all have left together, and the other was faster
-                return None
+            if state.client is None and not _joining.is_set():
+                return None  # all have left together, and the other was faster
             line = f"process {gone} was killed, or its host failed; start the same command again"
             return End(line, 1, 0.0, own=False)
         time.sleep(0.5)
@@ -228,7 +238,7 @@ def wait_for_others(exit_code: int, *, at_once: bool = False) -> None:
     The coordination service ends with process 0, and JAX aborts a process that outlives it.
     """
     state = distributed.global_state
-    if state.client is None or state.process_id:
+    if _joining.is_set() or state.client is None or state.process_id:
         return
     saved = exit_code in _TOGETHER and not at_once  # they only have to close their files
     limit = _CLOSING_S if saved else 4 * _PATIENCE_S

@@ -39,6 +39,12 @@ CheckpointManager.close = lambda self: (time.sleep(3), close(self))
 from sicjax.main import command
 command()
 """
+ENDS_AFTER_THE_MEETING = """
+import os, signal, jax
+jax.distributed.initialize = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+from sicjax.main import command
+command()
+"""
 AN_HOUR_AHEAD = """
 import time
 now = time.time
@@ -224,13 +230,20 @@ def test_ctrl_c_in_one_process_ends_all(tmp_path, times):
     assert "Traceback" not in group.said(0) + group.said(1)
 
 
-def test_sigterm_before_the_processes_have_met(tmp_path):
+def test_sigterm_in_the_first_seconds(tmp_path):
+    """It may come before the processes have met, before JAX connects them, or later."""
     group = Group(tmp_path, fields=LONG)
     time.sleep(2.5)
     group.send(signal.SIGTERM, 1)
-    # If process 1 was still importing Python's modules, it just ends; process 0 waits a minute.
-    assert group.end() in ([2, -signal.SIGTERM], [75, 75])
+    assert group.end() in ([2, -signal.SIGTERM], [1, -signal.SIGTERM], [75, 75])
     assert "Traceback" not in group.said(0) + group.said(1)
+
+
+def test_a_process_that_ends_before_jax_connects_it(tmp_path):
+    group = Group(tmp_path, main={1: ("-c", ENDS_AFTER_THE_MEETING)})
+    assert group.end() == [1, -signal.SIGTERM]
+    assert group.said(0).count("sicjax: another process of this run has stopped") == 1
+    assert "stack trace" not in group.said(0)
 
 
 def test_sigterm_while_compiling(tmp_path):
