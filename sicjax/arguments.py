@@ -61,8 +61,8 @@ def check(name: str, value: Any, rule: Rule) -> None:
 def checked(**rules: Rule) -> Callable[[F], F]:
     """Check the arguments of a jitted function before it is called.
 
-    Inside it, scalars have no value, and JAX's own message on a wrong array is a page long. The
-    function itself checks arguments whose default is text.
+    Inside it, scalars have no value, and JAX's own message about an argument that is not an array
+    is a page long. The function itself checks arguments whose default is text.
     """
 
     def decorate(jitted: F) -> F:

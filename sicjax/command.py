@@ -235,14 +235,14 @@ def run(command: Callable[[Sequence[str]], object]) -> NoReturn:
         stderr.drop_leftovers_of_saves()
         try:
             exit_code = guarded(command, sys.argv[1:])
-        except Exception:  # a bug; `leave` must still end the other processes
+        except Exception:  # a bug; `leave` must still end this process, even with others
             traceback.print_exc()
             exit_code = 1
         leave(exit_code)
 
 
 def leave(exit_code: int) -> NoReturn:
-    """Exit; after a failure, without joining background threads.
+    """Exit; unless the exit code is 0, without joining background threads.
 
     Python would join every thread first. A thread that scores maps for a report may run for another
     minute. A thread of an Orbax save that a signal or a full disk has ended may wait for minutes.

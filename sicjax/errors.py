@@ -7,7 +7,7 @@ from typing import Any
 
 
 class PeerError(RuntimeError):
-    """Another process of the run has stopped; `exit_code` is the exit code of that process."""
+    """Another process of the run has stopped; this one ends with its `exit_code`, 1 if unknown."""
 
     def __init__(self, exit_code: int = 1, why: str = "its output says why") -> None:
         self.exit_code = exit_code

@@ -91,7 +91,7 @@ def _describe(distance: np.ndarray, bin_m: float) -> DistanceMap:
     side = len(distance)
     middle = side // 2
     if np.isnan(distance[middle, middle]):
-        distance[middle, middle] = 0.0  # no two samples share a place
+        distance[middle, middle] = 0.0  # too few pairs share a place; a state equals itself
     floor, plateau = float(distance[middle, middle]), float(np.nanmedian(distance))
     level = floor + 0.5 * (plateau - floor)
     radius = np.linalg.norm(bin_positions(side * bin_m, side), axis=-1)

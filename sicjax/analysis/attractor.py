@@ -154,7 +154,7 @@ def perturb_across(
     """Displace states [S, N] off the manifold, in random directions -> [A, S, N].
 
     Directions are orthogonal to the state and to the tangent plane. The result is rectified and
-    normalised as all states are, which reduces the displacement a little.
+    normalised as all states are, which reduces the displacement.
     """
     direction = rng.standard_normal(states.shape)
     tangents = tangents_at(manifold, states)
@@ -222,7 +222,7 @@ def follow(
 
 
 def _excess(distance: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """Return the root of the median over states [..., S] of squared distance minus squared floor.
+    """Return the root [...] of the median over states [..., S] of distance^2 - floor^2.
 
     The floor is the distance of the same state unperturbed: the thickness of the cloud that walks
     visit, and its curvature between reference states. A random displacement is orthogonal to both,
@@ -337,7 +337,7 @@ def measure_noise_drift(
 
 
 def _slope(steps: np.ndarray, mean_square: np.ndarray, reach_m: float) -> float:
-    """Return the slope per step of mean squares [K] within reach; NaN for fewer than three."""
+    """Return the slope per step of mean squares [K] before one exceeds reach; NaN if under 3."""
     beyond = np.flatnonzero(mean_square > reach_m**2)
     used = slice(0, beyond[0] if beyond.size else len(steps))
     if len(steps[used]) < 3:

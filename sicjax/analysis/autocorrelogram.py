@@ -19,9 +19,9 @@ def autocorrelogram(ratemaps: ArrayLike, *, min_overlap: int = 20) -> np.ndarray
         min_overlap: lags with fewer common bins than this are NaN.
 
     Returns:
-        [..., 2y - 1, 2x - 1] in [-1, 1], in the maps' own precision; lag 0 is at [..., y - 1, x -
-        1]. NaN where too few bins overlap, and where one copy is constant over the overlap. A
-        constant map gives NaN everywhere.
+        [..., 2y - 1, 2x - 1] in [-1, 1], in the maps' own precision; lag 0 is at
+        [..., y - 1, x - 1]. NaN where too few bins overlap, and where one copy is constant over the
+        overlap. A constant map gives NaN everywhere.
 
     Raises:
         ValueError: fewer than two axes, or `min_overlap` below 2.

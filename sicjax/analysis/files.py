@@ -169,7 +169,7 @@ def _open_npz(file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _npz_array(arrays: Mapping[str, Any], file: Path, name: str) -> Any:
-    """Return an array of an .npz, also an array of objects, which NumPy reads by pickle."""
+    """Return an array of an .npz; `_ArraysOnly` reads arrays of objects, which are pickles."""
     with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         if version == (1, 0) and np.lib.format.read_array_header_1_0(stream)[2].hasobject:

@@ -27,8 +27,9 @@ class Fields:
 def count_fields(ratemaps: np.ndarray) -> np.ndarray:
     """Count the fields [N] of maps [N, y, x] whose peaks lie in the box.
 
-    A field that still rises at the wall has its peak outside the box and is not counted, unless it
-    is the only one. A constant or empty map has 0 fields. One place field gives 1 wherever it lies.
+    A field that still rises at the wall has its peak outside the box and is not counted. If all
+    fields do, the count is 1. A constant or empty map has 0 fields. One place field gives 1
+    wherever it lies.
     """
     counts = []
     for ratemap in ratemaps:

@@ -71,7 +71,7 @@ def score_chunks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _score(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the axes and scores of `score_chunks` for one chunk of maps."""
+    """Return the axes and scores of `score_chunks` for at least one and at most MANY maps."""
     chunks = [
         autocorrelogram(maps[start : start + CHUNK].astype(np.float32))
         for start in range(0, len(maps), CHUNK)

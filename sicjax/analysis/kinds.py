@@ -27,7 +27,7 @@ CONSTANT_VARIATION = 0.05  # coefficient of variation below which a unit is cons
 # Against nulls. Shares are of the variance that position explains (`spatial_share`).
 PERCENTILE = 99  # a score or a fit must exceed this percentile of its null model
 MIN_FIELDS = 5  # with fewer there is no decision, because any three fields fit a hexagon
-SQUARENESS = 0.5  # between a hexagonal lattice (0) and a square one (1)
+SQUARENESS = 0.5  # limit between hexagonal lattices (0) and square ones (1)
 LATTICE_SHARE = 1 / 3  # least share that a lattice's waves must explain
 SINGLE_SHARE = 0.6  # least share for a band's one wave or a place cell's field
 NEXT_SHARE = 1 / 4  # the next wave or field explains at most this part of it

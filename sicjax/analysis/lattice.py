@@ -48,15 +48,15 @@ def find_peaks(half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest local maxima of each autocorrelogram, to a fraction of a bin.
 
     Only one half plane is searched, because an autocorrelogram equals its own mirror image. A
-    maximum counts if its weighted height is at least 0.35 of the unit's largest. The weight is the
-    root of the overlap.
+    maximum counts if its weight is at least 0.35 of the unit's largest. The weight is the height
+    times the root of the overlap.
 
     Args:
         half: [N, y + 1, 2x - 1], of `smooth_half`.
 
     Returns:
         peaks [N, K, 2] in bins from lag 0, nearest first, NaN where there are fewer; their weights
-        [N, K] (height times root of overlap; 0 where there is no peak).
+        [N, K], 0 where there is no peak.
     """
     rows, columns = half.shape[1] - 2, half.shape[2] // 2
     unit, y, x = np.nonzero(_maxima(half))

@@ -87,8 +87,8 @@ def bin_activity(
     """Return mean and variance of every unit's activity in every bin of a square box.
 
     Args:
-        positions: [..., 2], metres (x, y); samples outside the box are dropped. If most are
-            outside, a warning names the usual reasons: centimetres, or an origin in a corner.
+        positions: [..., 2], metres (x, y); samples outside the box are dropped, with a
+            warning if most are. The usual reasons are centimetres, or an origin in a corner.
         activity: [..., N], the same leading axes.
         box_m: side of the box, centred on 0, metres.
         bins: bins per side.

@@ -61,7 +61,7 @@ def lacking(
     num_spikes: np.ndarray,
     on_track: str,
 ) -> np.ndarray:
-    """Return `not_grid_because` [N] for cells of a given kind."""
+    """Return `not_grid_because` [N] of cells with these kinds [N]."""
     failed = failed_conditions(
         above, share, lattice.squareness(scores.axes_m), _least_share(scores.num_fields)
     )

@@ -248,7 +248,7 @@ def _bin_path(session: Session, bin_m: float, smoothing_m: float, min_occupancy_
 
 
 def _rate_maps(path: _Path, trains: np.ndarray) -> np.ndarray:
-    """Return smoothed maps [M, y, x] in Hz of trains [M] of spike steps; NaN where unvisited."""
+    """Return smoothed maps [M, y, x] in Hz of trains [M, spikes] of steps; NaN where unvisited."""
     size = path.visited.size
     places = path.places[trains] + size * np.arange(len(trains))[:, None]
     counts = np.bincount(places.ravel(), minlength=size * len(trains))

@@ -166,7 +166,7 @@ def spike_steps(
     first, last = len(grid), 0
     for train in trains:
         step = np.rint((train - grid[0]) / STEP_S)
-        during = (step >= -1) & (step <= len(grid))  # the outermost samples cover a step more
+        during = (step >= -1) & (step <= len(grid))  # up to a step outside counts, too
         outside, total = outside + np.sum(~during), total + len(train)
         step = np.clip(step[during], 0, len(grid) - 1).astype(np.int64)
         if step.size:

@@ -39,7 +39,8 @@ def fit_waves(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a constant and plane waves to the visited bins of one map, by least squares.
 
-    This is not a Fourier sum: the box may hold a fraction of a period, and unvisited bins.
+    This is not a Fourier sum: the number of periods in the box need not be whole, and bins may be
+    unvisited.
 
     Args:
         ratemap: [y, x], NaN where unvisited.

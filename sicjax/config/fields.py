@@ -83,7 +83,7 @@ _LOSS_SCALARS = tuple(name for name, field in LOSS.items() if isinstance(field.d
 # Networks of one program may differ in these fields: traced scalars, see `method.Settings`.
 VARIED = (*_LOSS_SCALARS, "data.permute", "optimizer.learning_rate")
 
-# These fields may change from one stage of training to the next: they don't change array shapes.
+# These fields may change from one stage of training to the next: none of them shapes a network.
 STAGED = (
     "data.num_trajectories", "data.trajectory_length", "data.permute", *_LOSS_SCALARS,
     "optimizer.learning_rate", "optimizer.warmup_steps", "optimizer.clip",

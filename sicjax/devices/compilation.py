@@ -115,5 +115,5 @@ def large_programs() -> Iterator[None]:
 
 
 def jit_once(function: Callable[..., Any]) -> Any:
-    """Jit a function that is called only once: it compiles in half the time, but runs slower."""
+    """Jit a function that is called once: without optimisations it compiles in half the time."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})

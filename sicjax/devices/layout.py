@@ -139,9 +139,9 @@ def make_layout(
         num_networks: P.
         parallel: "networks": each device has its own; "batch": all devices work on each network;
             "auto": "networks" if no device stays idle, otherwise "batch".
-        devices: D; by default all, but in a single process not more than networks. On a CPU a
-            single network gets two devices, one of them for a copy. XLA optimises a program for
-            several devices differently, and the network must be bit for bit the same as in a
+        devices: D; by default all, but in a single process at most P, unless batches are split. On
+            a CPU a single network gets two devices, one of them for a copy. XLA optimises a program
+            for several devices differently, and the network must be bit for bit the same as in a
             population.
         most: largest number of CPU devices over which splitting a batch is worth it; by default
             all.

@@ -156,7 +156,8 @@ def agree(offer: str, judge: Callable[[str], str]) -> str:
 
     Args:
         offer: what process 0 shows the others.
-        judge: returns another process's complaint about what process 0 shows, or "".
+        judge: called in every other process; returns its complaint about what process 0 shows, or
+            "".
 
     Raises:
         PeerError: a process doesn't answer.

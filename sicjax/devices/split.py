@@ -35,7 +35,7 @@ class Split:
         return value / self.count if self.count > 1 else value
 
     def take(self, rows: Array) -> Array:
-        """Return this device's rows of [B, ...]; all have as many, so the last may be copies."""
+        """Return this device's rows of [B, ...]; each gets equally many, the last may be copies."""
         if self.count == 1:
             return rows
         size = -(-rows.shape[0] // self.count)

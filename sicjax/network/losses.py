@@ -155,8 +155,8 @@ def conformal_isometry_loss(
 ) -> Array:  # fmt: skip
     """Return the variance of the code's speed, |g_t - g_{t-1}| / |v_t|, over short steps.
 
-    With min_step 0, as in the paper, it has no finite expectation. W(0) g is not exactly g, so the
-    shortest steps move the state by a length that does not shrink with |v|. But over steps drawn
+    With min_step 0, as in the paper, the loss has no finite expectation. W(0) g is not exactly g,
+    so the shortest steps move the state by a length that does not shrink with |v|. Over steps drawn
     evenly from a plane, the mean of 1 / |v|^2 diverges. So the loss of a batch depends on its few
     shortest steps, even in a large batch.
 
