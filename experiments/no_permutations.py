@@ -81,8 +81,13 @@ def measure(run: Run) -> dict[str, float]:
 def as_markdown(rows: Sequence[Row], provenance: Sequence[str]) -> str:
     """Format one line per network, then how the table was made."""
     heads = ["network", "seed", *MEASURES.values()]
+    shares = {
+        name: np.median([row["explained"] for row in rows if row["network"] == name])
+        for name in dict.fromkeys(row["network"] for row in rows)
+    }
     lines = [
         "# Without permutations: what position explains", "",
+        f"**{'; '.join(f'{name}: {share:.2f}' for name, share in shares.items())}.**", "",
         f"Medians over the active units; {WALKS:,} walks of {SHORT_WALK_STEPS} steps in a box of"
         f" {BOX_M:g} m.", "",
         "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|",

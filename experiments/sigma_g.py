@@ -29,6 +29,7 @@ from sicjax.analysis.firing_fields import field_diameters, find_fields
 from sicjax.analysis.kinds import KINDS, active_units
 from sicjax.config import flatten
 from sicjax.errors import ConfigError
+from sicjax.plots import pictures
 from sicjax.run import SHORT_WALK_STEPS, Run
 
 Row = dict[str, Any]
@@ -190,7 +191,8 @@ def main(arguments: Sequence[str]) -> None:
     (workdir / "sigma_g.json").write_text(json.dumps(rows, indent=1, allow_nan=False))
     (workdir / "sigma_g.md").write_text(as_markdown(rows, provenance))
     draw(rows).savefig(workdir / "sigma_g.png", dpi=150, bbox_inches="tight")
-    draw_maps(shown).savefig(workdir / "sigma_g_maps.png", dpi=150)
+    sheet = pictures.pack(pictures.paint(draw_maps(shown)), few_colours=True)
+    (workdir / "sigma_g_maps.png").write_bytes(sheet)
     print((workdir / "sigma_g.md").read_text(), end="")
 
 
