@@ -1,10 +1,12 @@
 """Draw the clearest grid cells of each module of a network: one row of maps for each module.
 
-    python -m experiments.clearest [--network=modules] [--cells=12] [--folder=experiments/results]
+    python -m experiments.clearest [--network=modules | --workdir=DIR] [--cells=12]
+        [--folder=experiments/results]
 
-Maps a network that comes with sicjax, in the box that its config's `evaluation.verdict_box` names.
+Maps a network that comes with sicjax, or the first one of a run, in the box that its config's
+`evaluation.verdict_box` names.
 Draws the cells of each module with the highest corrected grid scores into
-NETWORK_ratemaps_BOXm.png. Exit codes: 0 done, 2 bad input.
+NETWORK_ratemaps_BOXm.png, or DIR_ratemaps_BOXm.png. Exit codes: 0 done, 2 bad input.
 """
 
 from collections.abc import Sequence
@@ -56,6 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--network", metavar="NAME", default="modules", help="bundled network; default: modules"
     )
+    parser.add_argument("--workdir", metavar="DIR", help="a run, instead of a bundled network")
     parser.add_argument(
         "--cells", type=command.whole_number(1), default=12, help="cells in a row; default: 12"
     )
@@ -65,10 +68,18 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.read(arguments)
     command.join_processes(options)
     name, folder = options.network, path("--folder", options.folder)
-    try:
-        run = sicjax.load_pretrained(name)
-    except ValueError as error:
-        raise ConfigError(f"--network={name}: {error}") from None
+    if options.workdir:
+        workdir = path("--workdir", options.workdir)
+        name = workdir.name
+        try:
+            run = sicjax.load_run(workdir)
+        except FileNotFoundError as error:
+            raise ConfigError(f"--workdir={workdir}: {error}") from None
+    else:
+        try:
+            run = sicjax.load_pretrained(name)
+        except ValueError as error:
+            raise ConfigError(f"--network={name}: {error}") from None
     box_m = run.config.evaluation.verdict_box
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}_ratemaps_{box_m:g}m.png"

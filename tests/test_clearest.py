@@ -36,6 +36,7 @@ def test_a_row_holds_the_clearest_cells_of_a_module_in_order():
     ("flags", "message"),
     [
         (["--network=nobody"], "network"),
+        (["--workdir=nowhere"], "--workdir="),
         (["--cells=0"], "--cells: '0'"),
         (["--cells=many"], "--cells: 'many'"),
         (["--rows=2"], "--rows"),
