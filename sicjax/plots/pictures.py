@@ -91,7 +91,7 @@ def _palette(sample: Image.Image) -> Image.Image:
 
 
 def _quantised(picture: Image.Image, palette: Image.Image) -> Image.Image:
-    """Return a picture in the colours of a palette, whose first colour is white."""
+    """Return a picture in the colours of a palette; white, its first colour, stays white."""
     frame = picture.quantize(palette=palette, dither=Image.Dither.NONE)
     white = (np.asarray(picture) == 255).all(axis=-1)
     frame.paste(0, mask=Image.fromarray(white))

@@ -62,7 +62,7 @@ def report_activity(
     Scorers, figures and page are the same: rate maps, kinds of units, modules, tori, how modules
     are related, which places are distinguished. The page names the measurements that need a network
     that can be run (other boxes, drift from short walks, return after a push). For recorded spikes
-    use `score_recording`, which has a better null for them.
+    use `score_recording`, whose null suits them.
 
     Args:
         states: [W, T, N] on W walks of T steps in order, or [T, N] on one; in any unit.

@@ -96,7 +96,7 @@ def _attractor(run: Run, walked: Walked) -> Attractor | None:
 
 
 def _dense(places: np.ndarray) -> np.ndarray:
-    """Return indices of those places [R, 2] that have at least NEIGHBOURS others within reach."""
+    """Return indices of places [R, 2] with NEIGHBOURS of them, itself included, within reach."""
     kept = np.arange(len(places))
     while kept.size:
         near = (square_distances(places[kept], places[kept]) <= REACH_M**2 - 1e-6).sum(axis=1)
