@@ -4,8 +4,8 @@
         [--scaling] [--units] [--tiles] [--populations] [--estimate]
 
 Without --config the sizes are those of the paper (B 130, T 60, N 128, H 256), for one network.
---config.FIELD=VALUE changes any config. Four things take turns in one process, and medians of
-repeats are printed:
+--config.FIELD=VALUE changes this config; with --populations, both recipes. Four things take turns
+in one process, and medians of repeats are printed:
 
 - our whole update: sampling, forward, backward, clip, AdamW;
 - the straightforward update of `experiments.naive`;

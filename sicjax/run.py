@@ -63,7 +63,7 @@ INDEX = Rule(lambda value: isinstance(operator.index(value), int), "an integer")
 SHOWN_UNITS, SHOWN_BOX_M = 12, 1.0  # units in a notebook's picture of a run
 WIDTHS, PIECE_STEPS = (16, 48), 40  # walks and steps that a program of fast rollouts runs
 WIDE = (64, 256)  # walks on an accelerator, where more walks take hardly longer
-GRID = 45  # velocities per side for factorising W: finer than anything in training
+GRID = 45  # velocities per side for factorising W: finer than any feature of a trained W
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Run:
         (64, 10, 10)
     """
 
-    config: ConfigDict  # config of its variant, in the last stage of its training
+    config: ConfigDict  # config of its variant, in the last stage that its training reached
     parameters: Parameters
     network: int = 0  # index in its population
     step: int = 0  # updates done
@@ -419,7 +419,7 @@ def _together(walks: list[Walk]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _walks_that_fill(
     key: Array, box_m: float, walk_steps: int, max_velocity: float, mean_speed: float
 ) -> list[Walk]:
-    """Yield batches of walks until every bin has its visits."""
+    """Return as few walks as give every bin its visits, drawn in batches."""
     bins = num_bins(box_m)
     at_once = max(1, BATCH_STEPS // walk_steps)
     visits = np.zeros(bins**2 + 1, int)

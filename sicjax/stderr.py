@@ -13,7 +13,8 @@ Both are written by C++ to descriptor 2, which no logger of Python's sees. JAX's
 TF_CPP_MIN_LOG_LEVEL, would silence every error. XLA_FLAGS=--xla_cpu_max_isa=AVX2, which avoids the
 first, costs speed and gives other numbers. So a process of its own, this file run by its path,
 copies what compiled code writes. A thread would die with the command, before its last message.
-Python's own stderr doesn't pass through it, so a terminal stays a terminal.
+Python's own stderr doesn't pass through it, so a terminal stays a terminal, and Python's messages
+arrive before the command exits.
 """
 
 import atexit

@@ -22,7 +22,7 @@ from sicjax.paths import ABSENT, BucketPath
 
 REFRESH_S = 10.0  # seconds between two signs of life of an owner
 SILENT_S = 40.0  # seconds of silence after which the owner counts as dead
-LOGS = ("metrics.jsonl", "events.out.tfevents.", "snapshots/")  # names of files that go up begin so
+LOGS = ("metrics.jsonl", "events.out.tfevents.", "snapshots/")  # how a desk's file names begin
 REPORTS = ("metrics.jsonl", "snapshots/", "report/")
 _HOLDER = ".holder"
 _PAGE, _LIST = "report.html", ".files.json"  # a report is complete once its page exists
@@ -75,7 +75,7 @@ def check_owned(folder: BucketPath) -> None:
     """Check that this process still holds a workdir; it loses it if it was suspended for too long.
 
     Raises:
-        ConfigError: another run holds it now.
+        ConfigError: this process no longer holds it.
     """
     if (who := _holder(folder / _HOLDER)[0]) != _US:
         raise ConfigError(

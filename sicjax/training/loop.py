@@ -55,7 +55,8 @@ def fit(
         first_step: updates already made; above 0, its checkpoint in `folder` is restored.
         folder: the run's folder, for checkpoints; None keeps everything in memory.
         desk: where process 0 writes the run's metrics and events.
-        parameters: start from these instead of fresh networks, leaves [P, ...].
+        parameters: start from these instead of fresh networks, leaves [P, ...]; ignored if
+            `first_step` is above 0.
         look: called on process 0 every `evaluation.snapshot_every` updates with the state of every
             network (without the optimiser's) and the monitor.
 

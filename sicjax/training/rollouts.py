@@ -110,7 +110,7 @@ fork = _Fork()
 
 @partial(jax.jit, static_argnums=0)
 def _rollout(network: TransitionNetwork, parameters: Parameters, velocities: Array) -> Array:
-    """Return states [..., T, N] along velocities [..., T, 2]; compiled once for each shape."""
+    """Return states [..., T, N] along velocities [..., T, 2]; compiled per network and shape."""
     start = norm_relu(parameters.initial_direction)
 
     def transition(velocity: Array) -> Array:

@@ -33,7 +33,7 @@ class Signals:
         """Start with no signal noted."""
         self._number = 0
         self._error: Exception | None = None
-        self._step: int | None = None  # not None: stop at once, after this update
+        self._step: int | None = None  # not None: stop at once, and report this many updates
         self._awaited = "this dispatch"  # what must finish before the run stops; shown to the user
         self._previous: dict[int, Any] = {}
 
