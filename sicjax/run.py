@@ -322,7 +322,7 @@ def load_run(workdir: str | os.PathLike, network: int = 0, *, method: Method = P
         FileNotFoundError: the folder holds no run, or one without a checkpoint yet.
         IndexError: no such network.
         CheckpointError: the checkpoint has another structure, or can't be read.
-        ConfigError: the run was trained with another method.
+        ConfigError: the run was trained with another transition.
 
     Source: ours.
 
