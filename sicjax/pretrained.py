@@ -138,7 +138,7 @@ def save_weights(run: Run, folder: Path, *, origin: str = "") -> None:
     Args:
         run: the network; its transition must be the package's own hypernetwork.
         folder: created if needed.
-        origin: a line on its origin: command, hardware, time.
+        origin: a line on its origin: the command, the hardware, the time it took.
 
     Raises:
         ValueError: a transition of the user's own, a network that went non-finite, or a parameter

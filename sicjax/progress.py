@@ -15,11 +15,9 @@ def track(items: Collection[T], what: str, *, show: bool = True) -> Iterable[T]:
         what: the name of the work, shown before the bar.
         show: False for no bar.
     """
-    if (
-        not show
-    ):  # tqdm makes a lock between processes even without a bar, and a killed worker leaks it
+    if not show:  # even for no bar tqdm makes a lock between processes; a killed worker leaks it
         return items
-    with warnings.catch_warnings():  # without ipywidgets a notebook gets a text bar
+    with warnings.catch_warnings():  # without ipywidgets: a text bar, and no warning of it
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     return tqdm(items, desc=what, delay=2, leave=False)

@@ -52,7 +52,7 @@ BIN_M = 0.04  # side of a bin in every box, metres
 WALK_STEPS = 2000  # steps of the long walks
 
 SHORT_WALK_STEPS = 120
-DROPPED_STEPS = 10  # of each walk: some units are active only there, because they carry g_0
+DROPPED_STEPS = 10  # of each walk: some units are active only there, and carry g_0, not a place
 MIN_VISITS = 20  # least visits of every bin
 BATCH_STEPS = 128_000  # steps, in all, of the walks that are drawn and run at once
 MEAN_SPEED = 0.4  # mean speed of smooth walks, relative to the largest velocity component
@@ -380,7 +380,7 @@ def _recorded_population(workdir: str | os.PathLike, method: Method) -> tuple[Pa
 
 
 def _last_step(folder: Path) -> int:
-    """Return the updates of a run's latest intact checkpoint; print the damaged ones."""
+    """Return the number of updates of the latest intact checkpoint; print the damaged ones."""
     step, damaged = latest_intact(folder / "checkpoints")
     for bad, problem in damaged.items():
         print(f"the checkpoint of update {bad} is damaged: {problem}", file=sys.stderr)

@@ -19,7 +19,7 @@ from sicjax.arguments import BOUNDED, at_least, checked
 
 FARTHEST_M = 1e6  # largest distance of a recorded path from its start
 PERSISTENCE_STEPS = 10.0  # correlation time of the velocity of smooth walks
-DRAWN = 320_000  # random numbers drawn at once; smooth walks use a part of them
+DRAWN = 320_000  # random numbers, drawn in multiples of this; smooth walks use as many as they need
 
 
 class Batch(NamedTuple):

@@ -142,7 +142,7 @@ def attractor_return(
     Args:
         steps: [K] since the perturbation, from 0.
         distance: [A, K] relative to the norm; 0 leaves a gap.
-        amplitudes: [A] of the perturbations, relative to the norm.
+        amplitudes: [A] asked for, relative to the norm.
         null: [A, K] the same of another network.
         level: distance marked as "back"; None draws none.
         y: label of the distances.

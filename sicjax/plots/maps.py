@@ -52,7 +52,7 @@ def ratemap_sheet(
         titles: [N] short texts, one above each map.
         tops: [N] value of the brightest colour of each map; its peak by default.
         columns: maps in a row.
-        groups: headings, each with the number of maps under it. Every group begins a row.
+        groups: headings, each with the number of maps under it, in order. Every group begins a row.
         title: title of the sheet.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.

@@ -47,7 +47,7 @@ def formation(
         steps: [F] updates of the training, one for each frame.
         ratemaps: [F, K, y, x], NaN (grey) where unvisited; each map relative to its peak at that
             time.
-        groups: names of the rows, each with its number of maps.
+        groups: names of the rows, each with its number of maps, in order.
         share: [F] in [0, 1], share of units with a lattice, drawn as a curve below the maps.
         cmap: any matplotlib colour map.
         fig: where to draw; its size is set.

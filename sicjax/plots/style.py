@@ -130,7 +130,7 @@ def whole_numbers(axis: Any, most: int = 5) -> None:
 
 
 def plain_numbers(axis: Any, *, steps: Sequence[float] = (1,)) -> None:
-    """Label a logarithmic axis with 0.1 and 1,000 instead of powers of ten, times `steps`."""
+    """Label a logarithmic axis at powers of ten times `steps`, written as 0.1 and 1,000."""
 
     def text(value: float, _: int | None) -> str:
         return f"{value:,.0f}" if value >= 1 else f"{value:g}"
@@ -200,7 +200,7 @@ def finite_values(values: ArrayLike) -> np.ndarray:
 
 
 def grouped(labels: Sequence[str], *columns: ArrayLike) -> dict[str, tuple[Any, ...]]:
-    """Return group -> (colour, values of each column where all are finite); no group last."""
+    """Return group -> (colour, values of columns where all are finite), by name; no group last."""
     names, table = np.asarray(labels, dtype=str), np.array(columns, dtype=float)
     known = np.isfinite(table).all(axis=0)
     found = [str(name) for name in np.unique(names[known])]

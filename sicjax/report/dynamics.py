@@ -39,7 +39,7 @@ NOISES = (0.02, 0.05)  # in every step, the same
 PERTURBED, REFERENCES = 48, 1200  # states: perturbed, and representing the manifold
 MANIFOLD_WALKS, MANIFOLD_BOX_M = 60, 2.0  # walks from which, and box in which, both are taken
 DRIFT_WALKS, DRIFT_STEPS = 48, 1000  # along which the modules' phases are read
-DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, at which step, for how many steps
+DISPLACED, DISPLACED_AT, FOLLOWED = 48, 20, 60  # states, after which step, for how many steps
 
 
 def untrained(run: Run) -> Run:
@@ -58,8 +58,8 @@ def measure_dynamics(
     Args:
         run: the network.
         walked: many short walks of this network, in a box larger than MANIFOLD_BOX_M.
-        find_modules: returns the modules of its grid cells. It may have to wait for the worker, so
-            it is called last.
+        find_modules: returns the modules of its grid cells. It may have to wait for them, so it
+            is called after everything that needs no modules.
         maps: of short walks, which show the modules' phases before they drift.
     """
     null = untrained(run)
@@ -134,7 +134,7 @@ def _step_of(run: Run) -> Callable[[Any, Any], np.ndarray]:
 
     def step(states: Any, velocities: Any) -> np.ndarray:
         given = np.asarray(states, np.float32)
-        sets = given.reshape(-1, *given.shape[-2:])  # one program serves all amplitudes
+        sets = given.reshape(-1, *given.shape[-2:])  # a program takes as many as AMPLITUDES
         padded = np.pad(sets, [(0, -len(sets) % len(AMPLITUDES)), (0, 0), (0, 0)])
         parts = [
             _step(network, parameters, part, np.float32(velocities))

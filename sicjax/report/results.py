@@ -32,7 +32,7 @@ class Mapped:
     scores: Scores
     walk_steps: int
     mean_speed: float  # metres per step, before velocities are clipped to those of training
-    suffix: str = ""  # suffix of its name; empty for long walks
+    suffix: str = ""  # how it differs from the long walks in the same box; empty for those
 
     @property
     def name(self) -> str:

@@ -98,7 +98,7 @@ def _remove(place: Path) -> None:
 
 
 def kept_for_good(folder: Path) -> set[int]:
-    """Return the updates whose checkpoints are kept for good, by the rule of their time."""
+    """Return the updates of checkpoints kept for good, by the rule under which each was written."""
     return {step for step in steps(folder) if _is_multiple(step, _rule(folder, step)[1])}
 
 

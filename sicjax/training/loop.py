@@ -145,8 +145,7 @@ def _interruptible_until_the_steps(
 ) -> contextlib.AbstractContextManager[None]:
     """Let a signal stop the compilation at once if nothing is lost by it."""
     if folder is None or not processes.is_alone():
-        # Without a folder the network would be lost; with other processes, these would wait for
-        # ever.
+        # Without a folder the network would be lost; other processes would wait for this one.
         return signals.noted("compiling and the first dispatch")
     return signals.at_once(step)
 

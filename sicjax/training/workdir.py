@@ -122,7 +122,8 @@ def _check_name(folder: Path) -> None:
 def check_as_written(folder: Path, step: int) -> None:
     """Check that config.json agrees with the intact checkpoint of an update.
 
-    Otherwise a flipped bit in config.json would change the rest of the training.
+    Otherwise a flipped bit in config.json would change the rest of the training, because `settled`
+    relies on it.
 
     Raises:
         ConfigError: the two differ; the message names the field.

@@ -101,7 +101,7 @@ def explained(found: Evaluation) -> np.ndarray:
 
 
 def steps_position_holds(found: Evaluation) -> float:
-    """Return the number of steps for which position explains half of the variance or more.
+    """Return the number of steps up to which position explains half of the variance or more.
 
     It is 0 if position never does, the length of the walks if it does to their end, and NaN if no
     unit varies.
