@@ -232,7 +232,7 @@ def _excess(distance: np.ndarray, floor: np.ndarray) -> np.ndarray:
 
 
 def _left(shift: np.ndarray) -> np.ndarray:
-    """Return shifts [K, A, S, 2] as shares of the first, along it; medians [K, A] over states."""
+    """Project shifts [K, A, S, 2] on the first ones; return median shares [K, A] over states."""
     first = shift[0]
     square = np.maximum((first**2).sum(axis=-1), 1e-12)
     return np.median((shift * first).sum(axis=-1) / square, axis=-1)

@@ -102,7 +102,7 @@ def _written(folder: Path) -> set[str]:
 
 
 def _is_ours(unfinished: Path) -> bool:
-    """Return whether a folder was begun by a report: it has a list, or nothing in it yet."""
+    """Return whether a report made this folder: it is empty, or it holds a report's list."""
     return unfinished.is_dir() and ((unfinished / LIST).exists() or not any(unfinished.iterdir()))
 
 
