@@ -98,7 +98,7 @@ class BucketPath(_Base):
         return "/".join(self.parts[2:])
 
     def _keys(self, first: str, last: str) -> list[str]:
-        """Return the sorted names of the bucket's objects from `first` to before `last`."""
+        """Return the names of the bucket's objects that sort from `first` to before `last`."""
         import tensorstore
 
         with self._errors():

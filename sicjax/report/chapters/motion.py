@@ -68,7 +68,7 @@ def animate(found: Evaluation, frames: Sequence[Snapshot], walked: Walked) -> di
 
     Args:
         found: results of the network, or the part that `looked_at` returns.
-        frames: the network's snapshots; if empty, the formation is not drawn.
+        frames: the network's snapshots; with fewer than two, the formation is not drawn.
         walked: from `shown_walk`.
     """
     if not found.active.any():
