@@ -76,6 +76,7 @@ class Server:
         environment = {
             **os.environ, "LD_PRELOAD": str(shim), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "",
             "XDG_CACHE_HOME": str(folder), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "OPENBLAS_NUM_THREADS": "1",  # on several cores NumPy starts threads at import
         }  # fmt: skip
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.storm.server", programs], env=environment,
