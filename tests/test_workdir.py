@@ -183,7 +183,7 @@ def test_a_file_system_without_renames_of_folders_is_refused(tmp_path, monkeypat
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(ConfigError, match="folders can't be renamed"), workdir.locked(tmp_path):
         pass
-    assert not list(tmp_path.glob(".probe*"))
+    assert not list(tmp_path.glob(".*.sicjax.tmp"))
 
 
 def test_links_to_files_of_others_are_not_followed(tmp_path):
@@ -210,6 +210,39 @@ def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path):
         file.write("no bytes")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+# Another process that is killed while a file has no name yet, and while a folder is renamed.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from unittest import mock
+from sicjax.training import files, workdir
+folder = Path(sys.argv[1])
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "probe":
+    with mock.patch.object(Path, "rename", die):
+        workdir._try_to_rename(folder)
+with files.replacing(folder / sys.argv[2]):
+    die()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+@pytest.mark.parametrize(
+    "name", ["config.json", "probe", "report/index.html", "snapshots/network_000/000000040.npz"]
+)
+def test_what_a_kill_left_unfinished_goes_at_the_next_start(tmp_path, name):
+    own = [tmp_path / ".config.json.0a1b2c3d.tmp", tmp_path / ".notes.tmp", tmp_path / "b.tmp"]
+    for path in own:
+        path.write_text("precious")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), name], check=False)
+    assert killed.returncode == -9
+    assert list(tmp_path.rglob(".*.sicjax.tmp"))
+    with workdir.locked(tmp_path):
+        left = {path for path in tmp_path.rglob("*") if path.is_file()}
+        assert left - {tmp_path / ".lock", tmp_path / ".holder"} == {*own}
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path):

@@ -101,8 +101,8 @@ def cut_after(workdir: Path, step: int) -> None:
     Files that no run wrote stay.
     """
     for path in workdir.glob("snapshots/network_*/*"):
-        ours = path.stem.isdecimal() and path.suffix in (".npz", ".tmp")
-        if ours and (path.suffix == ".tmp" or int(path.stem) > step):
+        ours = path.stem.isdecimal() and path.suffix == ".npz"
+        if ours and int(path.stem) > step:
             path.unlink()
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 from sicjax.paths import BucketPath
 
+UNFINISHED = ".sicjax.tmp"  # end of the name of a file or folder that is still in the making
 MOST_BYTES = 2**26  # largest JSON file that is read; those of a run have a few kilobytes
 
 
@@ -52,7 +54,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Its name is unused and no link is followed, so no other file can be overwritten. After an error
     `path` is unchanged.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         with unfinished.open("xb") as file:
             yield file
@@ -63,6 +65,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # the first error matters more
             unfinished.unlink()
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a kill left unfinished in a folder; only where no other process writes."""
+    for unfinished in folder.glob(f".*{UNFINISHED}"):
+        if unfinished.is_dir() and not unfinished.is_symlink():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.unlink()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -23,7 +23,7 @@ from sicjax.errors import ConfigError, one_line
 from sicjax.paths import BucketPath
 from sicjax.training import bucket
 from sicjax.training.checkpoint_files import about, reached
-from sicjax.training.files import read_small, write_whole
+from sicjax.training.files import UNFINISHED, read_small, remove_unfinished, write_whole
 from sicjax.training.method import TABLES
 
 _T = TypeVar("_T")
@@ -206,6 +206,8 @@ def locked(folder: Path) -> Iterator[None]:
                     " run uses this folder",
                     flush=True,
                 )
+            for place in (folder, folder / "report", *folder.glob("snapshots/network_*")):
+                remove_unfinished(place)
             _try_to_rename(folder)
             who = f"process {os.getpid()} on {socket.gethostname()}"
             write_whole(holder, f"{who}\n".encode())
@@ -227,8 +229,8 @@ def _try_to_rename(folder: Path) -> None:
     Raises:
         ConfigError: folders can't be renamed on this file system.
     """
-    probe = Path(tempfile.mkdtemp(prefix=".probe.", dir=folder))
-    renamed = probe.with_suffix(".renamed")
+    probe = Path(tempfile.mkdtemp(prefix=".probe.", suffix=UNFINISHED, dir=folder))
+    renamed = probe.with_name(f".renamed{probe.name}")
     try:
         (probe / "file").touch()
         probe.rename(renamed)

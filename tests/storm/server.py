@@ -49,7 +49,7 @@ def compile_once(folder: Path) -> None:
 
 
 def run(task: dict, shim: ctypes.CDLL) -> None:
-    """In the fork: run the command as it would be by itself."""
+    """In the fork: run the command as it would be by itself, with its filter of stderr."""
     output = os.open(task["output"], os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -58,7 +58,8 @@ def run(task: dict, shim: ctypes.CDLL) -> None:
         task["folder"].encode(), task["journal"].encode(), task["kinds"], task["call"],
         task["fault"],
     )  # fmt: skip
-    main.leave(main.main(task["arguments"]))
+    sys.argv = ["sicjax", *task["arguments"]]
+    main.command()
 
 
 def serve(folder: Path) -> None:
