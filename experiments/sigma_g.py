@@ -42,6 +42,7 @@ VALUES = "0.05,0.07,0.1,0.15,0.2,0.4"
 BOX_M = 3.0
 SHUFFLES = 100
 SHOWN = 8  # maps of a network
+SHADES = (*plots.COLOURS[:5], plots.NEUTRAL, "#dddddd", plots.FAINT)  # of KINDS; grey: no verdict
 
 
 def measure(run: Run) -> tuple[Row, np.ndarray]:
@@ -124,19 +125,19 @@ def draw(rows: Sequence[Row]) -> plots.Figure:
         for row in own:
             if row["field_m"] is not None:
                 at, (low, high) = values.index(row["sigma_g"]), row["field_quartiles_m"]
-                above.plot([at, at], [low, high], color="0.75", lw=3, zorder=1)
-                above.plot(at, row["field_m"], "o", color="C0", ms=5)
+                above.plot([at, at], [low, high], color=plots.NEUTRAL, lw=3, zorder=1)
+                above.plot(at, row["field_m"], "o", color=plots.COLOURS[0], ms=5)
         above.set_ylim(0)
         plots.dress(above, y="field diameter (m)" if recipe == recipes[0] else "", title=recipe)
         bottom = np.zeros(len(values))
-        for kind in KINDS:
+        for kind, colour in zip(KINDS, SHADES, strict=True):
             share = np.array([
                 sum(row["kinds"][kind] for row in own if row["sigma_g"] == value)
                 / max(sum(sum(row["kinds"].values()) for row in own if row["sigma_g"] == value), 1)
                 for value in values
             ])  # fmt: skip
             if any(row["kinds"][kind] for row in rows):
-                below.bar(range(len(values)), share, bottom=bottom, label=kind, width=0.8)
+                below.bar(range(len(values)), share, bottom=bottom, label=kind, color=colour)
             bottom += share
         below.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         plots.dress(below, x="$\\sigma_g$", y="share of units" if recipe == recipes[0] else "")

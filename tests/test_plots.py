@@ -364,6 +364,13 @@ def test_phase_diagram():
     assert {"0.8", "0.6"} <= set(texts(fractions.figure))
 
 
+@pytest.mark.parametrize("groups", [7, 8, 20])
+def test_bars_of_each_setting_have_a_colour_of_their_own(groups):
+    counts, names = np.ones((groups, 3)), [f"{k}" for k in range(groups)]
+    ax = drawn(plots.units_per_index, counts, [1, 3, 4], names=names)
+    assert len({bars[0].get_facecolor() for bars in ax.containers}) == groups
+
+
 def test_by_setting():
     ax = drawn(plots.by_setting, {"full": [1.0, 2.0, 3.0], "ablated": [np.nan]}, label="score")
     assert {"full (n = 3)", "ablated (n = 0)", "score (line: median)"} <= set(texts(ax.figure))

@@ -6,6 +6,7 @@ Letters: N units; M units of one module; K modules. Lengths in metres, angles in
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from sicjax.plots.style import (
+    CMAP,
     COLOURS,
     CYCLIC_CMAP,
     FAINT,
@@ -86,9 +88,11 @@ def units_per_index(
         bars = np.concatenate([bars, np.reshape(rest, (-1, 1))], axis=1)
         labels.append("none")
     width = 0.8 / len(bars)
+    many = mpl.colormaps[CMAP](np.linspace(0, 0.95, len(bars)))  # as many as there are bars
+    colours = COLOURS if len(bars) <= len(COLOURS) else many
     for k, (name, heights) in enumerate(zip(names, bars, strict=True)):
         middle = np.arange(len(labels)) + (k - (len(bars) - 1) / 2) * width
-        drawn = ax.bar(middle, heights, width, color=COLOURS[k % len(COLOURS)], label=name)
+        drawn = ax.bar(middle, heights, width, color=colours[k], label=name)
         if len(bars) == 1:
             ax.bar_label(drawn, fmt="%.4g", fontsize=SMALL)
     if any(names):
