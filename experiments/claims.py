@@ -4,7 +4,7 @@
         [--config.FIELD=VALUE ...]
     python -m experiments.claims --merge=DIR,DIR,... --workdir=DIR
 
-Trains 16 networks if the config asks for one (--config.num_networks sets another number). Each
+Trains 16 networks if the config has one; --config.num_networks sets another number, also 1. Each
 report uses 20 rolls per torus test. The command writes claims.md, claims.json (one row per network)
 and claims.png into the workdir. All verdicts come from the long-walk map of the box that the
 config's `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained.
@@ -441,7 +441,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     command.join_processes(options)
     config, workdir = command.read_run(options)
-    if config.num_networks == 1:
+    told = any(text.startswith("--config.num_networks") for text in arguments)
+    if config.num_networks == 1 and not told:
         config.num_networks = NUM_NETWORKS
     config.evaluation.torus_rolls = max(config.evaluation.torus_rolls, 0) or TORUS_ROLLS
     print(run(config, workdir, arguments), flush=True)

@@ -61,12 +61,6 @@ class Bucket:
         made = objects._make_object_resource("", NAME, name, "application/x", len(content))
         self._storage.create_file(NAME, name, content, objects._checksums(content, made))
 
-    def remove_all(self, begin: str) -> None:
-        """Remove all objects whose names begin so."""
-        for name in self.objects:
-            if name.startswith(begin):
-                self.put(name, None)
-
     @contextlib.contextmanager
     def serving(self) -> Iterator["Bucket"]:
         """Serve until the context ends, and let this process's libraries find it."""

@@ -310,3 +310,12 @@ def test_only_finished_runs_of_one_recipe_and_other_seeds_are_merged(finished, t
         with pytest.raises(ConfigError, match=says):
             claims.merge([first, other], tmp_path / "all")
     assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize(("flags", "trained"), [([], 16), (["1"], 1), (["3"], 3)])
+def test_as_many_networks_are_trained_as_were_asked_for(flags, trained, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(claims, "run", lambda config, *_: asked.append(config.num_networks))
+    told = [f"--config.num_networks={number}" for number in flags]
+    claims.main(["--config=quick", f"--workdir={tmp_path}", *told])
+    assert asked == [trained]

@@ -107,9 +107,6 @@ class Group:
         """Wait for process 0's estimate of the time left, which comes after two dispatches."""
         self.wait_until(lambda: re.search(r"about .* left", self.said(0)))
 
-    def wait_until_it_saves(self):
-        self.wait_until(lambda: any((self.workdir / "checkpoints").glob("*tmp*")))
-
     def send(self, sent, *told):
         for k in told:
             self.processes[k].send_signal(sent)
