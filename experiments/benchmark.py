@@ -55,10 +55,10 @@ from experiments.timing import compile_step, device, seconds_of
 from sicjax import command
 from sicjax import config as config_module
 from sicjax.config.files import from_json, to_json
-from sicjax.devices.hardware import available_cores
 from sicjax.network import pair_losses
 from sicjax.training.method import draw_batch, make_settings
 from sicjax.training.step import make_init, make_step
+from sicjax.workers import available_cores
 
 ROUNDS = 5
 PAPER_SCALE = "paper scale"  # --config by default

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from sicjax.devices.hardware import available_cores
 from sicjax.devices.layout import make_layout
 from sicjax.devices.memory import device_bytes
 from sicjax.training.population import Population
 from sicjax.training.step import Dispatch, start
+from sicjax.workers import available_cores
 
 
 class Compiled(NamedTuple):

@@ -371,7 +371,8 @@ def test_a_report_under_way_is_left_at_once(where, tmp_path):
         import os, signal, sys, threading, time
         import sicjax
         from sicjax.main import guarded, leave
-        from sicjax.report import network, workers
+        from sicjax import workers
+        from sicjax.report import network
 
         def endless(call):
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()

@@ -11,7 +11,7 @@ import pytest
 
 import sicjax
 from sicjax.devices import processes
-from sicjax.devices.hardware import available_cores, unseen_accelerator
+from sicjax.devices.hardware import unseen_accelerator
 from sicjax.devices.meeting import (
     Place,
     detected_place,
@@ -21,6 +21,7 @@ from sicjax.devices.meeting import (
 )
 from sicjax.errors import ConfigError
 from sicjax.training import signals
+from sicjax.workers import available_cores
 from tests import tiny
 from tests.bucket import NAME
 
@@ -230,6 +231,7 @@ PAIR = """if True:
     from sicjax.devices.meeting import Place
     from sicjax.errors import ConfigError, PeerError
     from sicjax.training import signals
+from sicjax.workers import available_cores
 
     address, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     processes.start_processes(Place(address, 2, rank), signals.heed_others)

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sicjax import workers
 from sicjax.analysis.ambiguity import CodeRange
 from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import changed, default
 from sicjax.network.trajectories import smooth_walks
 from sicjax.paths import path as as_path
-from sicjax.report import dynamics, measure, network, run_reports, workers
+from sicjax.report import dynamics, measure, network, run_reports
 from sicjax.report.chapters import motion as motion_room
 from sicjax.report.chapters.modules import betti_texts, torus_sentence
 from sicjax.report.chapters.motion import animate, looked_at, shown_walk
@@ -282,7 +283,7 @@ def test_another_process_draws_the_same_from_what_is_looked_at(run, found, monke
     monkeypatch.setattr(motion_room, "EVERY", 10)  # what it is there
     monkeypatch.setattr(workers, "available_cores", lambda: 2)
     (found,) = found
-    with workers.worker_process() as worker:
+    with workers.worker_processes() as worker:
         part, walked = looked_at(found), shown_walk(run)
         assert found.tori[0].betti is None  # no null was asked for
         motions = worker(animate, part, (), walked)

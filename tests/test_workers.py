@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from sicjax.report import judge, workers
-from sicjax.report.workers import worker_process
+from sicjax import workers
+from sicjax.report import judge
+from sicjax.workers import worker_processes
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def dies_unless_in(process):
 
 
 def test_functions_are_called_elsewhere_and_after_its_death_here():
-    with worker_process() as worker:
+    with worker_processes() as worker:
         process = worker(os.getpid)
         assert process != os.getpid()
         one, other = worker.later(np.arange, 3), worker.later(np.arange, 4)  # side by side
@@ -38,13 +39,13 @@ def test_functions_are_called_elsewhere_and_after_its_death_here():
 
 def test_with_one_core_functions_are_called_here(monkeypatch):
     monkeypatch.setattr(workers, "available_cores", lambda: 1)
-    with worker_process() as worker:
+    with worker_processes() as worker:
         assert worker(os.getpid) == os.getpid()
 
 
 def test_it_ends_with_the_context_whatever_it_does():
     began = time.monotonic()
-    with worker_process() as worker:
+    with worker_processes() as worker:
         waiting = worker.beside(worker, time.sleep, 60)
         time.sleep(0.5)
     assert waiting.exception(10) is not None  # and hasn't begun to sleep here
@@ -56,10 +57,10 @@ def run(tmp_path, script):
     path = tmp_path / "script.py"
     path.write_text(f"""if True:
         import os, signal, sys, threading, time
-        from sicjax.report import workers
+        from sicjax import workers
         workers.available_cores = lambda: 2
         signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup's child ignores it
-        with workers.worker_process() as worker:
+        with workers.worker_processes() as worker:
             {script}
     """)
     return subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60)

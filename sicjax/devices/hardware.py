@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 from sicjax.errors import ConfigError
+from sicjax.workers import available_cores
 
 
 def all_devices() -> list[jax.Device]:
@@ -59,21 +60,3 @@ def use_all_cores() -> None:
     if not set_by_user and jax.config.values["jax_num_cpu_devices"] < 1:
         with contextlib.suppress(RuntimeError):  # too late: JAX has already computed something
             jax.config.update("jax_num_cpu_devices", available_cores())
-
-
-def available_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of cores that this process may use, at least 1.
-
-    Its affinity and the quota of its container limit them.
-
-    Args:
-        group: folder of the control group; its cpu.max holds quota and period.
-    """
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # "max" is not a number and means no quota
-        quota, period = (group / "cpu.max").read_text().split()
-        cores = min(cores, int(quota) // int(period))
-    return max(cores, 1)

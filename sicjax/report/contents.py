@@ -11,7 +11,7 @@ from sicjax.report.chapter import Chapter, Shown
 from sicjax.report.folder import PAGE, replacing
 from sicjax.report.results import Judged
 from sicjax.report.tables import MODULE_COLUMNS, as_csv, as_json, module_rows, unit_rows
-from sicjax.report.workers import second_thread
+from sicjax.workers import second_thread
 
 SHEETS = ("ratemaps", "autocorrelograms", "generalisation", "film_strip")  # 256 colours are enough
 

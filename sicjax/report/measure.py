@@ -37,8 +37,8 @@ from sicjax.report.results import (
 )
 from sicjax.report.tables import median
 from sicjax.report.walks import Walked, training_range, walk, walks_of
-from sicjax.report.workers import Worker, second_thread
 from sicjax.run import BATCH_STEPS, MEAN_SPEED, SHORT_WALK_STEPS, WALK_STEPS, Run
+from sicjax.workers import Worker, second_thread
 
 PATH_PIECES = 300
 DRIFT_WALKS, DRIFT_STEPS = 16, 10_000

@@ -29,8 +29,8 @@ from sicjax.report.measure import STAGES, map_verdict, measure
 from sicjax.report.page import render
 from sicjax.report.sheets import first_picture
 from sicjax.report.snapshots import Snapshot
-from sicjax.report.workers import worker_process
 from sicjax.run import Run
+from sicjax.workers import worker_processes
 
 ORDER = (  # of the page
     "cells", "modules", "motion", "boxes", "path_integration", "attractor", "relations", "training",
@@ -92,7 +92,7 @@ def write_report(
     def done() -> None:
         next(bar, None)
 
-    with small_programs(), worker_process() as worker:
+    with small_programs(), worker_processes() as worker:
         verdict = map_verdict(run)
         done()
         if first is not None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import sicjax
-from sicjax.analysis import synthetic
+from sicjax import workers
+from sicjax.analysis import recordings, synthetic
 from sicjax.analysis.ratemaps import bin_index
 from sicjax.analysis.recorded_kinds import MIN_SPIKES
 from sicjax.analysis.recordings import score_recording
@@ -155,6 +156,24 @@ def test_origin_and_units_are_recognised_and_said(rat, cells):
         assert other.kind.tolist() == plain.kind.tolist()
         # Samples on the edge of a bin fall either way by rounding.
         np.testing.assert_allclose(other.spacing_m, plain.spacing_m, rtol=0.01)
+
+
+def test_many_shifts_are_scored_by_processes_to_the_same_numbers(rat, cells, monkeypatch):
+    some = {name: cells[name] for name in ("grid 0.45 0", "place 0", "flat 5")}
+    here = score_recording(*rat, some, **FEW)
+    started = []
+    start = workers._start
+    monkeypatch.setattr(recordings, "MANY_SHIFTS", 30)
+    for room in (recordings, workers):
+        monkeypatch.setattr(room, "available_cores", lambda: 2)
+    monkeypatch.setattr(workers, "_start", lambda number: started.append(number) or start(number))
+    elsewhere = score_recording(*rat, some, **FEW)
+    assert started == [2]
+    for name in ("grid_score", "null_threshold", "information_threshold", "spacing_m"):
+        np.testing.assert_array_equal(getattr(here, name), getattr(elsewhere, name))
+    assert here.kind.tolist() == elsewhere.kind.tolist()
+    score_recording(*rat, {"place 0": cells["place 0"]}, **FEW)
+    assert started == [2]  # few shifts start no process
 
 
 def test_gaps_and_lost_samples(rat):

@@ -1,7 +1,7 @@
-"""A worker process and a second thread, for work beside running the network and drawing.
+"""The cores of this machine, worker processes, and a second thread.
 
 Cohomology and the scores of shuffled maps hold Python's lock for seconds, so threads would only
-take turns. The worker is a fresh interpreter from loky, because a fork of a process that runs JAX
+take turns. A worker is a fresh interpreter from loky, because a fork of a process that runs JAX
 may hang. Unlike `multiprocessing`, loky does not import the user's script again, so scripts need no
 `__main__` guard.
 """
@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
-
-from sicjax.devices.hardware import available_cores
+if TYPE_CHECKING:
+    from joblib.externals.loky import ProcessPoolExecutor
 
 # The parent owns the accelerator and one core; more threads of BLAS would wait for each other.
 _ENVIRONMENT = {
@@ -27,10 +28,28 @@ _ENVIRONMENT = {
 }  # fmt: skip
 
 
-class Worker:
-    """Calls functions in another process, in the order of the requests."""
+def available_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the number of cores that this process may use, at least 1.
 
-    def __init__(self, executor: ProcessPoolExecutor | None) -> None:
+    Its affinity and the quota of its container limit them.
+
+    Args:
+        group: folder of the control group; its cpu.max holds quota and period.
+    """
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # "max" is not a number and means no quota
+        quota, period = (group / "cpu.max").read_text().split()
+        cores = min(cores, int(quota) // int(period))
+    return max(cores, 1)
+
+
+class Worker:
+    """Calls functions in other processes, which take the requests in their order."""
+
+    def __init__(self, executor: "ProcessPoolExecutor | None") -> None:
         self._executor, self._ended = executor, False
         self._thread = ThreadPoolExecutor(1)
 
@@ -66,7 +85,7 @@ class Worker:
         return self.later(function, *args)()
 
     def end(self) -> None:
-        """End the process at once; a caller that waits for a result gets an error."""
+        """End the processes at once; a caller that waits for a result gets an error."""
         self._ended = True
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._executor is not None:
@@ -74,9 +93,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def worker_process() -> Iterator[Worker]:
-    """Yield a worker that ends with the context; on a single core it runs in this process."""
-    worker = Worker(_start() if available_cores() > 1 else None)
+def worker_processes(number: int = 1) -> Iterator[Worker]:
+    """Yield a worker that ends with the context; on a single core it runs in this process.
+
+    Args:
+        number: of processes; 0 for none.
+    """
+    worker = Worker(_start(number) if number and available_cores() > 1 else None)
     try:
         yield worker
     finally:
@@ -93,8 +116,12 @@ def second_thread() -> Iterator[Callable[..., Future]]:
         thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _start() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),), env=_ENVIRONMENT)
+def _start(number: int) -> "ProcessPoolExecutor":
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    return ProcessPoolExecutor(
+        number, initializer=_begin, initargs=(os.getpid(),), env=_ENVIRONMENT
+    )
 
 
 def _begin(parent: int) -> None:
