@@ -16,6 +16,7 @@ page, in two minutes.
 """
 
 import importlib.util
+import re
 import subprocess
 import tempfile
 import time
@@ -44,7 +45,8 @@ PLACES, PATCHES, POISSON, DRIFTING, SIMULATED = 100, 200, 400, 100, 30
 BINS = 200  # per side of the maps drawn, 5 mm each
 LAX = 0.3  # a common threshold of the grid score
 RESULTS = Path(__file__).parent / "results"
-INPUTS = "## Damaged and oddly formed inputs"
+# Sections of the page that other measurements write.
+SCALE, INPUTS = "## At scale", "## Damaged and oddly formed inputs"
 
 
 class Cell(NamedTuple):
@@ -351,8 +353,8 @@ def main(arguments: Sequence[str]) -> None:
         "",
     ]
     text = "\n".join(lines)
-    _, heading, inputs = page().partition(INPUTS)  # a table of its own, which stays
-    write_page(f"{text}\n{heading}{inputs}" if heading else text)
+    stays = re.search(f"^({SCALE}|{INPUTS})$.*", page(), re.MULTILINE | re.DOTALL)
+    write_page(f"{text}\n{stays[0]}" if stays else text)
     draw(cells, found, RESULTS / "recordings.png")
     print(text)
 

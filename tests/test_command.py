@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / "experiments").glob("*.py")
-    if '__name__ == "__main__"' in path.read_text() and path.stem != "opexebo_scores"
+    if '__name__ == "__main__"' in path.read_text()
+    and path.stem not in ("opexebo_scores", "map_scorers")
 )
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments import recording_inputs, recordings
+from experiments import recording_inputs, recording_scale, recordings
 from sicjax.errors import ConfigError
 
 
@@ -34,6 +34,21 @@ def test_page(page):
 def test_unknown_flag_is_named():
     with pytest.raises(ConfigError, match="--grids"):
         recordings.main(["--grids=4"])
+
+
+def test_a_long_session_is_measured_into_its_section(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recordings, "RESULTS", tmp_path)
+    (tmp_path / "recordings.md").write_text(f"# Title\n\n{recordings.INPUTS}\n\nstays\n")
+    for cells in ("6", "4"):  # a second measurement replaces the first
+        recording_scale.main([f"--cells={cells}", "--minutes=8", "--shuffles=100"])
+        assert capsys.readouterr().out.startswith(recordings.SCALE)
+    written = (tmp_path / "recordings.md").read_text()
+    assert written.count(recordings.SCALE) == 1
+    assert written.endswith("stays\n")
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", written, re.MULTILINE))
+    assert (rows["cells"], rows["shifts of each"]) == ("4", "100")
+    assert rows["called grid: of the grid cells, of the others"] == "2 of 2 and 0 of 2"
+    assert "4 of 4" in written.partition("maps with a score")[2]
 
 
 INPUTS = {given.name: given for given in recording_inputs.inputs()}
