@@ -7,6 +7,7 @@ may hang. Unlike `multiprocessing`, loky does not import the user's script again
 """
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
@@ -94,12 +95,16 @@ class Worker:
 
 @contextlib.contextmanager
 def worker_processes(number: int = 1) -> Iterator[Worker]:
-    """Yield a worker that ends with the context; on a single core it runs in this process.
+    """Yield a worker that ends with the context.
+
+    On a single core it runs in this process, and also where this is itself a worker, of
+    `multiprocessing` or joblib: it may not have children, and others of its kind use the cores.
 
     Args:
         number: of processes; 0 for none.
     """
-    worker = Worker(_start(number) if number and available_cores() > 1 else None)
+    elsewhere = number and available_cores() > 1 and multiprocessing.parent_process() is None
+    worker = Worker(_start(number) if elsewhere else None)
     try:
         yield worker
     finally:

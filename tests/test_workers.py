@@ -1,5 +1,6 @@
 """The worker process of a report: its answers, and that it never outlives its parent."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from joblib.externals.loky import ProcessPoolExecutor
 
 from sicjax import workers
 from sicjax.report import judge
@@ -41,6 +43,23 @@ def test_with_one_core_functions_are_called_here(monkeypatch):
     monkeypatch.setattr(workers, "available_cores", lambda: 1)
     with worker_processes() as worker:
         assert worker(os.getpid) == os.getpid()
+
+
+def asks_a_worker(path):
+    """In a process of a pool: whether a worker is that process itself."""
+    workers.available_cores = lambda: 2
+    with worker_processes(2) as worker:
+        return worker(os.getpid) == os.getpid()
+
+
+@pytest.mark.parametrize("kind", ["multiprocessing", "loky"])
+def test_in_a_process_of_a_pool_functions_are_called_there(kind):
+    if kind == "loky":
+        with ProcessPoolExecutor(1) as pool:
+            assert pool.submit(asks_a_worker, 0).result(60)
+    else:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.map_async(asks_a_worker, [0]).get(60) == [True]
 
 
 def test_it_ends_with_the_context_whatever_it_does():
