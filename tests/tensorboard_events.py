@@ -1,5 +1,7 @@
 """Read event files as TensorBoard does: after a restart it forgets later updates."""
 
+from pathlib import Path
+
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
@@ -7,7 +9,7 @@ from tensorboardX.record_writer import masked_crc32c
 def read_events(workdir):
     """Return tag, step and value of every number in a folder's event files."""
     found: list[tuple[str, int, float]] = []
-    for path in sorted(workdir.glob("events.out.tfevents.*")):
+    for path in sorted(filter(Path.is_file, workdir.glob("events.out.tfevents.*"))):
         for event in events(path.read_bytes()):
             if event.HasField("session_log") and event.session_log.status == SessionLog.START:
                 found = [number for number in found if number[1] < event.step]
