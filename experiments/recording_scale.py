@@ -10,12 +10,16 @@ and ephysiopy, each in an interpreter that has it (`experiments.map_scorers`), i
 rounds. The command prints the tables, and writes them into `experiments/results/recordings.md`.
 """
 
+import contextlib
+import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +64,8 @@ def score(cells: int, minutes: float, shuffles: int) -> tuple[dict[str, str], Re
     """Simulate and score a session; return a row of the table, and the analysis."""
     session = simulate(cells, minutes, np.random.default_rng(0))
     began, processor_s = time.monotonic(), _processor_s()
-    found = score_recording(*session, units="m", num_shuffles=shuffles)
+    with _memory_of_children() as children_mb:
+        found = score_recording(*session, units="m", num_shuffles=shuffles)
     wall_s, processor_s = time.monotonic() - began, _processor_s() - processor_s
     called = [int(np.sum(found.kind[k::2] == "grid")) for k in (1, 0)]
     return {
@@ -72,9 +77,9 @@ def score(cells: int, minutes: float, shuffles: int) -> tuple[dict[str, str], Re
         "time (s)": f"{wall_s:.0f}",
         "processor time (s)": f"{processor_s:.0f}",
         "processor time of a cell and shift (ms)": f"{1e3 * processor_s / cells / shuffles:.2f}",
-        "largest memory, this process and its largest worker (MB)": " and ".join(
-            f"{resource.getrusage(who).ru_maxrss * (1 if _MAC else 1024) / 1e6:.0f}"
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        "largest memory (MB): this process, its largest worker": (
+            f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 1e6:.0f}, "
+            + (f"{max(children_mb.values()):.0f}" if children_mb else "–")
         ),
         "called grid: of the grid cells, of the others": (
             f"{called[0]} of {cells // 2} and {called[1]} of {cells - cells // 2}"
@@ -82,7 +87,30 @@ def score(cells: int, minutes: float, shuffles: int) -> tuple[dict[str, str], Re
     }, found
 
 
-_MAC = sys.platform == "darwin"  # where ru_maxrss is in bytes
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; of ru_maxrss
+
+
+@contextlib.contextmanager
+def _memory_of_children() -> Iterator[dict[int, float]]:
+    """Yield a table that gets the largest memory in MB of each child process; Linux only."""
+    found: dict[int, float] = {}
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            for place in Path("/proc").glob("[0-9]*/status"):
+                with contextlib.suppress(OSError):  # the process has ended
+                    about = dict(re.findall(r"^(\w+):\s+(\d+)", place.read_text(), re.MULTILINE))
+                    if about["PPid"] == str(os.getpid()) and "VmHWM" in about:
+                        found[int(about["Pid"])] = int(about["VmHWM"]) * 1024 / 1e6
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _processor_s() -> float:

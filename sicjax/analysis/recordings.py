@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sicjax.analysis import lattice
-from sicjax.analysis.grid_score import score_chunks, score_ratemaps
+from sicjax.analysis.grid_score import MANY, score_chunks, score_ratemaps
 from sicjax.analysis.inputs import check_number, check_shuffles, warn
 from sicjax.analysis.modules import MIN_UNITS, Modules, check_min_units, find_modules
 from sicjax.analysis.ratemaps import (
@@ -30,7 +30,7 @@ from sicjax.progress import track
 from sicjax.workers import available_cores, worker_processes
 
 # Time shifts in a call from which worker processes are worth their start, and most of these. Each
-# process takes about 250 MB, and a shift about 0.7 ms of one core.
+# process takes about 350 MB, and a shift about 0.7 ms of one core.
 MANY_SHIFTS, MOST_PROCESSES = 30_000, 16
 BINS = (10, 400)  # per side of a map: at least 10 for a lattice, at most 400 for any arena
 
@@ -297,8 +297,13 @@ def _score_shifted(
     path: _Path, train: np.ndarray, shifts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores [S, 3] and spatial information [S] of one train under each shift [S, 1]."""
-    maps = _rate_maps(path, (train + shifts) % len(path.places))
-    return score_chunks(maps)[1], spatial_information(maps, occupancy=path.occupancy_s)
+    scores, information = np.empty((len(shifts), 3)), np.empty(len(shifts))
+    for start in range(0, len(shifts), MANY):  # memory for some shifts of the spikes, not for all
+        part = slice(start, start + MANY)
+        maps = _rate_maps(path, (train + shifts[part]) % len(path.places))
+        scores[part] = score_chunks(maps)[1]
+        information[part] = spatial_information(maps, occupancy=path.occupancy_s)
+    return scores, information
 
 
 def _verdicts(
