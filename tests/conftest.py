@@ -40,17 +40,16 @@ def pytest_configure(config):
         jax.config.update("jax_disable_most_optimizations", fast)
 
 
-# Files with few but long tests. A worker takes a file as a whole; one that began with such a file
-# last would work alone at the end.
-LONG = (
-    "test_parallel.py", "test_report.py", "test_devices.py", "test_ablations.py",
-    "test_buckets.py",
-)  # fmt: skip
+# The longest files. A worker takes a file as a whole; one that began with such a file last would
+# work alone at the end.
+LONG = [f"test_{name}.py" for name in (
+    "losses", "parallel", "training", "devices", "report", "loop", "buckets", "run", "stages",
+)]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
     """Put the long files first; `--no-loadscope-reorder` keeps this order."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=lambda item: (*LONG, item.path.name).index(item.path.name))
 
 
 def pytest_unconfigure(config):

@@ -231,7 +231,6 @@ PAIR = """if True:
     from sicjax.devices.meeting import Place
     from sicjax.errors import ConfigError, PeerError
     from sicjax.training import signals
-from sicjax.workers import available_cores
 
     address, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     processes.start_processes(Place(address, 2, rank), signals.heed_others)
