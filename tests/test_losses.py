@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 import sicjax
 from sicjax.config import default
-from sicjax.network import pair_losses
+from sicjax.network import pair_losses as tiles
 from sicjax.network.losses import sic_loss
 from sicjax.network.trajectories import sample_batch
 from sicjax.training.step import make_init, make_loss, make_settings
@@ -19,6 +19,8 @@ from tests import reference
 pytestmark = pytest.mark.usefixtures("strict_types")
 
 SCALES = {"sigma_x": 0.05, "sigma_g": 0.4}
+# One program; operation by operation, each would be compiled for itself.
+pair_losses = jax.jit(tiles.pair_losses, static_argnames=("reduction", "branch"))
 
 
 def make(key=0, *, num_trajectories=5, trajectory_length=20, num_units=7, unit=False, dtype=None):
@@ -67,7 +69,7 @@ def test_equals_reference_in_double_precision(x64, shape, reduction, unit):
     np.testing.assert_allclose(ours, slow, rtol=1e-10, atol=1e-12)
     # As training on a CPU takes them, with tiles that lie apart in a loop of their own.
     flat, scales = (states.reshape(-1, N), positions.reshape(-1, 2)), (0.05, 0.4, jnp.ones(2))
-    terms = pair_losses.pair_losses(*flat, *scales, reduction, True)[1]
+    terms = pair_losses(*flat, *scales, reduction, True)[1]
     np.testing.assert_allclose(terms[:2], slow[:2], rtol=1e-10, atol=1e-12)
 
 
@@ -145,7 +147,9 @@ def test_gradients_equal_finite_differences(x64):
     def separation(g, sigma_g):
         return sicjax.separation_loss(g, positions, sigma_x=0.05, sigma_g=sigma_g)
 
-    check = partial(check_grads, order=1, modes=["rev"], atol=1e-7, rtol=1e-6)
+    def check(loss, arguments):
+        check_grads(jax.jit(loss), arguments, order=1, modes=["rev"], atol=1e-7, rtol=1e-6)
+
     check(separation, (states, 0.4))
     # Many near pairs: half of this walk stands still.
     still = positions.at[:, 6:].set(positions[:, 6:7])
@@ -163,7 +167,7 @@ def test_second_derivatives(x64):
         separation = sicjax.separation_loss(g, positions, **SCALES)
         return separation + sicjax.invariance_loss(g, positions, sigma_x=0.2)
 
-    check_grads(jax.grad(loss), (states,), order=1, modes=["rev"], atol=1e-7, rtol=1e-6)
+    check_grads(jax.jit(jax.grad(loss)), (states,), order=1, modes=["rev"], atol=1e-7, rtol=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -186,12 +190,12 @@ def test_gradient_equals_naive_autodiff(x64, reduction, branch):
         return weights[0] * separation + weights[1] * invariance
 
     def tiled(g, sigma_g):
-        return pair_losses.pair_losses(g, positions, 0.05, sigma_g, weights, reduction, branch)[0]
+        return pair_losses(g, positions, 0.05, sigma_g, weights, reduction, branch)[0]
 
     # A relative 1e-10 of the largest entry: sums of 400 terms in double precision.
     for ours, slow in zip(
-        jax.tree.leaves(jax.value_and_grad(tiled, (0, 1))(flat, 0.4)),
-        jax.tree.leaves(jax.value_and_grad(naive, (0, 1))(flat, 0.4)),
+        jax.tree.leaves(jax.jit(jax.value_and_grad(tiled, (0, 1)))(flat, 0.4)),
+        jax.tree.leaves(jax.jit(jax.value_and_grad(naive, (0, 1)))(flat, 0.4)),
         strict=True,
     ):
         np.testing.assert_allclose(ours, slow, rtol=1e-10, atol=1e-10 * float(jnp.abs(slow).max()))
@@ -201,7 +205,7 @@ def test_counts_and_ties():
     """On a lattice whose spacing is sigma_x, neighbours are ties: neither near nor far."""
     x = jnp.stack(jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0)), -1).reshape(1, 16, 2) / 4
     states = jax.random.normal(jax.random.key(0), (1, 16, 3))
-    _, terms = pair_losses.pair_losses(states[0], x[0], 0.25, 0.4, jnp.ones(2), "mean", True)
+    _, terms = pair_losses(states[0], x[0], 0.25, 0.4, jnp.ones(2), "mean", True)
     assert (int(terms.num_near), int(terms.num_far)) == (0, 16 * 15 // 2 - 24)
     assert sicjax.invariance_loss(states, x, sigma_x=0.25) == 0
 
@@ -215,7 +219,7 @@ def test_no_far_or_no_near_pair_gives_zero_and_zero_gradient():
         lambda g: sicjax.invariance_loss(g, apart, sigma_x=0.05),
     ]
     for loss in cases:
-        value, gradient = jax.value_and_grad(loss)(states)
+        value, gradient = jax.jit(jax.value_and_grad(loss))(states)
         assert value == 0
         assert not gradient.any()
 
@@ -291,12 +295,12 @@ def test_missing_states_enter_no_pair(x64):
     flat, positions = states.reshape(-1, 7), batch.positions.reshape(-1, 2).astype(jnp.float64)
     missing = jnp.arange(100) % 3 == 0
     masked = jnp.where(missing[:, None], jnp.nan, positions)
-    loss = partial(pair_losses.pair_losses, sigma_x=0.05, sigma_g=0.4, weights=jnp.ones(2))
+    loss = partial(pair_losses, sigma_x=0.05, sigma_g=0.4, weights=jnp.ones(2))
     value, terms = loss(flat, masked)
     kept_value, kept_terms = loss(flat[~missing], positions[~missing])
     np.testing.assert_allclose(value, kept_value, rtol=1e-12)
     np.testing.assert_allclose(terms, kept_terms, rtol=1e-12)
-    gradient = jax.grad(lambda g: loss(g, masked)[0])(flat)
+    gradient = jax.jit(jax.grad(lambda g: loss(g, masked)[0]))(flat)
     assert not gradient[missing].any()
     assert jnp.isfinite(gradient).all()
 
@@ -343,7 +347,7 @@ def test_eager_jit_vmap_agree():
         lambda g, x, v: sicjax.conformal_isometry_loss(g, start, v, max_step=0.05),
     ]
     for loss in losses:
-        mapped = jax.vmap(jax.value_and_grad(loss))(states, positions, steps)
+        mapped = jax.jit(jax.vmap(jax.value_and_grad(loss)))(states, positions, steps)
         jitted = jax.jit(jax.value_and_grad(loss))(states[1], positions[1], steps[1])
         with jax.disable_jit():
             eager = jax.value_and_grad(loss)(states[1], positions[1], steps[1])
@@ -359,7 +363,7 @@ def test_no_square_array_of_states():
     states, positions = jnp.ones((M, 4)), jnp.zeros((M, 2))
     loss = jax.jit(
         jax.grad(
-            lambda g: pair_losses.pair_losses(g, positions, 0.05, 0.4, jnp.ones(2), "mean", True)[0]
+            lambda g: pair_losses(g, positions, 0.05, 0.4, jnp.ones(2), "mean", True)[0]
         )
     )
     memory = loss.lower(states).compile().memory_analysis()
