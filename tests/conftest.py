@@ -14,8 +14,8 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 # Each core has a worker of its own; a second thread of BLAS would only wait for it, at full power.
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # One folder for what the session's workers, and the programs that tests start, compile and draw
 # with: each program is compiled once, and the developer's own ~/.cache is neither read nor filled.
 if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -362,9 +362,7 @@ def test_no_square_array_of_states():
     M = 4096
     states, positions = jnp.ones((M, 4)), jnp.zeros((M, 2))
     loss = jax.jit(
-        jax.grad(
-            lambda g: pair_losses(g, positions, 0.05, 0.4, jnp.ones(2), "mean", True)[0]
-        )
+        jax.grad(lambda g: pair_losses(g, positions, 0.05, 0.4, jnp.ones(2), "mean", True)[0])
     )
     memory = loss.lower(states).compile().memory_analysis()
     assert memory.temp_size_in_bytes < M * M * 4 / 10
