@@ -21,7 +21,8 @@ It differs from `modules.py` as follows.
 
 1. 60,000 updates at a rate of 3e-4 with an invariance weight of 0.04. Units drop two fields in
    three, and two in three again. B is 16, so an update has a quarter of the pairs. With 96 units,
-   three of six seeds had too few units on the coarsest lattice; with 128 the same seeds have them.
+   three of six seeds had too few units on the coarsest lattice. Two of these three were trained
+   again with 128 units, and have enough.
 2. 20,000 updates on longer walks (T 120, B 8) with the weights of the last stage of `modules.py`.
    They stretch all lattices by a half, and the network keeps its place.
 """
