@@ -7,8 +7,8 @@ and two seeds that failed with 96 units (search.md).
 
     python -m sicjax.main --config=configs/scales.py
 
-Cost: 80,000 updates at 40 to 45 a second on one core of a slow AMD EPYC that other programs did not
-use (100 GFLOP/s in its best matrix product), by the speed of the two stages; and the report.
+Cost: 45 updates a second, then 33, on one core of a slow AMD EPYC (100 GFLOP/s in its best matrix
+product) that other programs did not use; and the report.
 
 Result of these three networks (seeds 5000, 3200 and 3201), in a box of 6 m on walks of 2,000 steps:
 
