@@ -166,11 +166,17 @@ def test_training_lowers_the_loss(tiny_config):
     assert last["separation"] < 0.6 * first["separation"]
 
 
-@pytest.mark.parametrize(("weight", "term"), [("capacity", "gradient")])
-def test_a_non_finite_network_is_frozen_and_named(tiny_config, weight, term):
+@pytest.mark.parametrize(
+    ("field", "term"), [("loss.capacity", "gradient"), ("learning_rate", "weights")]
+)
+def test_a_non_finite_network_is_frozen_and_named(tiny_config, field, term):
     states, settings = population(tiny_config, 2)
-    huge = settings.loss._replace(**{weight: jnp.array([0.5, jnp.finfo(jnp.float32).max])})
-    settings = settings._replace(loss=huge)
+    largest = jnp.finfo(jnp.float32).max
+    if field == "learning_rate":
+        settings = settings._replace(learning_rate=jnp.array([1e-3, largest]))
+    else:
+        huge = settings.loss._replace(capacity=jnp.array([0.5, largest]))
+        settings = settings._replace(loss=huge)
     after, _ = run(tiny_config, states, settings, 4, 1)
     assert after.failed_step.tolist() == [-1, 0]
     assert FAILURES[after.failed_term[1]] == term
