@@ -16,10 +16,10 @@ It differs from `modules.py` as follows.
    three, and two in three again. B is 16, so an update has a quarter of the pairs. With 96 units,
    three of six seeds had too few units on the coarsest lattice. Two of these three were trained
    again with 128 units, and have enough.
-2. 40,000 updates on longer walks (T 120, B 8) with an invariance weight of 0.4 and the other weights
-   of the last stage of `modules.py`. They stretch all lattices by two thirds, and the network keeps
-   its place: for seed 3200, position explains 0.87 of the variance after 2,000 steps and 0.56 after
-   10,000, compared with 0.80 and 0.40 after 20,000 updates with a weight of 0.2.
+2. 40,000 updates on longer walks (T 120, B 8) with an invariance weight of 0.4 and the other
+   weights of the last stage of `modules.py`. They stretch all lattices by two thirds, and the
+   network keeps its place: for seed 3200, position explains 0.87 of the variance after 2,000 steps
+   and 0.56 after 10,000, compared with 0.80 and 0.40 after 20,000 updates with a weight of 0.2.
 """
 
 from sicjax.config.files import load_config
