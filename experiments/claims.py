@@ -7,7 +7,8 @@
 Trains 16 networks if the config has one; --config.num_networks sets another number, also 1. Each
 report uses 20 rolls per torus test. The command writes claims.md, claims.json (one row per network)
 and claims.png into the workdir. All verdicts come from the long-walk map of the box that the
-config's `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained.
+config's `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained, the
+last two only for `scales.py`.
 
 You can stop the command and start it again. If the run has finished, only its tables and figure are
 made again. --merge makes one table and figure of several finished runs of one recipe, each with
@@ -40,6 +41,8 @@ TORUS_ROLLS = 20
 MODULE_UNITS = 10  # the smallest module that counts
 HEXAGONAL = 1.0  # least corrected grid score of a unit, or least median of a module
 RATIOS = (1.3, 2.0)  # allowed ratios of neighbouring periods
+PAPER_RATIOS = (1.6, 1.85)  # of the paper's figure, give or take its reading error
+TORUS_UNITS = 15  # the smallest module that is expected to be a torus
 LARGEST_PERIOD_CHANGE = 0.05  # between two boxes
 PERIODS_IN_A_BOX = 1.6  # in a box of fewer coarsest periods a side, periods can't be compared
 OTHER_BOX_M = 4.0  # the box in which modules are counted again
@@ -71,6 +74,8 @@ TARGETS = {
     "a push of 20 % off the torus decays to 2 %": "every seed",
     "a shift of 20 % along the torus: 0.9 left at rest, untrained at most 0.2": "every seed",
     "a shift of 50 % along the torus: the same": "every seed",
+    "three modules in the paper's ratios, 1.6 to 1.85": "75 % of seeds",
+    "modules of 15 grid cells or more are tori": "90 % of modules",
 }
 
 
@@ -187,6 +192,19 @@ def num_modules(modules: Sequence[Mapping[str, Any]]) -> int:
     return best
 
 
+def has_paper_ratios(modules: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether three modules of 10 units or more have both ratios in `PAPER_RATIOS`.
+
+    Other modules may lie in between.
+    """
+    periods = sorted(m["period_m"] for m in modules if m["units"] >= MODULE_UNITS)
+    least, most = PAPER_RATIOS
+    return any(
+        all(least <= above / below <= most for below, above in itertools.pairwise(three))
+        for three in itertools.combinations(periods, 3)
+    )
+
+
 def three_of(row: Row, is_met: Callable[[Mapping[str, Any]], bool]) -> bool:
     """Return whether a network has three modules of 10 units or more that meet a condition."""
     large = [module for module in row["modules"] if module["units"] >= MODULE_UNITS]
@@ -201,7 +219,7 @@ def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
     """
 
     def share(met: Sequence[bool], least: float) -> tuple[str, bool]:
-        return f"{sum(met)} of {len(met)}", sum(met) >= least * len(met)
+        return f"{sum(met)} of {len(met)}", bool(met) and sum(met) >= least * len(met)
 
     def middle(column: str) -> tuple[float, int]:
         found = [row[column] for row in rows if row[column] is not None]
@@ -213,6 +231,7 @@ def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
 
     active = float(np.median([row["active_units"] / row["num_units"] for row in rows]))
     changes = [row["period_change"] for row in rows if row["period_change"] is not None]
+    large = [m for row in rows for m in row["modules"] if m["units"] >= TORUS_UNITS]
     within = sum(change <= LARGEST_PERIOD_CHANGE for change in changes)
     measured = [
         share([row["num_modules"] >= 2 for row in rows], 0.8),  # in the order of TARGETS
@@ -232,6 +251,8 @@ def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
         share([bool(row["largest_is_torus"]) for row in rows], 0.8),
         share([row["steps_to_return"] is not None for row in rows], 1.0),
         *(share([_keeps(row, which) for row in rows], 1.0) for which in range(len(SHIFTS))),
+        share([has_paper_ratios(row["modules"]) for row in rows], 0.75),
+        share([bool(module["is_torus"]) for module in large], 0.9),
     ]
     return dict(zip(TARGETS, measured, strict=True))
 

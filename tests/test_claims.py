@@ -119,6 +119,20 @@ def test_modules_count_when_large_and_in_ratio(modules, number):
 
 
 @pytest.mark.parametrize(
+    ("modules", "has"),
+    [
+        ([], False),
+        ([(10, 0.5), (10, 0.85), (10, 1.45)], True),
+        ([(10, 0.5), (10, 0.85), (9, 1.45)], False),
+        ([(10, 0.5), (10, 0.85), (10, 1.35)], False),
+        ([(10, 0.5), (12, 0.58), (10, 0.85), (30, 0.98), (10, 1.45)], True),
+    ],
+)
+def test_the_paper_s_ratios(modules, has):
+    assert claims.has_paper_ratios([module(*values) for values in modules]) is has
+
+
+@pytest.mark.parametrize(
     ("modules", "met"),
     [
         ([], (0, 0, 0)),
@@ -131,7 +145,11 @@ def test_modules_count_when_large_and_in_ratio(modules, number):
 )
 def test_three_modules_count_at_any_ratio_and_by_two_scores(modules, met):
     keys = ("units", "hexagonal_units", "grid_score_corrected")
-    row = network(modules=[dict(zip(keys, values, strict=True)) for values in modules])
+    row = network(
+        modules=[
+            module(values[0], 0.7) | dict(zip(keys, values, strict=True)) for values in modules
+        ]
+    )
     found = claims.claims([row])
     names = (
         "three modules at any ratio",
@@ -207,6 +225,16 @@ def test_claims_are_judged_over_all_seeds():
     ]  # fmt: skip
     assert not any(met for _, met in claims.claims([network(**NOTHING)]).values())
     assert worse["active units, median over networks"] == ("91%", True)
+
+
+def test_tori_are_counted_over_the_modules_of_15_cells_of_all_seeds():
+    name = "modules of 15 grid cells or more are tori"
+    rows = [
+        network(modules=[claims_module(15, 0.8, True), claims_module(14, 1.4, False)]),
+        network(modules=[claims_module(40, 0.8, False), claims_module(15, 1.4, True)]),
+    ]
+    assert claims.claims(rows)[name] == ("2 of 3", False)
+    assert claims.claims(rows[:1])[name] == ("1 of 1", True)
 
 
 def test_the_table_and_the_figure_name_every_network():
