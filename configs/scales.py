@@ -38,4 +38,5 @@ def get_config():
         "loss.invariance": 0.4,
     }  # fmt: skip
     config.stages = {"lattices": {"num_steps": 60000}, "settling": settling}
+    config.evaluation.snapshot_every = 5000
     return config

@@ -56,6 +56,7 @@ DEFINITIONS = (
     " the periods of neighbouring modules must be in a ratio of 1.3 to 2; the next three rows allow"
     " any ratio. n is the number of networks with grid cells."
 )
+NO_RECIPE = ("seed", "num_networks", "evaluation.snapshot_every")  # may differ in merged runs
 HOW_MADE = "## How this table was made"
 TARGETS = {
     "two modules or more": "80 % of seeds",
@@ -430,7 +431,7 @@ def merge(sources: Sequence[Path], workdir: Path) -> str:
             recipe = flatten(read_config(source))
         except FileNotFoundError as error:
             raise ConfigError(f"--merge={source}: no finished run there: {error}") from None
-        recipes.append({k: v for k, v in recipe.items() if k not in ("seed", "num_networks")})
+        recipes.append({name: value for name, value in recipe.items() if name not in NO_RECIPE})
         changed = [name for name, value in recipes[-1].items() if value != recipes[0].get(name)]
         if changed:
             raise ConfigError(
