@@ -87,8 +87,9 @@ def draw_reported(name: str) -> None:
 
 
 def draw_clearest() -> None:
-    """Draw the clearest cells of the three modules."""
-    clearest.main([f"--folder={RESULTS}"])
+    """Draw the clearest cells of both networks of three modules."""
+    for name in ("modules", "scales"):
+        clearest.main([f"--network={name}", f"--folder={RESULTS}"])
 
 
 def draw_isometry() -> None:

@@ -123,8 +123,8 @@ def provenance(module: str, arguments: Sequence[str], config: ConfigDict, workdi
     networks, last = len(members(config)), config.seed + config.num_networks - 1
     seeds = f"seed {last}" if config.num_networks == 1 else f"seeds {config.seed} to {last}"
     return (
-        f"`python -m {' '.join([module, *given])}`: {networks} networks, {seeds},"
-        f" B {config.data.num_trajectories}, T {config.data.trajectory_length},"
+        f"`python -m {' '.join([module, *given])}`: {networks} network{'s' * (networks != 1)},"
+        f" {seeds}, B {config.data.num_trajectories}, T {config.data.trajectory_length},"
         f" N {config.model.num_units}, H {config.model.hidden_width}, {config.num_steps:,} updates;"
         f" {devices or 'hardware not recorded'}, jax {jax.__version__};"
         f" {hours:.1f} h with the reports ({len(sessions)} session(s))."

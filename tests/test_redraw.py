@@ -38,15 +38,15 @@ def test_commands_and_a_page_s_code_draw_into_the_repository(tmp_path, monkeypat
 
     def command(name):
         def main(arguments):
-            (flag,) = arguments
-            folder = Path(flag.removeprefix("--folder="))
-            (folder / f"{name}.png").write_text(name)
+            *network, folder = (flag.partition("=")[2] for flag in arguments)
+            folder = Path(folder)
+            (folder / f"{name.format(*network)}.png").write_text(name)
             (folder / f"{name}.md").write_text("measured again")
 
         return main
 
     monkeypatch.setattr(redraw.isometry, "main", command("isometry_tail"))
-    monkeypatch.setattr(redraw.clearest, "main", command("modules_ratemaps_6m"))
+    monkeypatch.setattr(redraw.clearest, "main", command("{}_ratemaps_6m"))
     (docs / "other_networks.md").write_text(
         "```python\nfrom pathlib import Path\n```\n\n```python\n"
         "for name in ('three_tori', 'twisted'):\n"
@@ -58,6 +58,7 @@ def test_commands_and_a_page_s_code_draw_into_the_repository(tmp_path, monkeypat
     assert (results / "isometry_tail.png").read_text() == "isometry_tail"
     assert not (results / "isometry_tail.md").exists()
     assert (results / "modules_ratemaps_6m.png").is_file()
+    assert (results / "scales_ratemaps_6m.png").is_file()
     assert (docs / "three_tori.png").read_text() == "three_tori"
     assert (docs / "twisted_torus.png").read_text() == "twisted"
     assert not Path("runs/three_tori").exists()  # its reports were written elsewhere
