@@ -1,7 +1,7 @@
 """Three modules in the paper's ratios, 1 : √3 : 3: less invariance, a slow rate, small batches.
 
-Trains one network of the paper's size (N 128, T 60, steps of up to 15 cm) in two stages, in 45
-minutes on one CPU core.
+Trains one network of the paper's size (N 128, T 60, steps of up to 15 cm) in two stages, in
+about 45 minutes on one CPU core.
 
     python -m sicjax.main --config=configs/scales.py
 

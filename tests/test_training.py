@@ -167,16 +167,19 @@ def test_training_lowers_the_loss(tiny_config):
 
 
 @pytest.mark.parametrize(
-    ("field", "term"), [("loss.capacity", "gradient"), ("learning_rate", "weights")]
+    ("field", "value", "term"),
+    [
+        ("capacity", jnp.finfo(jnp.float32).max, "gradient"),
+        ("learning_rate", jnp.inf, "weights"),
+        ("learning_rate", jnp.nan, "weights"),
+    ],
 )
-def test_a_non_finite_network_is_frozen_and_named(tiny_config, field, term):
+def test_a_non_finite_network_is_frozen_and_named(tiny_config, field, value, term):
     states, settings = population(tiny_config, 2)
-    largest = jnp.finfo(jnp.float32).max
     if field == "learning_rate":
-        settings = settings._replace(learning_rate=jnp.array([1e-3, largest]))
+        settings = settings._replace(learning_rate=jnp.array([1e-3, value]))
     else:
-        huge = settings.loss._replace(capacity=jnp.array([0.5, largest]))
-        settings = settings._replace(loss=huge)
+        settings = settings._replace(loss=settings.loss._replace(capacity=jnp.array([0.5, value])))
     after, _ = run(tiny_config, states, settings, 4, 1)
     assert after.failed_step.tolist() == [-1, 0]
     assert FAILURES[after.failed_term[1]] == term
