@@ -30,6 +30,8 @@ from experiments import sweep
 from experiments.ablations import median, numbers, read_units, report_of
 from experiments.sweep import Row
 from sicjax import command, plots
+from sicjax.analysis.grid_score import score_ratemaps
+from sicjax.analysis.ratemaps import RateMaps
 from sicjax.config import flatten
 from sicjax.errors import ConfigError
 from sicjax.paths import path
@@ -45,16 +47,17 @@ PAPER_RATIOS = (1.6, 1.85)  # of the paper's figure, give or take its reading er
 TORUS_UNITS = 15  # the smallest module that is expected to be a torus
 LARGEST_PERIOD_CHANGE = 0.05  # between two boxes
 PERIODS_IN_A_BOX = 1.6  # in a box of fewer coarsest periods a side, periods can't be compared
-OTHER_BOX_M = 4.0  # the box in which modules are counted again
+OTHER_BOXES_M = (4.0, 8.0)  # modules are counted again in the second if the verdict's is above 4 m
 LEAST_EXPLAINED = 0.5  # share of a grid cell's variance, by position, on walks of 2,000 steps
 FAR_STEPS, LEAST_FAR = 10_000, 0.4  # the same over walks of this many steps
 LEAST_ACTIVE = 0.9
 SHIFTS = (0.2, 0.5)  # along the torus, relative to the norm of a state
 LEAST_LEFT, FORGOTTEN = 0.9, 0.2  # share of a shift left at rest: trained; untrained
 DEFINITIONS = (
-    "A module counts if it has ten grid cells or more. In the first two rows, and in the 4 m box,"
+    "A module counts if it has ten grid cells or more. In the first two rows, and in the other box,"
     " the periods of neighbouring modules must be in a ratio of 1.3 to 2; the next three rows allow"
-    " any ratio. n is the number of networks with grid cells."
+    " any ratio. The other box is 4 m wide, or 8 m if the verdicts come from a box of more than"
+    " 4 m. n is the number of networks with grid cells."
 )
 NO_RECIPE = ("seed", "num_networks", "evaluation.snapshot_every")  # may differ in merged runs
 HOW_MADE = "## How this table was made"
@@ -64,7 +67,7 @@ TARGETS = {
     "three modules at any ratio": "50 % of seeds",
     "three, each with ten cells of corrected grid score 1.0": "50 % of seeds",
     "three, each with a median corrected grid score of 1.0": "50 % of seeds",
-    "the same number of modules in the 4 m box": "90 % of seeds",
+    "the same number of modules in the other box": "90 % of seeds",
     "active units, median over networks": "90 %",
     "corrected grid score, median over grid cells": "1.0",
     "grid score, median over grid cells": "0.6",
@@ -80,30 +83,36 @@ TARGETS = {
 }
 
 
-def measure(report: Path) -> Row:
+def other_box_m(verdict_box_m: float) -> float:
+    """Return the side of the box in which the modules of a verdict's box are counted again."""
+    return OTHER_BOXES_M[verdict_box_m > OTHER_BOXES_M[0]]
+
+
+def measure(report: Path, other: RateMaps | None = None) -> Row:
     """Return one network's row, from its summary.json and units.csv; None where there is nothing.
 
     Medians are over grid cells. In the keys:
 
         modules: of each, units and others, and hexagonal_units: those of corrected score 1.0
-        num_modules, num_modules_4m: see `num_modules`; the second in the 4 m box
+        num_modules, num_modules_other: see `num_modules`; the second in the other box
         period_change: largest median change of the period from the verdict's box to another that
             holds 1.6 coarsest periods a side
-        explained, _short, _4m: by position, after 2,000 steps; 120; 2,000 in the 4 m box
+        explained, _short, _other: by position, after 2,000 steps; 120; 2,000 in the other box
         steps_to_return, _at_rest, _untrained: after a push of 20 % off the torus
         shift_m, shift_left, _untrained: shifts along it by 20 and 50 %; share left after 100 steps
         spacings_m: (period, module) of each grid cell
+
+    Args:
+        report: folder of the network's report.
+        other: its maps in the other box; by default those of the report.
     """
     summary = json.loads((report / "summary.json").read_text())
     grids = [unit for unit in read_units(report) if unit["is_grid"] == "1"]  # only grid cells count
     verdict = f"{summary['verdict_box_m']:g}m"
     periods = numbers(grids, f"spacing_m_{verdict}")
+    spacings = {float(box): numbers(grids, f"spacing_m_{box}m") for box in (2, 3, 4)}
+    box_m = other_box_m(summary["verdict_box_m"])
     coarsest = max((module["period_m"] for module in summary["modules"]), default=0.0)
-    others = [
-        box for box in (2, 3, 4)
-        if box != summary["verdict_box_m"] and box >= PERIODS_IN_A_BOX * coarsest
-    ]  # fmt: skip
-    changes = [median(np.abs(numbers(grids, f"spacing_m_{box}m") / periods - 1)) for box in others]
     corrected = f"grid_score_corrected_{verdict}"
     members: dict[int, list[Any]] = {k: [] for k in range(-1, len(summary["modules"]))}
     for unit in grids:
@@ -117,9 +126,22 @@ def measure(report: Path) -> Row:
         }
         for number, module in enumerate(summary["modules"])
     ]
-    in_other_box = (
-        modules if summary["verdict_box_m"] == OTHER_BOX_M else modules_of_box(report, OTHER_BOX_M)
-    )
+    if other is not None:
+        which = np.array([unit["unit"] for unit in grids], int)
+        spacings[box_m] = score_ratemaps(other.ratemaps, box_m).spacing_m[which]
+        explained_other = median(other.variance_explained[which])
+        in_other_box = modules_of(other.ratemaps, box_m)
+    else:
+        explained_other = median(numbers(grids, f"variance_explained_{box_m:g}m"))
+        in_other_box = modules
+        if summary["verdict_box_m"] != box_m:
+            with np.load(report / f"ratemaps_{box_m:g}m.npz") as file:
+                in_other_box = modules_of(file["ratemaps"], box_m)
+    changes = [
+        median(np.abs(spacing_m / periods - 1))
+        for box, spacing_m in spacings.items()
+        if box != summary["verdict_box_m"] and box >= PERIODS_IN_A_BOX * coarsest
+    ]
     largest = max(modules, key=lambda module: module["units"], default={"is_torus": None})
     path = summary["path_integration"]
     drift, chance = path["neural_distance_after_10000"], path["chance_neural_distance"]
@@ -133,13 +155,14 @@ def measure(report: Path) -> Row:
         "grid_units": len(grids),
         "modules": modules,
         "num_modules": num_modules(modules),
-        "num_modules_4m": num_modules(in_other_box),
+        "other_box_m": box_m,
+        "num_modules_other": num_modules(in_other_box),
         "grid_score": median(numbers(grids, f"grid_score_{verdict}")),
         "grid_score_corrected": median(numbers(grids, corrected)),
         "period_change": max((c for c in changes if c is not None), default=None),
         "explained": median(numbers(grids, f"variance_explained_{verdict}")),
         "explained_short": median(numbers(grids, "variance_explained_3m_short")),
-        "explained_4m": median(numbers(grids, "variance_explained_4m")),
+        "explained_other": explained_other,
         "largest_is_torus": largest["is_torus"],
         "drift_10000_of_chance": drift / chance if drift is not None and chance else None,
         "recorded_path_correlation": summary["recorded_path_correlation"],
@@ -165,15 +188,20 @@ def _of_shifts(attractor: Mapping[str, Any], key: str) -> list[float] | None:
     return [attractor[key][asked.index(amplitude)] for amplitude in SHIFTS]
 
 
-def modules_of_box(report: Path, box_m: float) -> list[dict[str, Any]]:
-    """Find modules in a report's maps of one box; return the units and period of each."""
-    with np.load(report / f"ratemaps_{box_m:g}m.npz") as file:
-        units = sicjax.analyze_ratemaps(file["ratemaps"], box_m, key=jax.random.key(0))
+def modules_of(ratemaps: np.ndarray, box_m: float) -> list[dict[str, Any]]:
+    """Find modules in the maps [N, y, x] of one box; return the units and period of each."""
+    units = sicjax.analyze_ratemaps(ratemaps, box_m, key=jax.random.key(0))
     found = sicjax.find_modules(units)
     return [
         {"units": len(members), "period_m": float(period)}
         for members, period in zip(found.members, found.period_m, strict=True)
     ]
+
+
+def maps_of_other_box(run: Run, report: Path) -> RateMaps | None:
+    """Return a network's maps of the other box, or None if its report has them."""
+    box_m = other_box_m(run.config.evaluation.verdict_box)
+    return None if (report / f"ratemaps_{box_m:g}m.npz").exists() else run.ratemaps(box_m)
 
 
 def explained_far(run: Run, report: Path) -> float | None:
@@ -242,7 +270,7 @@ def claims(rows: Sequence[Row]) -> dict[str, tuple[str, bool]]:
         share(
             [three_of(row, lambda m: m["grid_score_corrected"] >= HEXAGONAL) for row in rows], 0.5
         ),
-        share([row["num_modules_4m"] == row["num_modules"] for row in rows], 0.9),
+        share([row["num_modules_other"] == row["num_modules"] for row in rows], 0.9),
         (f"{active:.0%}", active >= LEAST_ACTIVE),
         at_least("grid_score_corrected", 1.0),
         at_least("grid_score", 0.6),
@@ -282,15 +310,16 @@ def as_markdown(rows: Sequence[Row], provenance: str) -> str:
         f"| {claim} | {TARGETS[claim]} | {measured} | {'yes' if reached else 'no'} |"
         for claim, (measured, reached) in found.items()
     ]
+    other = f"{rows[0]['other_box_m']:g} m box"
     columns = {
         "grid cells of active units": lambda row: f"{row['grid_units']} of {row['active_units']}",
         "modules: units at period (m) [corrected score], Betti": _modules,
-        "modules in the 4 m box": _cell("num_modules_4m", "{}"),
+        f"modules in the {other}": _cell("num_modules_other", "{}"),
         "grid score": _cell("grid_score"),
         "corrected grid score": _cell("grid_score_corrected"),
         "largest change of period between boxes": _cell("period_change", "{:.1%}"),
         "variance explained, 2,000 steps": _cell("explained"),
-        "2,000 steps, 4 m box": _cell("explained_4m"),
+        f"2,000 steps, {other}": _cell("explained_other"),
         "10,000 steps": _cell("explained_far"),
         "120 steps": _cell("explained_short"),
         "drift after 10,000 steps, relative to chance": _cell("drift_10000_of_chance"),
@@ -400,7 +429,8 @@ def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str
     config.report = True
     reports = [report_of(workdir, row) for row in sweep.run(config, workdir)]
     rows = [
-        measure(report) | {"explained_far": explained_far(run, report)}
+        measure(report, maps_of_other_box(run, report))
+        | {"explained_far": explained_far(run, report)}
         for run, report in zip(sicjax.load_runs(workdir), reports, strict=True)
     ]
     return write(rows, sweep.provenance("experiments.claims", arguments, config, workdir), workdir)
@@ -431,6 +461,11 @@ def merge(sources: Sequence[Path], workdir: Path) -> str:
             recipe = flatten(read_config(source))
         except FileNotFoundError as error:
             raise ConfigError(f"--merge={source}: no finished run there: {error}") from None
+        if any("other_box_m" not in row for row in found):
+            raise ConfigError(
+                f"--merge={source}: claims of an older version; run the command of that folder"
+                " again, which measures them anew"
+            )
         recipes.append({name: value for name, value in recipe.items() if name not in NO_RECIPE})
         changed = [name for name, value in recipes[-1].items() if value != recipes[0].get(name)]
         if changed:

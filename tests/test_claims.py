@@ -8,6 +8,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from experiments import claims, sweep
+from sicjax import load_pretrained
+from sicjax.analysis.ratemaps import RateMaps
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.config import changed
 from sicjax.config.files import load_config, to_json
@@ -78,7 +80,7 @@ def test_measure_takes_active_grid_units(report):
     assert row["spacings_m"] == [[0.75, 0], [1.3, 1]]
     assert [m["grid_score_corrected"] for m in row["modules"]] == pytest.approx([1.0, 1.2])
     assert [m["hexagonal_units"] for m in row["modules"]] == [1, 1]
-    assert row["num_modules_4m"] == 1  # of other maps
+    assert row["num_modules_other"] == 1  # of other maps
     assert (row["steps_to_return"], row["steps_to_return_at_rest"]) == (9, None)
     assert (row["shift_m"], row["shift_left"]) == ([0.04, 0.11], [0.97, 1.01])
     assert row["shift_left_untrained"] == [0.02, 0.1]
@@ -91,7 +93,45 @@ def test_where_the_4_m_box_gives_the_verdict_it_is_not_scored_again(report):
     units.write_text(scores.replace("grid_score_3m", "grid_score_4m"))
     (report / "ratemaps_4m.npz").unlink()
     row = claims.measure(report)
-    assert row["num_modules_4m"] == row["num_modules"] == 2
+    assert row["num_modules_other"] == row["num_modules"] == 2
+
+
+def test_with_a_large_verdict_box_modules_are_counted_again_in_a_larger_one(report):
+    """There unit 0 has a period of 0.825 m, in the report 0.75 m; unit 1 has 1.3 m in both."""
+    for file, changes in {
+        "summary.json": {'"verdict_box_m": 3.0': '"verdict_box_m": 6.0'},
+        "units.csv": {"_3m": "_6m", "_6m_short": "_3m_short"},
+    }.items():
+        text = (report / file).read_text()
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        (report / file).write_text(text)
+    rows = list(csv.DictReader((report / "units.csv").read_text().splitlines()))
+    with (report / "units.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["unit", "spacing_m_3m", *rows[0]])
+        writer.writeheader()
+        writer.writerows(
+            row | {"unit": n, "spacing_m_3m": row["spacing_m_6m"]} for n, row in enumerate(rows)
+        )
+    phases = np.random.default_rng(0).random((12, 2))
+    maps = [
+        lattice_map(hexagonal_basis(1.3 if n == 1 else 0.825, 10), phase=p, box_m=8.0, bins=64)
+        for n, p in enumerate(phases)
+    ]
+    explained = np.linspace(0.4, 0.95, 12)
+    other = RateMaps(np.stack(maps), np.full((64, 64), 20), 8.0, explained, np.zeros((12, 1, 1)))
+    row = claims.measure(report, other)
+    assert (row["other_box_m"], row["num_modules"], row["num_modules_other"]) == (8.0, 2, 1)
+    assert row["period_change"] == pytest.approx(0.1, abs=0.005)  # 0, 20 % in 4 m; 10, 0 in 8 m
+    assert row["explained_other"] == pytest.approx(0.425)  # units 0 and 1
+
+
+def test_maps_of_the_other_box_are_made_where_the_report_has_none(report, monkeypatch):
+    run = load_pretrained("quick")
+    monkeypatch.setattr(type(run), "ratemaps", lambda _, box_m: f"maps of {box_m} m")
+    assert claims.maps_of_other_box(run, report) is None  # the verdict is from 3 m
+    run.config.evaluation.verdict_box = 6.0
+    assert claims.maps_of_other_box(run, report) == "maps of 8.0 m"
 
 
 def test_boxes_too_small_for_the_coarsest_period_are_not_compared(report):
@@ -162,11 +202,12 @@ def test_three_modules_count_at_any_ratio_and_by_two_scores(modules, met):
 def network(**changes):
     row = {
         "seed": 3, "failure": None, "active_units": 40, "grid_units": 30, "modules": [],
-        "num_units": 44, "num_modules_4m": 2, "explained_far": 0.5, "steps_to_return": 8,
+        "num_units": 44, "other_box_m": 4.0, "num_modules_other": 2, "explained_far": 0.5,
+        "steps_to_return": 8,
         "steps_to_return_untrained": None, "shift_m": [0.04, 0.11], "shift_left": [0.97, 1.0],
         "shift_left_untrained": [0.02, 0.1], "num_modules": 2, "grid_score": 0.7,
         "grid_score_corrected": 1.1, "period_change": 0.01,
-        "explained": 0.6, "explained_short": 0.9, "explained_4m": 0.5, "largest_is_torus": True,
+        "explained": 0.6, "explained_short": 0.9, "explained_other": 0.5, "largest_is_torus": True,
         "drift_10000_of_chance": 0.9, "recorded_path_correlation": 0.8, "spacings_m": [[0.7, 0]],
     }  # fmt: skip
     return row | changes
@@ -174,7 +215,7 @@ def network(**changes):
 
 NOTHING = dict.fromkeys(
     ("grid_score", "grid_score_corrected", "period_change", "explained", "explained_short",
-     "explained_4m", "explained_far", "largest_is_torus", "steps_to_return",
+     "explained_other", "explained_far", "largest_is_torus", "steps_to_return",
      "shift_m", "shift_left", "shift_left_untrained"),
 ) | {
     "num_modules": 0, "active_units": 20, "grid_units": 0, "spacings_m": [],
@@ -215,7 +256,7 @@ def test_claims_are_judged_over_all_seeds():
     worse = claims.claims([network(period_change=0.06, explained=0.4, grid_score=0.5)])
     reached = [name for name, (_, met) in worse.items() if met]
     assert reached == [
-        "two modules or more", "the same number of modules in the 4 m box",
+        "two modules or more", "the same number of modules in the other box",
         "active units, median over networks",
         "corrected grid score, median over grid cells",
         "variance explained by position after 10,000 steps, median over grid cells",
@@ -331,8 +372,13 @@ def test_runs_of_other_seeds_become_one_table(finished, tmp_path):
 def test_only_finished_runs_of_one_recipe_and_other_seeds_are_merged(finished, tmp_path):
     first, unfinished = finished("first", [3]), finished("unfinished", [4])
     (unfinished / "claims.json").unlink()
+    old = finished("old", [5])
+    rows = json.loads((old / "claims.json").read_text())
+    del rows[0]["other_box_m"]
+    (old / "claims.json").write_text(json.dumps(rows))
     for other, says in [
         (unfinished, "no finished run there"),
+        (old, "claims of an older version"),
         (finished("same", [2, 3]), "seed 3 is also in another"),
         (finished("slow", [4], **{"optimizer.learning_rate": 0.5}), "optimizer.learning_rate"),
     ]:

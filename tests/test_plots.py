@@ -410,6 +410,27 @@ def test_module_drift_and_coupling_name_their_modules():
     ink(figure)
 
 
+def test_a_module_that_cannot_be_read_has_no_line_and_no_name_in_the_legend():
+    steps, line, none = [1, 10, 100], [0.1, 0.2, 0.3], [np.nan] * 3
+    figure = plots.module_drift(
+        steps, [none, line, line], [(0, 1), (0, 2), (1, 2)], [none, none, line],
+        [none, none, line], [none, none, line], names=["a", "b", "c"], fig=plots.blank_figure(),
+    )  # fmt: skip
+    assert [len(ax.lines) for ax in figure.axes] == [3, 2]
+    named = {"b", "c", "difference b – c", "b – c", "95 % of pairs of different walks"}
+    assert named <= set(texts(figure))
+    assert not {"a", "a – b", "difference a – b"} & set(texts(figure))
+    figure = plots.module_drift(
+        steps, [none, none], [(0, 1)], [none], [none], [none], names=["a", "b"],
+        fig=plots.blank_figure(),
+    )  # fmt: skip
+    assert not any(ax.lines for ax in figure.axes)
+    figure = plots.module_coupling(
+        steps, [[none, line], [none, line]], names=["a", "b"], fig=plots.blank_figure()
+    )
+    assert [len(ax.lines) for ax in figure.axes] == [2, 2]  # one is zero
+
+
 def test_distance_map_marks_dips_and_range():
     distance = np.full((11, 11), 0.8)
     distance[0, 0] = np.nan

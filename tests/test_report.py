@@ -22,6 +22,7 @@ from PIL import Image
 from sicjax import workers
 from sicjax.analysis.ambiguity import CodeRange
 from sicjax.analysis.ratemaps import RateMaps
+from sicjax.analysis.relations import ModuleDrifts
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map, place_map, square_basis
 from sicjax.config import changed, default
 from sicjax.network.trajectories import smooth_walks
@@ -40,7 +41,7 @@ from sicjax.report.network import write_report
 from sicjax.report.run_reports import score_networks
 from sicjax.report.sheets import display_order, examples, in_turn, module_groups
 from sicjax.report.snapshots import Snapshot
-from sicjax.report.tables import listed
+from sicjax.report.tables import as_json, listed
 from sicjax.report.walks import walk
 from sicjax.run import Run, num_bins
 from sicjax.training.bucket import REPORTS, Desk, desk
@@ -425,6 +426,20 @@ def test_two_modules_are_related_and_drawn(run):
     figures = {shown.name: shown.figure for shown in chapter.figures}
     assert list(figures) == ["module_relation", "module_drift", "module_coupling"]
     assert "3 : 1" in figures["module_relation"].axes[0].get_title(loc="left")
+
+
+def test_drifts_that_could_not_be_read_are_dashes():
+    steps, unread = np.array([10, 1000]), [np.nan, np.nan]
+    drifts = ModuleDrifts(
+        steps, np.zeros((3, 2, 2, 2)), np.array([[0.1, 0.2], [0.1, 0.2], unread]),
+        ((0, 1), (0, 2), (1, 2)), *(np.array([[0.1, value], unread, unread])
+                                    for value in (0.2, 0.85, 0.3, 0.02)),
+    )  # fmt: skip
+    chapter = relations_of(None, drifts, None, np.array([0.5, 0.9, 1.5]), "3 m box", "walks")
+    assert [row.value for row in chapter.rows] == ["0.85, –, – (p = 0.02, –, –)"]
+    summary = json.loads(as_json(chapter.numbers["module_relation"]))
+    assert summary["drift_m"] == [0.2, 0.2, None]
+    assert summary["drift_p"] == [0.02, None, None]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sicjax.analysis.waves import fit_waves_together, wave_vectors
 
 HARMONICS = 4  # harmonics per wave vector, enough to describe the fields
 PHASES = 36  # phases tried along each axis of the unit cell
+READABLE, FAR_OFF = 0.99, 0.25  # share of the places, and cycles, of `is_readable`
 
 _AT_ONCE = 4096  # states whose phases are read together
 # Half of the plane of waves: the other half are their complex conjugates.
@@ -61,6 +62,30 @@ def drift_of_phase(
     when = slice(None) if steps is None else np.asarray(steps) - 1
     rest = _nearer(codes[:, when], nearest[:, when], amplitudes)
     return (np.unwrap(error, axis=1, period=1.0)[:, when] + rest) @ basis
+
+
+def is_readable(ratemaps: ArrayLike, box_m: float, lattice_m: ArrayLike) -> bool:
+    """Return whether a module's phase can be read nearly everywhere in the box.
+
+    A module of few units with small fields is silent in parts of its unit cell, where its activity
+    does not determine a phase. Here the maps themselves are read, which have no drift. The module
+    is readable if 99 % of the places come out right within a quarter of a period.
+
+    Args:
+        ratemaps: [M, bins, bins] of the module's units.
+        box_m: side of their box.
+        lattice_m: [3, 2] axes of the module.
+    """
+    maps = check_ratemaps(ratemaps)
+    visited = np.isfinite(maps).all(axis=0)
+    places = bin_positions(box_m, maps.shape[1])[visited]
+    error_m = drift_of_phase(
+        maps[:, visited].T[:, None], places[:, None], maps, box_m, lattice_m
+    )[:, 0]  # fmt: skip
+    waves = wave_vectors(np.asarray(lattice_m, dtype=float)[None])[0, :2]
+    cycles = error_m @ waves.T
+    off = np.abs(cycles - np.round(cycles)).max(axis=-1) > FAR_OFF
+    return bool(np.mean(off) <= 1 - READABLE)
 
 
 def _nearest_phases(states: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:

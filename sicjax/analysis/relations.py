@@ -22,7 +22,7 @@ from sicjax.analysis.lattice import (
     three_axes,
 )
 from sicjax.analysis.manifold import rectified
-from sicjax.analysis.module_phases import drift_of_phase
+from sicjax.analysis.module_phases import drift_of_phase, is_readable
 from sicjax.analysis.ratemaps import check_ratemaps
 
 MAX_INDEX = 4  # largest index of a common lattice in the coarsest one
@@ -58,7 +58,10 @@ class ModuleRelations:
 
 @dataclass(frozen=True)
 class ModuleDrifts:
-    """Drifts of the phases of K modules from the true place, and their correlations."""
+    """Drifts of the phases of K modules from the true place, and their correlations.
+
+    All numbers of a module whose phase can't be read, and of its pairs, are NaN.
+    """
 
     steps: np.ndarray  # [L] steps since the start of the walks
     drift_m: np.ndarray  # [K, W, L, 2] place by the module's phase minus true place, unwrapped
@@ -229,7 +232,8 @@ def measure_drifts(
 
     Modules that are sublattices of one torus can only drift together, by one displacement in
     metres. Modules on separate tori drift independently, and their difference grows like the drift
-    itself.
+    itself. A module that is silent in parts of its unit cell can't be read
+    (`module_phases.is_readable`).
 
     Args:
         states: [W, T, N], of walks that start where the maps do.
@@ -260,6 +264,8 @@ def measure_drifts(
     drifts = np.stack(
         [
             drift_of_phase(codes[..., module], places, maps[module], box_m, lattice, when)
+            if is_readable(maps[module], box_m, lattice)
+            else np.full((len(codes), len(when), 2), np.nan)
             for module, lattice in zip(units, axes, strict=True)
         ]
     )
@@ -291,7 +297,8 @@ def measure_coupling(
     The units of that module get the activity of another place, in a random direction for each
     state. Then states are rectified and normalised. Modules on one torus pull each other to a
     common shift; modules on separate tori keep their places. Shifts are measured from the
-    undisturbed state on the same walk, so a shared drift does not count.
+    undisturbed state on the same walk, so a shared drift does not count. Shifts of a module that
+    can't be read, as in `measure_drifts`, are NaN.
 
     Args:
         step: states [S, N] and velocities [S, 2] -> states [S, N], of any S.
@@ -330,6 +337,8 @@ def measure_coupling(
     drifts = np.stack(
         [
             drift_of_phase(walked[..., module], paths, maps[module], box_m, lattice)
+            if is_readable(maps[module], box_m, lattice)
+            else np.full(paths.shape, np.nan)
             for module, lattice in zip(units, axes, strict=True)
         ]
     ).reshape(len(units), len(starts_of), *path.shape)
@@ -356,4 +365,4 @@ def _correlations(
     products = np.einsum("wld,swld->sl", one, shifted)
     all_r = np.where(spread > 0, products / np.where(spread > 0, spread, 1), np.nan)
     p = (all_r[1:] >= all_r[0]).mean(axis=0) * (1 - 1 / len(two)) + 1 / len(two)
-    return all_r[0], np.percentile(all_r[1:], 95, axis=0), p
+    return all_r[0], np.percentile(all_r[1:], 95, axis=0), np.where(np.isnan(all_r[0]), np.nan, p)

@@ -345,6 +345,8 @@ def module_drift(
 ) -> Figure:  # fmt: skip
     """Draw how far the phases of modules drift, each alone and relative to each other.
 
+    Lines without numbers, of modules that can't be read, are left out.
+
     Args:
         steps: [L] since the start.
         rms_m: [K, L] root mean square drift of each module.
@@ -359,21 +361,29 @@ def module_drift(
     room = {"left": 0.075, "right": 0.985, "bottom": 0.15, "top": 0.95, "wspace": 0.22}
     left, right = figure.subplots(1, 2, gridspec_kw=room)
     for k, values in enumerate(np.asarray(rms_m, dtype=float)):
+        if np.isnan(values).all():
+            continue
         colour, dash = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k % 3]
         left.plot(steps, values, color=colour, lw=1.6, ls=dash, label=names[k])
-    apart, together, chance = (np.asarray(a) for a in (difference_m, correlation, null))
+    apart, together, chance = (
+        np.asarray(a, dtype=float) for a in (difference_m, correlation, null)
+    )
+    label: str | None = "95 % of pairs of different walks"  # once
     for row, (one, two) in enumerate(pairs):
+        if np.isnan(apart[row]).all():
+            continue
         colour = (INK, FAINT, NEUTRAL)[row % 3]
         name = f"{names[one]} – {names[two]}"
         difference = "their difference" if len(pairs) == 1 else f"difference {name}"
         left.plot(steps, apart[row], color=colour, lw=1.2, marker=".", ms=4, label=difference)
         right.plot(steps, together[row], color=colour, lw=1.2, marker=".", ms=4, label=name)
-        label = "95 % of pairs of different walks" if row == 0 else None
         right.plot(steps, chance[row], color=colour, lw=1, ls="--", label=label)
+        label = None
     for ax in (left, right):
         ax.set_xscale("log")
         plain_numbers(ax.xaxis)
-        ax.legend()
+        if ax.lines:
+            ax.legend()
     left.set_ylim(bottom=0)
     right.set_ylim(min(-0.35, right.get_ylim()[0]), 1.03)
     dress(left, x="steps since the start", y="drift, root mean square (m)")
@@ -387,6 +397,8 @@ def module_coupling(
 ) -> Figure:
     """Draw how modules pull each other: one panel for each displaced module.
 
+    Lines without numbers, of modules that can't be read, are left out.
+
     Args:
         steps: [L] since the displacement.
         shift_m: [K, K, L] metres, by displaced module and observed module.
@@ -399,9 +411,10 @@ def module_coupling(
     room = {"left": 0.7 / width, "right": 0.985, "bottom": 0.18, "top": 0.9, "wspace": 0.1}
     panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False, gridspec_kw=room)[0]
     for moved, (ax, lines) in enumerate(zip(panels, shifts, strict=True)):
-        for k, line in enumerate(lines):
-            ax.plot(steps, line, color=COLOURS[k % len(COLOURS)], lw=1.5, label=names[k])
+        for k in np.flatnonzero(~np.isnan(lines).all(axis=-1)):
+            ax.plot(steps, lines[k], color=COLOURS[k % len(COLOURS)], lw=1.5, label=names[k])
         ax.axhline(0, color=FAINT, lw=1, ls="--")
         dress(ax, x="steps", y="" if moved else "shift (m)", title=f"{names[moved]} displaced")
-    panels[0].legend(title="read from")
+    if len(panels[0].lines) > 1:
+        panels[0].legend(title="read from")
     return figure

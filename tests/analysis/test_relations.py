@@ -227,6 +227,34 @@ def test_what_never_drifts_has_no_correlation(walks, ratemaps):
     positions, drift = walks
     found = drifts_of(np.broadcast_to(positions[:1], positions.shape), 0 * drift, ratemaps)
     assert found.rms_m.max() < 1e-6
+    assert np.isnan(found.p[np.isnan(found.correlation)]).all()
+
+
+@pytest.mark.parametrize(("units", "readable"), [(6, False), (40, True)])
+def test_a_module_that_is_silent_in_parts_of_its_cell_is_not_read(walks, units, readable):
+    """The second module has narrow fields: a few of its units leave most of the cell empty."""
+    axes = three_axes(reduce_basis(hexagonal_basis(COARSE_M, 10)[None]))[0]
+    waves = wave_vectors(axes[None])[0]
+    third = 3 if waves[0] @ waves[1] > 0 else 2
+    phases = np.random.default_rng(3).uniform(-1, 1, (units, 2))
+
+    def narrow(places):
+        turns = 2 * np.pi * (places[..., None, :] - phases) @ waves[[0, 1, third]].T
+        return np.maximum(np.exp(1.5 * (np.cos(turns).sum(axis=-1) - 3)) - 0.1, 0)
+
+    def both(places):
+        return np.concatenate([code(np.stack([places, places]))[..., :UNITS], narrow(places)], -1)
+
+    positions, (drift, _) = walks
+    maps = np.moveaxis(both(bin_positions(BOX_M, 50)), -1, 0)
+    found = measure_drifts(
+        both(positions + drift), positions, maps, BOX_M,
+        (np.arange(UNITS), UNITS + np.arange(units)), np.stack([AXES[0], axes]), STEPS,
+    )  # fmt: skip
+    assert np.isfinite(found.rms_m[0]).all()
+    for numbers in (found.rms_m[1], found.difference_m, found.correlation, found.null, found.p):
+        assert np.isfinite(numbers).all() == readable
+        assert np.isnan(numbers).all() != readable
 
 
 def test_drifts_need_shapes_that_match(walks, ratemaps):

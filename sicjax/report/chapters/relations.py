@@ -124,11 +124,12 @@ def _lattice_row(numbers: Mapping[str, Any], box: str) -> Row:
 
 def _drift_row(numbers: Mapping[str, Any], walks: str) -> Row:
     together = ", ".join(number(r) for r in numbers["drift_correlation"])
-    chance = ", ".join(f"{p:.2g}" for p in numbers["drift_p"])
+    chance = ", ".join(f"{p:.2g}" if np.isfinite(p) else "–" for p in numbers["drift_p"])
     return Row(
         "Correlation of the modules' drifts", f"{together} (p = {chance})",
         f"Drifts of the modules' phases after {numbers['drift_steps']:,} steps, for each pair of"
-        " modules. 1 if they are one torus, 0 if they are independent.", walks,
+        " modules. 1 if they are one torus, 0 if they are independent. A dash: a module of the pair"
+        " is silent in parts of its unit cell, so its phase can't be read.", walks,
     )  # fmt: skip
 
 
@@ -158,8 +159,8 @@ def _drift_figure(drifts: ModuleDrifts, names: Sequence[str]) -> Shown:
         "Drift of each module's phase from the true place, the difference between modules, and the"
         " correlation of their drifts. Modules drift as one if the difference stays flat while both"
         " drift, and the correlation is far above chance (dashed). Independent modules would drift"
-        " apart as fast as each drifts. A module of few units with narrow fields is hard to read:"
-        " jumps by whole periods are errors of the reading.",
+        " apart as fast as each drifts. A module of few units with narrow fields may be silent in"
+        " parts of its unit cell; then its phase can't be read, and its lines are missing.",
         wide=True,
     )  # fmt: skip
 
