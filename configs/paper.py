@@ -7,7 +7,7 @@ that works.
     python -m sicjax.main --config=configs/paper.py
 
 Cost: 2,000,000 updates of 2 batches each. The whole run has not been timed. On one NVIDIA H200, an
-update of `full.py` (same B, T and N, H 64 instead of 256, one batch) took 3.9 ms for one network
+update with the same B, T and N (H 64 instead of 256, one batch) took 3.9 ms for one network
 and 29.6 ms for 16, without the fused kernel. On two cores of an AMD EPYC, an update of one batch at
 this scale took 0.168 s (experiments/results/benchmark.md).
 

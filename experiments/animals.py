@@ -2,7 +2,7 @@
 
     python -m experiments.animals [--networks=NAME,NAME,...]
 
-Reads the finished claims of each recipe (experiments/results/claims_*.json, 16 seeds each) and
+Reads the finished claims of each recipe (experiments/results/claims_*.json) and
 measures the maps of pretrained networks. Writes experiments/results/animals.md and animals.png,
 which docs/animals.md shows. `PUBLISHED` holds what is known of animals, with sources.
 
@@ -204,10 +204,11 @@ def run(shapes: dict[str, list[dict[str, float]]], folder: Path = RESULTS) -> st
         name: pairs_of(json.loads((RESULTS / f"claims_{name}.json").read_text()))
         for name in RECIPES
     }
+    networks = ", ".join(f"{len(found.cells)} of `{name}.py`" for name, found in pairs.items())
     text = (
-        "`python -m experiments.animals`: modules of at least ten grid cells; 16 seeds of each"
-        " recipe. Rows with a star: pretrained networks, their modules by rising period, in the"
-        f" box of the verdict.\n\n{as_markdown(pairs, shapes)}"
+        "`python -m experiments.animals`: modules of at least ten grid cells in all networks of the"
+        f" frozen recipes: {networks}. Rows with a star: pretrained networks, their modules by"
+        f" rising period, in the box of the verdict.\n\n{as_markdown(pairs, shapes)}"
     )
     (folder / "animals.md").write_text(text)
     draw(pairs).savefig(folder / "animals.png", dpi=150)

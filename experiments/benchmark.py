@@ -22,12 +22,13 @@ Other measurements:
 --units         our update and its two yardsticks against N, from 32 to 512, all in turn
 --tiles         the pair losses with their gradient against the width of their tiles, at several M
                 and N
---populations   the update of `quick.py` and of `full.py` for P 1, 16 and 64, in turn with two
-                straightforward ones (jit, vmap, M x M matrices); one evaluates the hypernetwork at
-                all B T steps, the other once per velocity. A GPU also times ours with the fused
-                kernel. 50 updates run in one program. Ratios are to the arithmetic of the pair
-                losses, at the data sheet's rate on an H100 or H200 (float32, and three passes of
-                TF32), elsewhere at the best measured rate. For accelerators, where it takes minutes
+--populations   the update of `quick.py`, as it is and with the paper's B and N, for P 1, 16 and 64,
+                in turn with two straightforward ones (jit, vmap, M x M matrices); one evaluates the
+                hypernetwork at all B T steps, the other once per velocity. A GPU also times ours
+                with the fused kernel. 50 updates run in one program. Ratios are to the arithmetic
+                of the pair losses, at the data sheet's rate on an H100 or H200 (float32, and three
+                passes of TF32), elsewhere at the best measured rate. For accelerators, where it
+                takes minutes
 --estimate      what an update should cost on accelerators, on paper (`experiments.accelerators`);
                 written to experiments/results/accelerators.md
 """
@@ -316,7 +317,9 @@ def main(arguments: Sequence[str]) -> None:
         rows = tiles(config)
     elif options.populations:
         recipes = {name: Namespace(config=name, fields=options.fields) for name in RECIPES}
-        rows = populations({name: command.read_config(own) for name, own in recipes.items()})
+        rows = populations(
+            {name: command.read_config(own, RECIPES) for name, own in recipes.items()}
+        )
     else:
         rows = [measure(config)]
         rows[0]["peak_memory_mb"] = in_own_process(config)["peak_memory_mb"]

@@ -1,14 +1,20 @@
 """How fine lattices get: units per index, over finished runs, against a setting.
 
     python -m experiments.indices --runs=DIR,DIR,... --workdir=DIR [--x=FIELD]
+    python -m experiments.indices --claims=NAME,NAME,... --workdir=DIR
 
     python -m experiments.indices --runs=runs/low,runs/high --workdir=runs/law --x=loss.invariance
+    python -m experiments.indices --claims=quick,modules,full --workdir=experiments/results
 
 The index of a unit is the number of its fields in a unit cell of the network's coarsest lattice
 (`sicjax.lattice_indices`). Reads the reports or scores.csv of finished runs (a sweep over --x, or
 several runs that differ in it) and trains nothing. A report that an older version wrote has no
 indices; they are then measured again from its maps. Writes indices.json, one row per network;
 indices.md, one row per value of --x with medians over its networks; and indices.png.
+
+--claims compares recipes instead: it reads the finished claims of each
+(experiments/results/claims_NAME.json) and writes indices_of_recipes.png, the median number of grid
+cells of each index. There an index comes from the period alone.
 """
 
 import json
@@ -22,15 +28,17 @@ import sicjax
 from experiments import ablations, sweep
 from experiments.sweep import INDEX_NUMBERS, Row
 from sicjax import command, plots
-from sicjax.analysis.indices import INDICES
+from sicjax.analysis.indices import INDICES, TOLERANCE
 from sicjax.config import flatten
 from sicjax.config.fields import FIELDS
+from sicjax.config.files import load_config
 from sicjax.errors import ConfigError
 from sicjax.paths import path
 from sicjax.report.tables import index_numbers
 from sicjax.training.population import of_variant
 from sicjax.training.workdir import read_config
 
+RESULTS = Path(__file__).parent / "results"
 DEFAULT_X = "loss.invariance"
 SETTINGS = ("loss.invariance", "optimizer.learning_rate", "num_steps", "model.num_units")
 SHUFFLES = 20  # for maps of older reports; the pooled null then decides
@@ -115,6 +123,48 @@ def draw(rows: Sequence[Row], x: str) -> plots.Figure:
     return figure
 
 
+def of_periods(row: Row) -> np.ndarray:
+    """Return the number of grid cells of each of INDICES, then of none, of a row of a claims.json.
+
+    An index is the squared ratio of the coarsest module's period to the cell's, within 8 % of the
+    period.
+    """
+    periods = np.array([period for period, _ in row["spacings_m"]])
+    coarsest = max((module["period_m"] for module in row["modules"]), default=np.nan)
+    ideal = coarsest / np.sqrt(INDICES)
+    off = np.abs(periods[:, None] / ideal - 1)  # [cells, K]
+    near = (off == off.min(axis=1, keepdims=True)) & (off <= TOLERANCE)
+    return np.append(near.sum(axis=0), (~near.any(axis=1)).sum())
+
+
+def draw_recipes(names: Sequence[str]) -> plots.Figure:
+    """Draw the median number of grid cells of each index in the fresh networks of recipes.
+
+    Args:
+        names: built-in configs with finished claims.
+
+    Raises:
+        ConfigError: no such config, or no claims of it.
+    """
+    counts, labels = [], []
+    for name in names:
+        file = RESULTS / f"claims_{name}.json"
+        if not file.is_file():
+            raise ConfigError(f"--claims={name}: there is no experiments/results/{file.name}")
+        rows = json.loads(file.read_text())
+        counts.append(np.median([of_periods(row) for row in rows], axis=0))
+        config = load_config(name)
+        labels.append(
+            f"{name}.py: N {config.model.num_units}, $\\lambda_{{inv}}$ {config.loss.invariance:g},"
+            f" {len(rows)} networks"
+        )
+    figure, table = plots.blank_figure(6.4, 3.6), np.array(counts)
+    plots.units_per_index(
+        table[:, :-1], INDICES, names=labels, rest=table[:, -1], ax=figure.subplots()
+    )
+    return figure
+
+
 def run(sources: Sequence[Path], workdir: Path, x: str) -> str:
     """Write indices.json, indices.md and indices.png of finished runs; return indices.md."""
     rows = []
@@ -134,12 +184,21 @@ def run(sources: Sequence[Path], workdir: Path, x: str) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Read the runs, then write and print the table."""
     parser = command.Parser(__doc__)
-    parser.add_argument("--runs", metavar="DIR,DIR,...", required=True, help="finished runs")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--runs", metavar="DIR,DIR,...", help="finished runs")
+    what.add_argument("--claims", metavar="NAME,NAME,...", help="recipes with finished claims")
     parser.add_argument("--workdir", metavar="DIR", required=True, help="where the table goes")
     parser.add_argument("--x", metavar="FIELD", default=DEFAULT_X, help="the setting")
     options = parser.read(arguments)
     if options.x not in FIELDS:
         raise ConfigError(f"--x={options.x}: no such field; for example {DEFAULT_X}")
+    if options.claims:
+        names, folder = options.claims.split(","), path("--workdir", options.workdir)
+        figure = draw_recipes(names)
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file := folder / "indices_of_recipes.png", dpi=150)
+        print(file)
+        return
     sources = [path("--runs", source) for source in options.runs.split(",")]
     print(run(sources, path("--workdir", options.workdir), options.x))
 

@@ -5,8 +5,9 @@
 NAME is one of these; all are drawn if none is named:
 
 - a file of rows (claims_quick, phase_capacity_sigma_g, scaling): seconds for all;
-- a trained network (quick, full, full_b32, modules): a report each, half a minute or more;
+- a trained network (quick, full, modules): a report each, half a minute or more;
 - clearest, isometry: figures that a command of its own draws of a trained network;
+- indices: grid cells per index, from the finished claims of three recipes;
 - other_networks, compare: the code of these pages, which simulates networks and cells.
 
 Figures whose networks or recordings are not in the repository stay as they are.
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import sicjax
-from experiments import claims, clearest, isometry, phase_diagram, scaling
+from experiments import claims, clearest, indices, isometry, phase_diagram, scaling
 from sicjax import command
 from sicjax.errors import ConfigError
 from sicjax.report.network import write_report
@@ -46,12 +47,12 @@ REPORTED = {  # network -> figure -> the file of the report on it
         GALLERY / "torus.png": "torus_0.png",
     },
     "full": {
-        RESULTS / "full_attractor_shift_seed1707.png": "attractor_shift.png",
-        RESULTS / "full_generalisation_seed1707.png": "generalisation.png",
-        RESULTS / "full_ratemaps_4m_seed1707.png": "ratemaps_4m.png",
-        RESULTS / "full_torus_seed1707.png": "torus_1.png",
+        RESULTS / "full_attractor_shift_seed5002.png": "attractor_shift.png",
+        RESULTS / "full_generalisation_seed5002.png": "generalisation.png",
+        RESULTS / "full_ratemaps_6m_seed5002.png": "ratemaps_6m.png",
+        RESULTS / "full_relation_seed5002.png": "module_relation.png",
+        RESULTS / "full_torus_seed5002.png": "torus_2.png",
     },
-    "full_b32": {RESULTS / "full_b32_ratemaps_3m_seed506.png": "ratemaps_3m.png"},
     "modules": {
         RESULTS / "modules_ratemaps_6m_seed1505.png": "ratemaps_6m.png",
         RESULTS / "modules_relation_seed1505.png": "module_relation.png",
@@ -88,8 +89,13 @@ def draw_reported(name: str) -> None:
 
 def draw_clearest() -> None:
     """Draw the clearest cells of both networks of three modules."""
-    for name in ("modules", "scales"):
+    for name in ("modules", "full"):
         clearest.main([f"--network={name}", f"--folder={RESULTS}"])
+
+
+def draw_indices() -> None:
+    """Draw the grid cells of each index in the networks of recipes of two and three modules."""
+    indices.main(["--claims=quick,modules,full", f"--workdir={RESULTS}"])
 
 
 def draw_isometry() -> None:
@@ -125,6 +131,7 @@ def _run_code(page: str) -> dict[str, Any]:
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "clearest": draw_clearest,
     "compare": draw_compare,
+    "indices": draw_indices,
     "isometry": draw_isometry,
     "other_networks": draw_other_networks,
 }

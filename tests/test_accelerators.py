@@ -78,9 +78,8 @@ def test_time_is_that_of_the_slowest_of_arithmetic_memory_and_kernels():
 
 
 def test_the_page_says_that_it_is_an_estimate(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(accelerators, "RECIPES", ("quick",))
+    monkeypatch.setattr(accelerators, "RECIPES", {"quick": lambda: config})
     monkeypatch.setattr(accelerators, "NETWORKS", (1,))
-    monkeypatch.setattr(accelerators, "load_config", lambda name: config)
     path = accelerators.write_estimate(tmp_path / "accelerators.md")
     text = path.read_text()
     assert text.index("ESTIMATE") < text.index("|")

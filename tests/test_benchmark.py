@@ -151,7 +151,7 @@ def test_fields_on_the_command_line_change_both_recipes(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "populations", lambda recipes: asked.append(recipes) or [])
     benchmark.main(["--populations", "--json", "--config.model.num_units=48"])
     assert {name: config.model.num_units for name, config in asked[0].items()} == {
-        "quick": 48, "full": 48,
+        "quick": 48, "paper batch": 48,
     }  # fmt: skip
     assert json.loads(capsys.readouterr().out) == []
 

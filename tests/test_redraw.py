@@ -47,6 +47,7 @@ def test_commands_and_a_page_s_code_draw_into_the_repository(tmp_path, monkeypat
 
     monkeypatch.setattr(redraw.isometry, "main", command("isometry_tail"))
     monkeypatch.setattr(redraw.clearest, "main", command("{}_ratemaps_6m"))
+    monkeypatch.setattr(redraw.indices, "main", command("{}_indices"))
     (docs / "other_networks.md").write_text(
         "```python\nfrom pathlib import Path\n```\n\n```python\n"
         "for name in ('three_tori', 'twisted'):\n"
@@ -54,11 +55,12 @@ def test_commands_and_a_page_s_code_draw_into_the_repository(tmp_path, monkeypat
         "    folder.mkdir(parents=True)\n"
         "    (folder / 'ratemaps_2m.png').write_text(name)\n```\n"
     )
-    redraw.main(["isometry", "clearest", "other_networks"])
+    redraw.main(["isometry", "clearest", "indices", "other_networks"])
     assert (results / "isometry_tail.png").read_text() == "isometry_tail"
     assert not (results / "isometry_tail.md").exists()
     assert (results / "modules_ratemaps_6m.png").is_file()
-    assert (results / "scales_ratemaps_6m.png").is_file()
+    assert (results / "full_ratemaps_6m.png").is_file()
+    assert (results / "quick,modules,full_indices.png").is_file()
     assert (docs / "three_tori.png").read_text() == "three_tori"
     assert (docs / "twisted_torus.png").read_text() == "twisted"
     assert not Path("runs/three_tori").exists()  # its reports were written elsewhere

@@ -12,6 +12,7 @@ from experiments import ablations, claims, indices, phase_diagram, sweep
 from sicjax.analysis.synthetic import hexagonal_basis, lattice_map
 from sicjax.command import guarded
 from sicjax.config.files import from_json
+from sicjax.errors import ConfigError
 from sicjax.training.metrics import read_metrics
 from sicjax.training.population import of_variant
 
@@ -265,3 +266,29 @@ def test_grid_needs_no_second_axis():
         "permute=True": {"data.permute": True},
         "permute=False": {"data.permute": False},
     }
+
+
+def test_indices_of_recipes_come_from_periods():
+    row = {
+        "modules": [{"period_m": 1.2 / 3**0.5}, {"period_m": 1.2}],
+        "spacings_m": [[1.2, 1], [1.25, 1], [0.69, 0], [0.61, -1], [0.4, -1], [0.8, -1], [2.0, -1]],
+    }
+    # 1, 3, 4, 7, 9, 12 and none: 0.8 and 2.0 m
+    assert indices.of_periods(row).tolist() == [2, 1, 1, 0, 1, 0, 2]
+    assert indices.of_periods({"modules": [], "spacings_m": []}).tolist() == [0] * 7
+    assert indices.of_periods({"modules": [], "spacings_m": [[1.0, -1]]})[-1] == 1
+
+
+def test_indices_of_recipes_are_drawn(tmp_path, monkeypatch, capsys):
+    rows = [{"modules": [{"period_m": 1.2}], "spacings_m": [[1.2, 0]] * n} for n in (10, 14)]
+    (tmp_path / "claims_quick.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(indices, "RESULTS", tmp_path)
+    figure = indices.draw_recipes(["quick"])
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [12, 0, 0, 0, 0, 0, 0]
+    (legend,) = figure.axes[0].get_legend().get_texts()
+    assert legend.get_text() == "quick.py: N 64, $\\lambda_{inv}$ 0.1, 2 networks"
+    indices.main(["--claims=quick", f"--workdir={tmp_path / 'made'}"])
+    assert (tmp_path / "made/indices_of_recipes.png").stat().st_size > 1000
+    assert "indices_of_recipes.png" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"claims_pod\.json"):
+        indices.main(["--claims=pod", f"--workdir={tmp_path}"])

@@ -411,8 +411,9 @@ def module_coupling(
     room = {"left": 0.7 / width, "right": 0.985, "bottom": 0.18, "top": 0.9, "wspace": 0.1}
     panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False, gridspec_kw=room)[0]
     for moved, (ax, lines) in enumerate(zip(panels, shifts, strict=True)):
-        for k in np.flatnonzero(~np.isnan(lines).all(axis=-1)):
-            ax.plot(steps, lines[k], color=COLOURS[k % len(COLOURS)], lw=1.5, label=names[k])
+        for k, line in enumerate(lines):
+            if not np.isnan(line).all():
+                ax.plot(steps, line, color=COLOURS[k % len(COLOURS)], lw=1.5, label=names[k])
         ax.axhline(0, color=FAINT, lw=1, ls="--")
         dress(ax, x="steps", y="" if moved else "shift (m)", title=f"{names[moved]} displaced")
     if len(panels[0].lines) > 1:
