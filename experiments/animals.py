@@ -2,8 +2,8 @@
 
     python -m experiments.animals [--networks=NAME,NAME,...]
 
-Reads the finished claims of each recipe (experiments/results/claims_*.json) and
-measures the maps of pretrained networks. Writes experiments/results/animals.md and animals.png,
+Reads the finished claims of each recipe (experiments/results/claims_*.json) and measures the maps
+of pretrained networks. Writes experiments/results/animals.md and animals.png,
 which docs/animals.md shows. `PUBLISHED` holds what is known of animals, with sources.
 
 Letters: N units.

@@ -188,19 +188,22 @@ def main(arguments: Sequence[str]) -> None:
     what.add_argument("--runs", metavar="DIR,DIR,...", help="finished runs")
     what.add_argument("--claims", metavar="NAME,NAME,...", help="recipes with finished claims")
     parser.add_argument("--workdir", metavar="DIR", required=True, help="where the table goes")
-    parser.add_argument("--x", metavar="FIELD", default=DEFAULT_X, help="the setting")
+    parser.add_argument("--x", metavar="FIELD", help=f"the setting of --runs ({DEFAULT_X})")
     options = parser.read(arguments)
-    if options.x not in FIELDS:
-        raise ConfigError(f"--x={options.x}: no such field; for example {DEFAULT_X}")
     if options.claims:
+        if options.x is not None:
+            parser.error("--x belongs to --runs; --claims compares recipes")
         names, folder = options.claims.split(","), path("--workdir", options.workdir)
         figure = draw_recipes(names)
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(file := folder / "indices_of_recipes.png", dpi=150)
         print(file)
         return
+    x = options.x or DEFAULT_X
+    if x not in FIELDS:
+        raise ConfigError(f"--x={x}: no such field; for example {DEFAULT_X}")
     sources = [path("--runs", source) for source in options.runs.split(",")]
-    print(run(sources, path("--workdir", options.workdir), options.x))
+    print(run(sources, path("--workdir", options.workdir), x))
 
 
 if __name__ == "__main__":

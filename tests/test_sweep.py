@@ -292,3 +292,5 @@ def test_indices_of_recipes_are_drawn(tmp_path, monkeypatch, capsys):
     assert "indices_of_recipes.png" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"claims_pod\.json"):
         indices.main(["--claims=pod", f"--workdir={tmp_path}"])
+    with pytest.raises(ConfigError, match="--x belongs to --runs"):
+        indices.main(["--claims=quick", "--x=num_steps", f"--workdir={tmp_path}"])
