@@ -8,7 +8,7 @@ Trains 16 networks if the config has one; --config.num_networks sets another num
 report uses 20 rolls per torus test. The command writes claims.md, claims.json (one row per network)
 and claims.png into the workdir. All verdicts come from the long-walk map of the box that the
 config's `evaluation.verdict_box` names. `TARGETS` were set before the networks were trained, the
-last two only for `scales.py`.
+last two only for `full.py`.
 
 You can stop the command and start it again. If the run has finished, only its tables and figure are
 made again. --merge makes one table and figure of several finished runs of one recipe, each with
