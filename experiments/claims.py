@@ -407,7 +407,7 @@ def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
 
     A network may lack a scale, so its finest module isn't always of scale 0. A scale's period is
     the median over the networks with most modules. A network with several modules gets the scales
-    whose ratios are nearest to those of its periods; a single module gets the nearest scale.
+    whose ratios are nearest to those of its periods, or, where ratios are equal, the nearest ones.
     """
     periods = [[module["period_m"] for module in row["modules"]] for row in rows]
     most = max(map(len, periods), default=0)
@@ -415,7 +415,7 @@ def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
 
     def misfit(found: Sequence[float], chosen: Iterable[int]) -> float:
         difference = np.log(found) - scales[list(chosen)]
-        return float(np.ptp(difference) if len(found) > 1 else abs(difference[0]))
+        return float(np.ptp(difference) + 0.1 * abs(difference.mean()))  # ratios first
 
     return [
         list(min(itertools.combinations(range(most), len(found)), key=lambda c: misfit(found, c)))

@@ -28,7 +28,7 @@ import sicjax
 from experiments import ablations, sweep
 from experiments.sweep import INDEX_NUMBERS, Row
 from sicjax import command, plots
-from sicjax.analysis.indices import INDICES, TOLERANCE
+from sicjax.analysis.indices import INDICES, MIN_UNITS, TOLERANCE
 from sicjax.config import flatten
 from sicjax.config.fields import FIELDS
 from sicjax.config.files import load_config
@@ -126,11 +126,13 @@ def draw(rows: Sequence[Row], x: str) -> plots.Figure:
 def of_periods(row: Row) -> np.ndarray:
     """Return the number of grid cells of each of INDICES, then of none, of a row of a claims.json.
 
-    An index is the squared ratio of the coarsest module's period to the cell's, within 8 % of the
-    period.
+    An index is the squared ratio of the coarsest period to the cell's, within 8 % of the period.
+    The coarsest period is the longest that three cells share, as in `sicjax.lattice_indices`.
     """
     periods = np.array([period for period, _ in row["spacings_m"]])
-    coarsest = max((module["period_m"] for module in row["modules"]), default=np.nan)
+    alike = np.abs(periods[:, None] / periods - 1) <= TOLERANCE / 2
+    shared = periods[alike.sum(axis=1) >= MIN_UNITS]
+    coarsest = np.median(periods[alike[periods == shared.max()][0]]) if shared.size else np.nan
     ideal = coarsest / np.sqrt(INDICES)
     off = np.abs(periods[:, None] / ideal - 1)  # [cells, K]
     near = (off == off.min(axis=1, keepdims=True)) & (off <= TOLERANCE)

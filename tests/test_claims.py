@@ -315,6 +315,14 @@ def test_modules_have_the_scales_of_their_proportions():
     assert claims.scales_of_modules(rows) == [[0, 1, 2], [0, 1], [1, 2], [0, 1, 2], [1]]
 
 
+def test_two_modules_of_three_in_equal_ratios_have_the_scales_of_their_periods():
+    rows = [
+        {"modules": [claims_module(10, period_m) for period_m in periods]}
+        for periods in [(0.89, 1.541, 2.67), (0.96, 1.663), (1.6, 2.772), (0.88, 1.525, 2.63)]
+    ]
+    assert claims.scales_of_modules(rows) == [[0, 1, 2], [0, 1], [1, 2], [0, 1, 2]]
+
+
 def claims_module(units, period_m, is_torus=None, betti=(None, None, None)):
     return {
         "units": units, "period_m": period_m, "orientation_deg": 5.0, "is_torus": is_torus,

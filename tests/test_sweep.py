@@ -269,18 +269,17 @@ def test_grid_needs_no_second_axis():
 
 
 def test_indices_of_recipes_come_from_periods():
-    row = {
-        "modules": [{"period_m": 1.2 / 3**0.5}, {"period_m": 1.2}],
-        "spacings_m": [[1.2, 1], [1.25, 1], [0.69, 0], [0.61, -1], [0.4, -1], [0.8, -1], [2.0, -1]],
-    }
-    # 1, 3, 4, 7, 9, 12 and none: 0.8 and 2.0 m
-    assert indices.of_periods(row).tolist() == [2, 1, 1, 0, 1, 0, 2]
-    assert indices.of_periods({"modules": [], "spacings_m": []}).tolist() == [0] * 7
-    assert indices.of_periods({"modules": [], "spacings_m": [[1.0, -1]]})[-1] == 1
+    """Three cells of no module share the coarsest period; two of a longer one do not count."""
+    periods = [1.2, 1.22, 1.19, 0.69, 0.7, 0.61, 0.4, 0.8, 2.0, 2.02]
+    row = {"spacings_m": [[period, -1] for period in periods]}
+    # 1, 3, 4, 7, 9, 12 and none: 0.8 and both of 2 m
+    assert indices.of_periods(row).tolist() == [3, 2, 1, 0, 1, 0, 3]
+    assert indices.of_periods({"spacings_m": []}).tolist() == [0] * 7
+    assert indices.of_periods({"spacings_m": [[1.0, -1]]})[-1] == 1
 
 
 def test_indices_of_recipes_are_drawn(tmp_path, monkeypatch, capsys):
-    rows = [{"modules": [{"period_m": 1.2}], "spacings_m": [[1.2, 0]] * n} for n in (10, 14)]
+    rows = [{"spacings_m": [[1.2, 0]] * n} for n in (10, 14)]
     (tmp_path / "claims_quick.json").write_text(json.dumps(rows))
     monkeypatch.setattr(indices, "RESULTS", tmp_path)
     figure = indices.draw_recipes(["quick"])
