@@ -460,9 +460,7 @@ def merge(sources: Sequence[Path], workdir: Path) -> str:
     for source in sources:
         try:
             found = json.loads((source / "claims.json").read_text())
-            # Pages of older versions begin with this line.
-            text = (source / "claims.md").read_text()
-            line = (text.partition(HOW_MADE)[2] or text).strip().partition("\n")[0]
+            made = _how_made((source / "claims.md").read_text())
             recipe = flatten(read_config(source))
         except FileNotFoundError as error:
             raise ConfigError(f"--merge={source}: no finished run there: {error}") from None
@@ -481,11 +479,19 @@ def merge(sources: Sequence[Path], workdir: Path) -> str:
         if again:
             raise ConfigError(f"--merge={source}: seed {min(again)} is also in another folder")
         rows += found
-        lines.append(f"- {line}")
+        lines += made
     workdir.mkdir(parents=True, exist_ok=True)
     rows.sort(key=lambda row: row["seed"])
     runs = [f"{len(rows)} networks from {len(lines)} runs:", "", *lines]
     return write(rows, "\n".join(runs), workdir)
+
+
+def _how_made(text: str) -> list[str]:
+    """Return the lines of a claims.md that say which runs it is from, as items of a list."""
+    section = text.partition(HOW_MADE)[2]
+    items = [line for line in section.splitlines() if line.startswith("- ")]  # of a merged page
+    # Pages of older versions have no such section. They begin with this line.
+    return items or [f"- {(section or text).strip().splitlines()[0]}"]
 
 
 def main(arguments: Sequence[str]) -> None:

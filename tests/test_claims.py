@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -375,6 +376,10 @@ def test_runs_of_other_seeds_become_one_table(finished, tmp_path):
     assert "3 networks from 2 runs:\n\n- made by later\n- made by one\n" in text
     assert "| two modules or more | 80 % of seeds | 3 of 3 | yes |" in text
     assert (tmp_path / "all/claims.png").stat().st_size > 1000
+    # A merged table and one more run: every run is still named.
+    shutil.copy(later / "config.json", tmp_path / "all")
+    text = claims.merge([tmp_path / "all", finished("last", [8])], tmp_path / "more")
+    assert "4 networks from 3 runs:\n\n- made by later\n- made by one\n- made by last\n" in text
 
 
 def test_only_finished_runs_of_one_recipe_and_other_seeds_are_merged(finished, tmp_path):

@@ -401,6 +401,7 @@ def test_two_modules_are_related_and_drawn(run):
     lattices = np.stack([[a, b, b - a] for a, b in (fine, coarse)])
     members = (np.arange(4), np.arange(4, 8))
     bases = [fine] * 4 + [coarse] * 4
+    run = replace(run, config=changed(run.config, {"evaluation.verdict_box": 6.0}))
     phases = np.random.default_rng(0).random((UNITS, 2))
     box = {"box_m": 2.0, "bins": num_bins(2.0)}
     maps = [lattice_map(bases[n % 8], phase=phases[n], **box) for n in range(UNITS)]
@@ -413,6 +414,7 @@ def test_two_modules_are_related_and_drawn(run):
         found.relations, found.drifts, found.coupling, np.array([0.52, 0.9]), "2 m box", "walks",
         CodeRange(0.9, 2.06, np.array([0.52, 0.9]), (0.03, 0.006), 0.16),
     )  # fmt: skip
+    assert found.places.reach_m == 3.0
     summary = chapter.numbers["module_relation"]
     assert (summary["range_m"], summary["independent_range_m"]) == (0.9, 2.06)
     assert "0.90 m; 2.06 m" in [row.value for row in chapter.rows]
@@ -480,6 +482,11 @@ def test_a_code_that_confuses_nothing_in_reach_is_not_told_as_one_that_knows_no_
     range_m, floor, text
 ):
     assert reach_text(range_m, floor, 2.0) == text
+
+
+@pytest.mark.parametrize(("box_m", "reach_m"), [(3.0, 2.0), (5.0, 2.5), (6.0, 3.0), (12.0, 3.0)])
+def test_the_map_of_distances_reaches_farther_for_coarser_lattices(box_m, reach_m):
+    assert dynamics.reach_of_map(box_m) == reach_m
 
 
 def test_a_list_reads_as_one_writes_it():

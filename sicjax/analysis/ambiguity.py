@@ -36,6 +36,11 @@ class DistanceMap:
     depths: np.ndarray  # [P] of each: (plateau - distance) / (plateau - floor)
     range_m: float  # nearest displacement beyond the trough that is less than half-way up again
 
+    @property
+    def reach_m(self) -> float:
+        """The largest displacement along an axis."""
+        return len(self.distance) // 2 * self.bin_m
+
 
 def map_distances(
     states: ArrayLike, positions: ArrayLike, *, reach_m: float, bin_m: float = 0.04

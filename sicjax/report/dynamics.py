@@ -32,7 +32,7 @@ from sicjax.run import Run
 from sicjax.training.method import Parameters, TransitionNetwork, make_hypernetwork
 from sicjax.training.step import make_init
 
-FARTHEST_M = 2.0  # of displacements along an axis
+REACH_OF_MAP_M = 2.0, 3.0  # shortest and longest; beyond 3 m the 4 m box holds few pairs
 PAIRED = 3000  # states whose distances are compared
 AMPLITUDES = (0.1, 0.2, 0.5)  # of perturbations, relative to the norm of a state
 NOISES = (0.02, 0.05)  # in every step, the same
@@ -48,6 +48,12 @@ def untrained(run: Run) -> Run:
     # Compiled as one program instead of one per operation, and without the optimiser's state.
     parameters = jit_once(lambda seed: init(seed).parameters)(jnp.uint32(run.seed))
     return dataclasses.replace(run, parameters=jax.tree.map(np.asarray, parameters))
+
+
+def reach_of_map(verdict_box_m: float) -> float:
+    """Return the largest displacement of the map of distances: half the verdict's box, bounded."""
+    shortest, longest = REACH_OF_MAP_M
+    return min(max(verdict_box_m / 2, shortest), longest)
 
 
 def measure_dynamics(
@@ -66,7 +72,8 @@ def measure_dynamics(
     few = walked.steps[:MANIFOLD_WALKS]
     states = np.asarray(null.rollout(few, exact=False))
     again = Walked(few, walked.positions[: len(few)], states)
-    places = map_distances(*walked.samples(PAIRED), reach_m=FARTHEST_M)
+    reach_m = reach_of_map(run.config.evaluation.verdict_box)
+    places = map_distances(*walked.samples(PAIRED), reach_m=reach_m)
     attractors = _attractor(run, walked), _attractor(null, again)
     modules = find_modules()
     lattices, members = modules.lattice, modules.members

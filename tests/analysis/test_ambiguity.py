@@ -34,6 +34,7 @@ def test_distances_equal_the_slow_reference():
     states, positions = rng.random((150, 4)), rng.uniform(-0.1, 0.1, (150, 2))
     found = map_distances(states, positions, reach_m=0.08, bin_m=0.04)
     assert found.distance.shape == (5, 5)
+    assert found.reach_m == 0.08
     for y in range(-2, 3):
         for x in range(-2, 3):
             apart = np.rint((positions[None] - positions[:, None]) / 0.04)

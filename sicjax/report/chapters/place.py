@@ -10,7 +10,6 @@ import numpy as np
 from sicjax import plots
 from sicjax.analysis.ambiguity import DistanceMap
 from sicjax.report.chapter import Chapter, Row, Shown, panel
-from sicjax.report.dynamics import FARTHEST_M
 from sicjax.report.results import BOXES_M, Activity, Evaluation
 from sicjax.report.sheets import examples, unit_labels
 from sicjax.report.tables import bin_middles, median, number, pair, percent, steps
@@ -205,7 +204,7 @@ def _rows(numbers: dict[str, Any], found: Evaluation) -> list[Row]:
         Row("Distance from the map's state after 100, 1,000 and 10,000 steps",
             ", ".join(drifts) or "–",
             "100 % is the distance between two random places. Usual: 20, 60 and 100 %.", walks),
-        _reach_row(numbers["place"], FARTHEST_M, APART,
+        _reach_row(numbers["place"], found.dynamics.places.reach_m, APART,
                    "Usual: a little less than the coarsest period, and 20 %."),
         Row("Spread of the code's speed over places and directions",
             percent(moved["neural_speed_variation"]),
