@@ -295,6 +295,18 @@ def test_another_process_draws_the_same_from_what_is_looked_at(run, found, monke
 
 
 @pytest.mark.usefixtures("written")
+def test_a_module_whose_phase_cannot_be_read_is_on_no_torus(run, found, monkeypatch):
+    for part in ("_walk", "_torus", "film"):  # drawing them takes long
+        monkeypatch.setattr(motion_room, part, lambda *_, **__: None)
+    (found,) = found
+    walked = shown_walk(run)
+    assert animate(found, (), walked).keys() == {"walk", "torus"}
+    one_cell = (found.modules.members[0][:1],)  # silent between its fields
+    sparse = replace(found, modules=replace(found.modules, members=one_cell))
+    assert animate(sparse, (), walked).keys() == {"walk"}
+
+
+@pytest.mark.usefixtures("written")
 def test_a_report_that_is_interrupted_while_it_learns_to_move_is_whole(
     run, found, tmp_path, monkeypatch
 ):

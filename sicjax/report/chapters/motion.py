@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sicjax import plots
-from sicjax.analysis.module_phases import drift_of_phase
+from sicjax.analysis.module_phases import drift_of_phase, is_readable
 from sicjax.plots.pictures import FuncAnimation, Motion, film
 from sicjax.report import snapshots
 from sicjax.report.chapter import Chapter, Shown
@@ -35,7 +35,8 @@ def motion(moving: Mapping[str, Motion]) -> Chapter:
         " the other. Coloured dots on the path mark where the ringed unit of that colour fires.",
         "torus": "The same walk, and the state of each module on its torus: the two phases that its"
         " activity encodes, one around the hole and one through it. Points on the far side are"
-        " faint.",
+        " faint. A module that is silent in parts of its unit cell is left out, because its phase"
+        " can't be read there.",
         "formation": "Maps of the same units during training, each on its own scale (2 m"
         f" box, quick maps from {snapshots.WALKS} walks of {snapshots.STEPS} steps).",
     }
@@ -79,8 +80,8 @@ def animate(found: Evaluation, frames: Sequence[Snapshot], walked: Walked) -> di
         made["formation"] = _formation(found, frames, shown)
     path, states = walked.positions[0], walked.states[0]
     made["walk"] = _walk(found, path, states, shown)
-    if shown:
-        made["torus"] = _torus(found, path, states, shown)
+    if readable := [k for k in shown if _is_readable(found, k)]:
+        made["torus"] = _torus(found, path, states, readable)
     return {
         name: film(one, frame_ms=LOOK_MS if name == "formation" else STEP_MS, held_ms=HELD_MS)
         for name, one in made.items()
@@ -136,6 +137,11 @@ def _walk(
         every=EVERY,
         fig=plots.blank_figure(),
     )
+
+
+def _is_readable(found: Evaluation, k: int) -> bool:
+    maps, members = found.near_start.maps, found.modules.members[k]
+    return is_readable(maps.ratemaps[members], maps.box_m, found.modules.lattice[k])
 
 
 def _torus(
