@@ -118,7 +118,8 @@ def test_what_is_no_path_is_one_line(text, tmp_path, monkeypatch):
     ("name", "flags"),
     [
         *((name, ["--workdir=gs://bucket/x"]) for name in
-          ("ablations", "claims", "no_permutations", "phase_diagram", "scaling", "sigma_g")),
+          ("ablations", "claims", "independence", "no_permutations", "phase_diagram", "scaling",
+           "sigma_g")),
         ("sweep", ["--config=quick", "--workdir=gs://bucket/x"]),
         ("claims", ["--merge=gs://bucket/x", "--workdir=here"]),
         ("claims", ["--merge=here", "--workdir=gs://bucket/x"]),

@@ -52,8 +52,8 @@ def _rows(found: Mapping[str, Any], null: Mapping[str, Any] | None) -> list[Row]
         Row("Steps to return after a push of 20 % off the manifold",
             f"{walking[0]} (untrained {walking[1]})",
             "The manifold is the set of the states at all places. Steps until the state is within"
-            " 2 % of it again, while walking. Few steps mean that errors are corrected. Usual: 10"
-            " to 40.", "walks in the 2 m box"),
+            " 2 % of it again, while walking. Few steps mean that errors are corrected. Usual:"
+            " quick.py 12 to 25, full.py 4 or 5.", "walks in the 2 m box"),
         Row(f"Share left of shifts of {shifts} cm along the manifold",
             f"{left[0]} (untrained {left[1]})",
             f"After {found['shift_steps']} steps. A continuous attractor keeps a shift (1), because"

@@ -25,7 +25,8 @@ def boxes(found: Evaluation) -> Chapter:
     texts = [f"{_box(name)}: {percent(share)}" for name, share in shares.items()]
     rows = [Row(
         "Grid cells of the same period in other boxes", ", ".join(texts),
-        f"Period within 5 % of that in the {found.verdict.box}. Usual: above 90 %.",
+        f"Period within 5 % of that in the {found.verdict.box}. Usual: above 90 % in boxes of one"
+        " and a half coarsest periods or more. In smaller ones a lattice has too few fields.",
         "long walks in each box",
     )]  # fmt: skip
     figures = [_generalisation(found), *_comparisons(found)]

@@ -95,9 +95,8 @@ def _rows(found: Sequence[Mapping[str, Any]], judged: Judged, untested: str) -> 
     box = judged.verdict.title
     return [
         Row("Modules, and the ratio of periods", "; ".join(texts) or "none",
-            "At least ten grid cells of one period (grid spacing) and orientation. Usual: a large"
-            " one at 0.87 m and a small one at 0.5 m, ratio 1.7; with the paper's steps 1.2 m and"
-            " 0.7 m.", box),
+            "At least ten grid cells of one period (grid spacing) and orientation. Usual:"
+            " quick.py 0.50 and 0.87 m; full.py 0.9, 1.55 and 2.7 m; all ratios are 1.73.", box),
         Row("Torus: Betti numbers of each module", betti_texts(found) or "–", torus, box),
     ]  # fmt: skip
 
@@ -109,7 +108,8 @@ def _index_row(indices: LatticeIndices, box: str) -> Row:
     return Row(
         "Grid cells of each index", ", ".join(counts) or "–",
         f"Index: number of a cell's fields in a unit cell of the coarsest lattice{against}. Usual:"
-        f" 1 and 3. Grid cells without an index: {without_index(indices)}.", box,
+        " quick.py 1 and 3; full.py 1, 3 and 9. Grid cells without an index:"
+        f" {without_index(indices)}.", box,
     )  # fmt: skip
 
 
