@@ -197,7 +197,7 @@ def _rows(numbers: dict[str, Any], found: Evaluation) -> list[Row]:
             steps(numbers["steps_position_holds"], longest),
             "Half of a grid cell's variance (of an active unit's if there is no grid cell), by its"
             " short-walk map. Usual: quick.py 500 to 1,300,"
-            " full.py XXXX; untrained, 0.", walks),
+            " full.py 2,200 to 4,100; untrained, 0.", walks),
         Row("Variance explained by position, walks of 120 and 2,000 steps",
             pair(numbers["variance_explained_short"], numbers["variance_explained_long"]),
             "Variance between places relative to all variance, median of active units. Usual:"
@@ -206,7 +206,7 @@ def _rows(numbers: dict[str, Any], found: Evaluation) -> list[Row]:
         Row("Distance from the map's state after 100, 1,000 and 10,000 steps",
             ", ".join(drifts) or "–",
             "100 % is the distance between two random places. Usual: quick.py 20, 60 and"
-            " 100 %, full.py 9, 20 and YY %.", walks),
+            " 100 %, full.py 9, 20 to 30 and 65 to 90 %.", walks),
         _reach_row(numbers["place"], found.dynamics.places.reach_m, APART,
                    "Usual: a little less than the coarsest period; quick.py 20 %, full.py 9 %."),
         Row("Spread of the code's speed over places and directions",
@@ -236,7 +236,7 @@ def _recorded_rows(found: Evaluation, note: str | None) -> list[Row]:
         "Recorded path, whole and in pieces of 120 steps",
         pair(found.path.correlation, found.path.pieces_correlation),
         "Correlation with the maps of smooth walks, median of lattice units. Usual:"
-        " quick.py 0.6 and 0.8, full.py 0.9 and ZZ.",
+        " quick.py 0.6 and 0.8, full.py 0.9 and 0.98.",
         note or "the path passed to the report",
     )]  # fmt: skip
 
