@@ -96,7 +96,8 @@ def _rows(found: Sequence[Mapping[str, Any]], judged: Judged, untested: str) -> 
     return [
         Row("Modules, and the ratio of periods", "; ".join(texts) or "none",
             "At least ten grid cells of one period (grid spacing) and orientation. Usual:"
-            " quick.py 0.50 and 0.87 m; full.py mostly 0.9, 1.55 and 2.7 m, in ratios of 1.73.", box),
+            " quick.py 0.50 and 0.87 m; full.py mostly 0.9, 1.55 and 2.7 m; ratios of 1.73.",
+            box),
         Row("Torus: Betti numbers of each module", betti_texts(found) or "–", torus, box),
     ]  # fmt: skip
 
