@@ -45,6 +45,7 @@ LARGE_BOX_SHUFFLES = 20  # a map of 8 m takes four times as long as one of 4 m
 HEXAGONAL = 1.0  # least corrected grid score of a unit, or least median of a module
 RATIOS = (1.3, 2.0)  # allowed ratios of neighbouring periods
 PAPER_RATIOS = (1.6, 1.85)  # of the paper's figure, give or take its reading error
+OTHER_RATIO = 1.25  # modules whose ratio of periods differs by more are of another scale
 TORUS_UNITS = 15  # the smallest module that is expected to be a torus
 LARGEST_PERIOD_CHANGE = 0.05  # between two boxes
 PERIODS_IN_A_BOX = 1.6  # in a box of fewer coarsest periods a side, periods can't be compared
@@ -408,6 +409,8 @@ def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
     A network may lack a scale, so its finest module isn't always of scale 0. A scale's period is
     the median over the networks with most modules. A network with several modules gets the scales
     whose ratios are nearest to those of its periods, or, where ratios are equal, the nearest ones.
+    If the ratios differ by more than a quarter, as few modules as possible are left out, and get
+    one scale more than there are.
     """
     periods = [[module["period_m"] for module in row["modules"]] for row in rows]
     most = max(map(len, periods), default=0)
@@ -417,12 +420,23 @@ def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
         difference = np.log(found) - scales[list(chosen)]
         return float(np.ptp(difference) + 0.1 * abs(difference.mean()))  # ratios first
 
-    return [
-        list(min(itertools.combinations(range(most), len(found)), key=lambda c: misfit(found, c)))
-        if found
-        else []
-        for found in periods
-    ]
+    def assign(found: Sequence[float]) -> list[int]:
+        given = [most] * len(found)
+        for kept in range(len(found), 0, -1):
+            which, chosen = min(
+                itertools.product(
+                    itertools.combinations(range(len(found)), kept),
+                    itertools.combinations(range(most), kept),
+                ),
+                key=lambda pair: misfit([found[k] for k in pair[0]], pair[1]),
+            )
+            if misfit([found[k] for k in which], chosen) <= np.log(OTHER_RATIO) or kept == 1:
+                for k, scale in zip(which, chosen, strict=True):
+                    given[k] = scale
+                break
+        return given
+
+    return [assign(found) for found in periods]
 
 
 def run(config: ConfigDict, workdir: Path, arguments: Sequence[str] = ()) -> str:

@@ -324,6 +324,14 @@ def test_two_modules_of_three_in_equal_ratios_have_the_scales_of_their_periods()
     assert claims.scales_of_modules(rows) == [[0, 1, 2], [0, 1], [1, 2], [0, 1, 2]]
 
 
+def test_a_module_between_the_scales_has_a_scale_of_its_own():
+    rows = [
+        {"modules": [claims_module(10, period_m) for period_m in periods]}
+        for periods in [(0.89, 1.541, 2.67), (0.92, 1.38, 1.59), (0.88, 1.525, 2.63), (0.9, 1.8)]
+    ]
+    assert claims.scales_of_modules(rows) == [[0, 1, 2], [0, 3, 1], [0, 1, 2], [0, 1]]
+
+
 def claims_module(units, period_m, is_torus=None, betti=(None, None, None)):
     return {
         "units": units, "period_m": period_m, "orientation_deg": 5.0, "is_torus": is_torus,
