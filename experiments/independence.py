@@ -7,7 +7,7 @@ Modules on one torus confuse all places that are a period of the coarsest one ap
 loss punishes this only if the training reaches such places. So each run trains the config's
 networks on walks with a drift: of each velocity, a share --drifts is the same for the whole walk,
 in a random direction, and the rest is independent from step to step, as in the paper. No component
-exceeds `data.max_velocity`. --noises adds noise to the transition matrices, drawn anew for each
+exceeds `data.max_velocity`. --noises adds noise to the transition matrices, other noise for each
 velocity of a batch: a share of a state's norm that is lost in every step unless the network
 corrects it. Maps are measured without noise. Other fields follow on the command line:
 
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str]) -> None:
     """Train what is missing, measure, and write the table.
 
     Raises:
-        ConfigError: an unknown flag or field, a share that is none, or a config with variants.
+        ConfigError: an unknown flag or field, a share outside 0 to 1, or a config with variants.
     """
     parser = command.Parser(__doc__, config="quick", trains=True)
     parser.set_defaults(workdir="runs/independence")
