@@ -7,9 +7,9 @@ Modules on one torus confuse all places that are a period of the coarsest one ap
 loss punishes this only if the training reaches such places. So each run trains the config's
 networks on walks with a drift: of each velocity, a share --drifts is the same for the whole walk,
 in a random direction, and the rest is independent from step to step, as in the paper. No component
-exceeds `data.max_velocity`. --noises adds noise to the transition matrices, other noise for each
-velocity of a batch: a share of a state's norm that is lost in every step unless the network
-corrects it. Maps are measured without noise. Other fields follow on the command line:
+exceeds `data.max_velocity`. --noises adds noise to the transition matrices in training; other
+velocities have other noise. Its size is the error of a state after one step, relative to the norm
+of a state. Maps are measured without noise. Other fields follow on the command line:
 
 - `--config.model.num_units=128`: more units;
 - `--config.start_from=quick`: continue a trained network, whose modules stand already.
@@ -51,9 +51,7 @@ FAR = 0.95  # quantile of the distances in them
 SHUFFLES = 50
 
 
-def drifting(
-    steps: int, max_velocity: float, share: float
-) -> Callable[[jax.Array], jax.Array]:  # fmt: skip
+def drifting(steps: int, max_velocity: float, share: float) -> Callable[[jax.Array], jax.Array]:
     """Return a function that draws velocities [T, 2] with a common part.
 
     Args:
