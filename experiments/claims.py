@@ -409,8 +409,8 @@ def scales_of_modules(rows: Sequence[Row]) -> list[list[int]]:
     A network may lack a scale, so its finest module isn't always of scale 0. A scale's period is
     the median over the networks with most modules. A network with several modules gets the scales
     whose ratios are nearest to those of its periods, or, where ratios are equal, the nearest ones.
-    If the ratios differ by more than a quarter, as few modules as possible are left out, and get
-    one scale more than there are.
+    If the ratios differ by more than a quarter, as few modules as possible are left out; they share
+    one extra scale.
     """
     periods = [[module["period_m"] for module in row["modules"]] for row in rows]
     most = max(map(len, periods), default=0)

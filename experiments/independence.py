@@ -42,6 +42,7 @@ from sicjax.analysis.kinds import active_units
 from sicjax.analysis.relations import relate_modules
 from sicjax.config import changed
 from sicjax.errors import ConfigError
+from sicjax.network.trajectories import permuted_batch
 from sicjax.run import Run
 from sicjax.training.method import Method, TransitionNetwork, make_hypernetwork
 
@@ -118,9 +119,8 @@ def reach(method: Method, num_trajectories: int) -> float:
     assert draw is not None
     rng = np.random.default_rng(0)
     for key in jax.random.split(jax.random.key(0), BATCHES):
-        velocities = np.asarray(draw(key))
-        walks = np.stack([rng.permutation(velocities) for _ in range(num_trajectories)])
-        places = walks.cumsum(axis=1).reshape(-1, 2)
+        batch = permuted_batch(key, draw(key), num_trajectories=num_trajectories)
+        places = np.asarray(batch.positions).reshape(-1, 2)
         one, two = rng.permutation(places), rng.permutation(places)
         distances.append(np.linalg.norm(one - two, axis=-1))
     return float(np.quantile(distances, FAR))
