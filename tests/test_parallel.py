@@ -289,6 +289,8 @@ PAIR = """if True:
 def pair(tmp_path_factory, bucket_or_none):
     """What a pair of processes of two devices each said, and their exit codes."""
     folder, address = tmp_path_factory.mktemp("pair"), f"localhost:{free_port()}"
+    for k in (0, 1):  # one that fails before its first line has said nothing
+        (folder / f"said{k}").touch()
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", PAIR, address, str(k), str(folder), str(tiny.PATH),
