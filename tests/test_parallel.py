@@ -268,7 +268,7 @@ PAIR = """if True:
     attempt(folder / ("elsewhere" if rank else "run"))
     attempt(folder / "run" if rank else None)
     say("exists", (folder / "run").exists())
-    processes.from_first(0)
+    processes.largest(0)  # neither process trains before both have looked
     attempt(folder / "run")
 
     # In a bucket, which these steps resume.
