@@ -195,13 +195,13 @@ def join_processes(options: Namespace) -> None:
             number in the environment is wrong.
     """
     check_environment()
-    from sicjax.config import default, set_field
+    from sicjax.config import parse_field
     from sicjax.devices import hardware, processes
 
     # A misspelt field must fail now, not after all processes have joined. The config file is read
     # later: it is a program, and may ask JAX for its devices.
     for name, text in getattr(options, "fields", ()):
-        set_field(default(), name, text)
+        parse_field(name, text)
     flags = {name: getattr(options, name, None) for name in PROCESS_FLAGS}
     if not processes.join(flags, met=signals.heed_others):
         hardware.use_all_cores()

@@ -111,6 +111,11 @@ def test_difference_names_the_first_field_that_changes_numbers():
         ("loss.sigma_x", "wide", "sigma_x"),
         ("report", "perhaps", "report"),
         ("zzz", "1", "zzz"),
+        ("stages.settling.model.num_units", "8", r"must be stages\.NAME\.FIELD, .*num_steps"),
+        ("stages.loss.capacity", "8", r"must be stages\.NAME\.FIELD"),
+        ("variants.a.num_steps", "8", r"must be variants\.NAME\.FIELD"),
+        ("stages.settling.num_steps", "many", "must be an integer"),
+        ("stages.settling.num_steps", "8", "the config's stages are empty"),
     ],
 )
 def test_overrides_are_refused(name, text, message):
@@ -118,6 +123,21 @@ def test_overrides_are_refused(name, text, message):
         C.set_field(C.default(), name, text)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_override_of_one_field_of_a_stage_or_variant():
+    config = C.load_config("full")
+    before = config.copy_and_resolve_references()
+    C.set_field(config, "stages.settling.num_steps", "2e4")
+    C.set_field(config, "stages.settling.loss.invariance", "0.8")
+    wanted = before.stages["settling"] | {"num_steps": 20_000, "loss.invariance": 0.8}
+    assert config.stages == {"lattices": before.stages["lattices"], "settling": wanted}
+    config.variants = {"a.b": {"loss": {"capacity": 1.0}}}
+    C.set_field(config, "variants.a.b.loss.capacity", "2")
+    assert config.variants == {"a.b": {"loss.capacity": 2.0}}
+    C.validate(config)
+    with pytest.raises(ConfigError, match=r"stages\.x\.num_steps: .* are 'lattices', 'settling'"):
+        C.set_field(config, "stages.x.num_steps", "3")
 
 
 def test_an_override_of_what_a_config_lacks():

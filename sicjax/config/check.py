@@ -163,23 +163,56 @@ def stages_begun(config: ConfigDict, step: int) -> list[tuple[str, dict[str, Any
 def set_field(config: ConfigDict, name: str, text: str) -> None:
     """Set a dotted field from its text on the command line.
 
+    `stages.NAME.FIELD` and `variants.NAME.FIELD` set a field of one stage or variant of the config.
+
     Raises:
-        ConfigError: no such field (the message names the nearest one), a field that this config
-            lacks, or text of another type.
+        ConfigError: no such field (the message names the nearest one), a field, stage or variant
+            that this config lacks, or text of another type.
     """
-    if name not in FIELDS:
-        raise ConfigError(unknown_field(name))
-    field = FIELDS[name]
+    value = parse_field(name, text)
+    table, label, field = _in_table(name) or ("", "", name)
     try:
-        value = text if text in field.also else _PARSERS[type(field.default)](text)
+        if not table:
+            section, _, leaf = name.rpartition(".")
+            (config[section] if section else config)[leaf] = value
+        elif label in (entries := config[table]):
+            entries[label] = flatten(entries[label]) | {field: value}
+        else:
+            raise ConfigError(
+                f"{name}: the config's {table} are {', '.join(map(brief, entries)) or 'empty'}"
+            )
+    except (KeyError, AttributeError, TypeError):
+        raise ConfigError(f"{name}: missing; start from sicjax.default_config()") from None
+
+
+def parse_field(name: str, text: str) -> Any:
+    """Return a dotted field's value from its text on the command line, as `set_field` takes both.
+
+    Raises:
+        ConfigError: no such field (the message names the nearest one), or text of another type.
+    """
+    _, _, own = _in_table(name) or ("", "", name)
+    if own not in FIELDS:
+        table, dot, _ = name.partition(".")
+        if dot and table in _TABLES:
+            known = ", ".join(_TABLES[table])
+            raise ConfigError(f"{brief(name)}: must be {table}.NAME.FIELD, with a FIELD of {known}")
+        raise ConfigError(unknown_field(name))
+    field = FIELDS[own]
+    try:
+        return text if text in field.also else _PARSERS[type(field.default)](text)
     except ValueError:
         shown = " ".join(text.split())
         raise ConfigError(f"{name}={shown}: must be {_type_name(field)}") from None
-    section, _, leaf = name.rpartition(".")
-    try:
-        (config[section] if section else config)[leaf] = value
-    except (KeyError, AttributeError, TypeError):
-        raise ConfigError(f"{name}: missing; start from sicjax.default_config()") from None
+
+
+def _in_table(name: str) -> tuple[str, str, str] | None:
+    """Split the name of a field of a stage or variant: table, label and field; None for others."""
+    table, _, rest = name.partition(".")
+    for field in _TABLES.get(table, ()):
+        if rest.endswith(f".{field}"):
+            return table, rest.removesuffix(f".{field}"), field
+    return None
 
 
 def describe() -> str:
@@ -226,6 +259,9 @@ def _parse_table(text: str) -> dict[str, Any]:
         raise ValueError(text)
     return table
 
+
+# The fields that an entry of a table may set, see `_check_tables`.
+_TABLES: Mapping[str, Sequence[str]] = {"stages": ("num_steps", *STAGED), "variants": VARIED}
 
 _PARSERS: Mapping[type, Callable[[str], Any]] = {
     bool: _parse_bool, int: _parse_int, float: float, str: str, dict: _parse_table,

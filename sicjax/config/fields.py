@@ -104,15 +104,16 @@ FIELDS: Mapping[str, Field] = {
     "variants": Field(
         {},
         "named settings; each is trained from every seed. A table that maps a name to fields of"
-        " this list and their values (JSON on the command line). Fields that may vary: "
-        + ", ".join(VARIED),
+        " this list and their values (JSON on the command line; variants.NAME.FIELD sets one field"
+        " of a variant that the config has). Fields that may vary: " + ", ".join(VARIED),
     ),
     "stages": Field(
         {},
         "named stages of the training, in order. A table that maps a name to num_steps and to"
-        " fields of this list with new values (JSON on the command line). Warm-up and cosine start"
-        " again in each stage. The run ends at the num_steps below. A variant's values hold in"
-        " every stage. Fields that may change: " + ", ".join(STAGED),
+        " fields of this list with new values (JSON on the command line; stages.NAME.FIELD sets one"
+        " field of a stage that the config has). Warm-up and cosine start again in each stage. The"
+        " run ends at the num_steps below. A variant's values hold in every stage. Fields that may"
+        " change: " + ", ".join(STAGED),
         changes_numbers=False,  # only for stages that have not begun: see `stages_begun`
     ),
     "start_from": Field(
