@@ -136,8 +136,9 @@ def test_an_override_of_one_field_of_a_stage_or_variant():
     C.set_field(config, "variants.a.b.loss.capacity", "2")
     assert config.variants == {"a.b": {"loss.capacity": 2.0}}
     C.validate(config)
-    with pytest.raises(ConfigError, match=r"stages\.x\.num_steps: .* are 'lattices', 'settling'"):
-        C.set_field(config, "stages.x.num_steps", "3")
+    for name in ("stages.x.num_steps", "stages.x\n.num_steps"):
+        with pytest.raises(ConfigError, match=r"^stages\.x.*: .* are 'lattices', 'settling'$"):
+            C.set_field(config, name, "3")
 
 
 def test_an_override_of_what_a_config_lacks():

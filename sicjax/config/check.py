@@ -169,20 +169,20 @@ def set_field(config: ConfigDict, name: str, text: str) -> None:
         ConfigError: no such field (the message names the nearest one), a field, stage or variant
             that this config lacks, or text of another type.
     """
-    value = parse_field(name, text)
-    table, label, field = _in_table(name) or ("", "", name)
+    value, (table, label, field) = parse_field(name, text), _in_table(name)
     try:
         if not table:
-            section, _, leaf = name.rpartition(".")
+            section, _, leaf = field.rpartition(".")
             (config[section] if section else config)[leaf] = value
         elif label in (entries := config[table]):
             entries[label] = flatten(entries[label]) | {field: value}
         else:
-            raise ConfigError(
-                f"{name}: the config's {table} are {', '.join(map(brief, entries)) or 'empty'}"
-            )
+            known = ", ".join(map(brief, entries)) or "empty"
+            raise ConfigError(f"{_one_line(name)}: the config's {table} are {known}")
     except (KeyError, AttributeError, TypeError):
-        raise ConfigError(f"{name}: missing; start from sicjax.default_config()") from None
+        raise ConfigError(
+            f"{_one_line(name)}: missing; start from sicjax.default_config()"
+        ) from None
 
 
 def parse_field(name: str, text: str) -> Any:
@@ -191,28 +191,35 @@ def parse_field(name: str, text: str) -> Any:
     Raises:
         ConfigError: no such field (the message names the nearest one), or text of another type.
     """
-    _, _, own = _in_table(name) or ("", "", name)
+    _, _, own = _in_table(name)
     if own not in FIELDS:
         table, dot, _ = name.partition(".")
         if dot and table in _TABLES:
             known = ", ".join(_TABLES[table])
-            raise ConfigError(f"{brief(name)}: must be {table}.NAME.FIELD, with a FIELD of {known}")
+            raise ConfigError(
+                f"{_one_line(name)}: must be {table}.NAME.FIELD, with a FIELD of {known}"
+            )
         raise ConfigError(unknown_field(name))
     field = FIELDS[own]
     try:
         return text if text in field.also else _PARSERS[type(field.default)](text)
     except ValueError:
-        shown = " ".join(text.split())
-        raise ConfigError(f"{name}={shown}: must be {_type_name(field)}") from None
+        raise ConfigError(
+            f"{_one_line(name)}={_one_line(text)}: must be {_type_name(field)}"
+        ) from None
 
 
-def _in_table(name: str) -> tuple[str, str, str] | None:
-    """Split the name of a field of a stage or variant: table, label and field; None for others."""
+def _in_table(name: str) -> tuple[str, str, str]:
+    """Split the name of a field of a stage or variant: table, label, field; "", "", name if not."""
     table, _, rest = name.partition(".")
     for field in _TABLES.get(table, ()):
         if rest.endswith(f".{field}"):
             return table, rest.removesuffix(f".{field}"), field
-    return None
+    return "", "", name
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def describe() -> str:
@@ -279,7 +286,7 @@ def _type_name(field: Field) -> str:
 
 def unknown_field(name: str) -> str:
     """Return one line about an unknown field, with the nearest field name."""
-    name = " ".join(name.split())
+    name = _one_line(name)
     leaves = {field.rpartition(".")[2]: field for field in FIELDS}
     near = difflib.get_close_matches(name, FIELDS, 1) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, 1)
