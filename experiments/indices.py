@@ -6,10 +6,10 @@
     python -m experiments.indices --runs=runs/low,runs/high --workdir=runs/law --x=loss.invariance
     python -m experiments.indices --claims=quick,modules,full --workdir=experiments/results
 
-The index of a unit is the number of its fields in a unit cell of the network's coarsest lattice
-(`sicjax.lattice_indices`). Reads the reports or scores.csv of finished runs (a sweep over --x, or
-several runs that differ in it) and trains nothing. A report that an older version wrote has no
-indices; they are then measured again from its maps. Writes indices.json, one row per network;
+The index of a unit is the number of points of its lattice in a unit cell of the network's coarsest
+lattice (`sicjax.lattice_indices`). Reads the reports or scores.csv of finished runs (a sweep over
+--x, or several runs that differ in it) and trains nothing. A report that an older version wrote has
+no indices; they are then measured again from its maps. Writes indices.json, one row per network;
 indices.md, one row per value of --x with medians over its networks; and indices.png.
 
 --claims compares recipes instead: it reads the finished claims of each

@@ -142,7 +142,7 @@ def measure(run: Run) -> Row:
 
 
 def sublattices(units: UnitAnalysis, modules: Modules, active: np.ndarray) -> dict[str, int]:
-    """Count active units by their number of fields in a unit cell of the coarsest module.
+    """Count active units by the points of their lattice in a unit cell of the coarsest one.
 
     Returns:
         Counts by index, and "other" for units without a lattice or with a lattice in between.

@@ -154,8 +154,8 @@ def collect(workdir: Path) -> list[Row]:
     metrics of the last logged update. From summary.json, if there is a report: report_step,
     failure, num_modules, periods_m, period_ratio (of neighbouring modules; their median, None below
     two), and every scalar by its dotted name. From scores.csv, if it is newer: scores_step,
-    failure, num_modules, periods_m, grid_cells and INDEX_NUMBERS (fields of a unit in a cell of the
-    coarsest lattice).
+    failure, num_modules, periods_m, grid_cells and INDEX_NUMBERS (points of a unit's
+    lattice in a cell of the coarsest one).
 
     Raises:
         FileNotFoundError: the folder holds no run.

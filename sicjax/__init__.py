@@ -20,6 +20,7 @@ _HOMES = {
     "conformal_isometry_loss": "network.losses",
     "default_config": "config.check",
     "find_modules": "analysis.modules",
+    "fold_ratemaps": "analysis.folding",
     "invariance_loss": "network.losses",
     "lattice_indices": "analysis.indices",
     "linear_ratemaps": "analysis.linear",
@@ -48,6 +49,7 @@ __all__ = [
     "conformal_isometry_loss",
     "default_config",
     "find_modules",
+    "fold_ratemaps",
     "invariance_loss",
     "lattice_indices",
     "linear_ratemaps",
@@ -70,6 +72,7 @@ __all__ = [
 
 if TYPE_CHECKING:  # for type checkers and editors
     from sicjax import plots
+    from sicjax.analysis.folding import fold_ratemaps
     from sicjax.analysis.indices import lattice_indices
     from sicjax.analysis.linear import linear_ratemaps
     from sicjax.analysis.modules import find_modules

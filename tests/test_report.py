@@ -159,6 +159,9 @@ def test_counts_are_those_of_the_known_maps(written):
     assert summary["units_per_index"] == {"1": MODULE, "3": 0, "4": 0, "7": 0, "9": 0, "12": 0}
     assert summary["grid_cells_without_index"] == 0
     assert summary["coarsest_period_m"] == pytest.approx(0.5, rel=0.03)
+    assert summary["units_per_fields"] == {"1": MODULE}
+    firing = UNITS - summary["kinds"]["silent"]
+    assert summary["units_that_do_not_repeat"] == firing - MODULE > 0
     assert summary["modules"][0]["is_torus"] is None  # no null was asked for
     # The path drives an untrained network, whose maps have nothing to do with the known lattices.
     assert abs(summary["recorded_path_correlation"]) < 0.3
@@ -183,6 +186,7 @@ def test_units_and_modules_are_listed_with_every_score(written):
     assert [row["lattice"] for row in rows] == ["hexagonal"] * MODULE + ["square"] + [""] * 4
     assert [row["kind"] for row in rows[:MODULE]] == ["grid"] * MODULE
     assert [row["lattice_index"] for row in rows] == ["1"] * MODULE + ["0"] * len(OTHERS)
+    assert [row["fields_per_cell"] for row in rows] == ["1"] * MODULE + ["0"] * len(OTHERS)
     for name in ("2m", "3m", "4m", "2m_short", "3m_short", "2m_slow", "2m_fast"):
         assert float(rows[0][f"grid_score_{name}"]) > 0.9
         assert 0 <= float(rows[0][f"variance_explained_{name}"]) <= 1

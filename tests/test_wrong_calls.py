@@ -127,6 +127,12 @@ WRONG = {
         "num_shuffles": [0, 2.5],
     },
     "find_modules": {"analysis": [MAPS, None]},
+    "fold_ratemaps": {
+        "ratemaps": [MAPS[0], "maps", MAPS[:, 1:]],
+        "box_m": [*LENGTH, 0],
+        "axes": [1.2, np.ones((2, 2)), np.ones((3, 2)), "L"],
+        "bins": [*COUNT, 9],
+    },
     "lattice_indices": {
         "analysis": [MAPS, None],
         "coarsest": [1.2, np.ones((2, 2)), np.ones((3, 2)), "L"],

@@ -1,4 +1,4 @@
-"""Indices of units: the number of a unit's fields in a cell of the coarsest lattice.
+"""Indices of units: the number of points of a unit's lattice in a cell of the coarsest one.
 
 Letters: N units, G of them grid cells; C sublattices. Lengths in metres; rows of bases are vectors.
 """
@@ -72,13 +72,14 @@ def lattice_indices(
     analysis: Lattices, *, coarsest: ArrayLike | None = None, min_units: int = MIN_UNITS,
     tolerance: float = TOLERANCE,
 ) -> LatticeIndices:  # fmt: skip
-    """Count the fields of each grid cell in a unit cell of the network's coarsest lattice.
+    """Count the points of each grid cell's lattice in a cell of the network's coarsest lattice.
 
     All modules of our networks are sublattices of one torus. The index is the ratio of the areas of
     two unit cells: the coarsest lattice's and the unit's. A unit with the coarsest lattice itself
     has index 1. A unit whose lattice is finer by the square root of 3 and turned by 30 degrees has
     index 3, one of half the period has index 4, and so on. Only hexagonal sublattices count (1, 3,
-    4, 7, 9, 12). If the coarsest lattice is sheared, the others must be sheared in the same way.
+    4, 7, 9, 12). A honeycomb has two fields for each point; `fold_ratemaps` counts fields. If the
+    coarsest lattice is sheared, the others must be sheared in the same way.
 
     By default the coarsest lattice is found: of all lattices that `min_units` grid cells share, it
     is the one that gives the most grid cells an index.
@@ -120,7 +121,10 @@ def lattice_indices(
     cells = np.nonzero(units.is_grid & np.isfinite(units.spacing_m))[0]
     solid = cells[_is_solid(units.lattice[cells])]
     axes = units.lattice[solid]
-    shared = _coarsest(axes, min_units, tolerance) if coarsest is None else _axes_of(coarsest)
+    if coarsest is None:
+        shared = _coarsest(axes, min_units, tolerance)
+    else:
+        shared = axes_of("coarsest", coarsest)
     index, error = np.zeros(len(units.is_grid), int), np.full(len(units.is_grid), np.nan)
     reason = np.full(len(index), REASONS[1], dtype=object)
     reason[cells] = REASONS[2]
@@ -136,12 +140,12 @@ def _is_solid(axes: np.ndarray) -> np.ndarray:
     return cell_area(basis) > 1e-6 * np.linalg.norm(basis, axis=-1).prod(axis=-1)
 
 
-def _axes_of(coarsest: ArrayLike) -> np.ndarray:
-    """Return the three shortest axes [3, 2] of the given lattice, by angle."""
-    axes = as_numbers("coarsest", coarsest)
+def axes_of(name: str, given: ArrayLike) -> np.ndarray:
+    """Return the three shortest axes [3, 2] of a given lattice, by angle; an error names it."""
+    axes = as_numbers(name, given)
     if axes.shape != (3, 2) or not np.isfinite(axes).all() or not _is_solid(axes[None])[0]:
         raise ValueError(
-            "coarsest must be the three axes [3, 2] of a lattice, finite and not on one line;"
+            f"{name} must be the three axes [3, 2] of a lattice, finite and not on one line;"
             f" its shape is {axes.shape}"
         )
     return three_axes(reduce_basis(shortest_pair(axes[None])))[0]

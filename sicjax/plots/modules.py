@@ -71,13 +71,13 @@ def units_per_index(
     counts: ArrayLike, indices: Sequence[int], *, names: Sequence[str] = ("",),
     rest: ArrayLike = (), ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Draw how many units have each index (fields in a cell of the coarsest lattice).
+    """Draw how many units have each index (points of its lattice in a cell of the coarsest).
 
     One bar per index and network, or per setting, side by side.
 
     Args:
         counts: [G, K] units of each index, for each of G networks or settings; or [K] of one.
-        indices: [K] fields in a cell of the coarsest lattice, as `sicjax.lattice_indices` gives.
+        indices: [K] as `sicjax.lattice_indices` gives.
         names: [G], for the legend; a single empty name draws no legend.
         rest: [G] units without an index, drawn as one more group of bars; left out by default.
         ax: where to draw.
@@ -100,7 +100,7 @@ def units_per_index(
     ax.set_xticks(range(len(labels)), labels)
     ax.set_ylim(top=max(1.0, bars.max(initial=0)) * 1.15)
     whole_numbers(ax.yaxis)
-    return dress(ax, x="fields in a cell of the coarsest lattice (index)", y="units")
+    return dress(ax, x="points of the lattice in a cell of the coarsest one (index)", y="units")
 
 
 @own_settings()

@@ -6,12 +6,15 @@ Letters: W walks, T steps, N units; S samples; K bins of steps. Lengths in metre
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sicjax.analysis.ambiguity import DistanceMap
 from sicjax.analysis.attractor import Attractor
+from sicjax.analysis.folding import FoldedMaps, fold_ratemaps
 from sicjax.analysis.grid_score import Scores
+from sicjax.analysis.indices import LatticeIndices, lattice_indices
 from sicjax.analysis.modules import Modules
 from sicjax.analysis.path_integration import Binned, Conformality, Drift
 from sicjax.analysis.ratemaps import RateMaps
@@ -111,6 +114,19 @@ class Judged(ABC):
     def fires(self) -> np.ndarray:
         """Units [N] that are not silent in the box of the verdict, as bool."""
         return self.units.kind != "silent"
+
+    @cached_property
+    def indices(self) -> LatticeIndices:
+        """The index of each grid cell, and the coarsest lattice."""
+        return lattice_indices(self.units)
+
+    @cached_property
+    def folded(self) -> FoldedMaps | None:
+        """The verdict's maps in one cell of the coarsest lattice; None if there is no lattice."""
+        if not np.isfinite(self.indices.coarsest).all():
+            return None
+        maps = self.verdict.maps
+        return fold_ratemaps(maps.ratemaps, maps.box_m, axes=self.indices.coarsest)
 
     @property
     def tori(self) -> tuple[TorusTest, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sicjax.analysis.indices import LatticeIndices, lattice_indices
+from sicjax.analysis.indices import LatticeIndices
 from sicjax.analysis.lattice import orientation_deg
 from sicjax.report.results import Judged
 
@@ -34,7 +34,10 @@ def unit_rows(judged: Judged) -> list[dict[str, Any]]:
         "kind": units.kind,
         "is_grid": units.is_grid.astype(int),
         "module": units.module,
-        "lattice_index": lattice_indices(units).index,
+        "lattice_index": judged.indices.index,
+        "fields_per_cell": (
+            np.zeros(len(judged.active), int) if judged.folded is None else judged.folded.fields
+        ),
         "null_threshold": units.null_threshold,
         "ellipse_aspect": units.ellipse_aspect,
         "ellipse_tilt_deg": units.ellipse_tilt_deg,
@@ -78,6 +81,14 @@ def index_numbers(indices: LatticeIndices) -> dict[str, Any]:
         "grid_cells_without_index": without_index(indices),
         "coarsest_period_m": indices.coarsest_period_m,
     }
+
+
+def fields_per_cell(judged: Judged) -> dict[int, int]:
+    """Return the number of active units with each number of fields in the coarsest cell, from 0."""
+    if judged.folded is None:
+        return {}
+    numbers, units = np.unique(judged.folded.fields[judged.fires], return_counts=True)
+    return dict(zip(numbers.tolist(), units.tolist(), strict=True))
 
 
 def without_index(indices: LatticeIndices) -> int:

@@ -89,6 +89,8 @@ def sound() -> Mapping[str, tuple[Callable[..., Any], dict[str, Any]]]:
         ),
         "default_config": (sicjax.default_config, {}),
         "find_modules": (lambda **own: sicjax.find_modules(SimpleNamespace(**own)), found),
+        "fold_ratemaps": (sicjax.fold_ratemaps, {"ratemaps": maps, "box_m": 1.0,
+                                                 "axes": found["lattice"][0], "bins": 10}),
         "invariance_loss": (sicjax.invariance_loss, {"states": states, "positions": places,
                                                      "sigma_x": 0.3, "reduction": "mean"}),
         "load_config": (sicjax.load_config, {"name": "quick"}),

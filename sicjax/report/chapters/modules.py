@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 
 from sicjax import plots
-from sicjax.analysis.indices import LatticeIndices, lattice_indices
+from sicjax.analysis.folding import FoldedMaps
+from sicjax.analysis.indices import LatticeIndices
 from sicjax.analysis.waves import mean_power
 from sicjax.report.chapter import Chapter, Row, Shown, panel
 from sicjax.report.results import Judged
-from sicjax.report.tables import index_numbers, listed, module_rows, without_index
+from sicjax.report.tables import (
+    fields_per_cell,
+    index_numbers,
+    listed,
+    module_rows,
+    without_index,
+)
 
+_SHOWN = 12  # units of each number of fields
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
@@ -25,16 +33,23 @@ def modules(judged: Judged, untested: str) -> Chapter:
         judged: results of the maps.
         untested: the command that tests modules without a null, for the table.
     """
-    found, indices = module_rows(judged), lattice_indices(judged.units)
+    found, indices, fields = module_rows(judged), judged.indices, fields_per_cell(judged)
+    repeating = {number: units for number, units in fields.items() if number}
     numbers = {
         "modules": found,
         "evidence_against_one_module_bic": judged.modules.bic_gain,
     } | index_numbers(indices)
-    rows = [*_rows(found, judged, untested), _index_row(indices, judged.verdict.title)]
-    figures = [
-        *_period_figures(judged), _index_figure(indices, judged.verdict.box),
-        *_figures_of_each(judged),
-    ]  # fmt: skip
+    numbers["units_per_fields"] = {str(number): units for number, units in repeating.items()}
+    numbers["units_that_do_not_repeat"] = fields.get(0, 0) if fields else None
+    rows = [
+        *_rows(found, judged, untested),
+        _index_row(indices, judged.verdict.title),
+        _fields_row(repeating, fields.get(0, 0), judged.verdict.title),
+    ]
+    figures = [*_period_figures(judged), _index_figure(indices, judged.verdict.box)]
+    if judged.folded is not None:
+        figures.append(_fields_figure(judged.folded, judged))
+    figures += _figures_of_each(judged)
     return Chapter("Modules", numbers, rows, figures, _headline(found, judged))
 
 
@@ -108,8 +123,8 @@ def _index_row(indices: LatticeIndices, box: str) -> Row:
     against = f" ({period:.2f} m)" if np.isfinite(period) else ""
     return Row(
         "Grid cells of each index", ", ".join(counts) or "–",
-        f"Index: number of a cell's fields in a unit cell of the coarsest lattice{against}. Usual:"
-        " quick.py 1 and 3; full.py 1, 3 and 9. Grid cells without an index:"
+        "Index: number of points of a cell's lattice in a unit cell of the coarsest lattice"
+        f"{against}. Usual: quick.py 1 and 3; full.py 1, 3 and 9. Grid cells without an index:"
         f" {without_index(indices)}.", box,
     )  # fmt: skip
 
@@ -122,9 +137,45 @@ def _index_figure(indices: LatticeIndices, box: str) -> Shown:
     )  # fmt: skip
     return Shown(
         "units_per_index", figure,
-        f"Grid cells per index: fields in a unit cell of the coarsest lattice ({box}). Grid cells"
+        "Grid cells per index: points of their lattice in a unit cell of the coarsest one"
+        f" ({box}). Grid cells"
         " without an index lie on no sublattice of it. By chance a lattice gets an index in one"
         " case of eleven.",
+    )  # fmt: skip
+
+
+def _fields_row(repeating: Mapping[int, int], others: int, box: str) -> Row:
+    counts = [f"{units} with {number}" for number, units in repeating.items()]
+    return Row(
+        "Units by their fields in that cell", ", ".join(counts) or "–",
+        "All active units, also those that are not grid cells. A honeycomb has two fields for each"
+        " point of its lattice. Active units whose maps do not repeat on the coarsest lattice:"
+        f" {others}.", box,
+    )  # fmt: skip
+
+
+def _fields_figure(folded: FoldedMaps, judged: Judged) -> Shown:
+    """Draw the mean cells of some units of each number of fields."""
+    order: list[int] = []
+    groups = []
+    counts = fields_per_cell(judged)
+    for number in sorted(counts, key=lambda number: number or np.inf):  # those without come last
+        which = np.flatnonzero((folded.fields == number) & judged.fires)
+        which = which[np.argsort(-folded.variance_explained[which])][:_SHOWN]
+        what = f"{number} field{'' if number == 1 else 's'}" if number else "do not repeat"
+        units = f"{counts[number]} unit{'' if counts[number] == 1 else 's'}"
+        groups.append((f"{what}: {units}", len(which)))
+        order += which.tolist()
+    side = 2 * judged.indices.coarsest_period_m
+    figure = plots.ratemap_sheet(
+        folded.unfold(side, 2 * folded.ratemaps.shape[-1]), side,
+        order=order, groups=groups, columns=_SHOWN, fig=plots.blank_figure(),
+    )  # fmt: skip
+    return Shown(
+        "units_by_fields", figure,
+        f"Active units by their number of fields in a cell of the coarsest lattice"
+        f" ({judged.verdict.box}). Every map is the mean over all cells, repeated; at most {_SHOWN}"
+        " units of each number.", wide=True,
     )  # fmt: skip
 
 
