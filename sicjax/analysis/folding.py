@@ -102,10 +102,31 @@ def fold_ratemaps(
     maps, box_m = check_ratemaps(ratemaps), check_box(box_m)
     check("bins", bins, at_least(10))
     basis = axes_of("axes", axes)[:2]
+    cells, explained = mean_cells(maps, box_m, basis, bins)
+    repeats = np.flatnonzero(explained >= LEAST_EXPLAINED)
+    fields = np.zeros(len(maps), int)
+    fields[repeats] = [_count_on_torus(cells[n]) for n in repeats]
+    return FoldedMaps(fields, explained, cells, basis)
+
+
+def mean_cells(
+    maps: np.ndarray, box_m: float, basis: np.ndarray, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average maps over all cells of a lattice.
+
+    Args:
+        maps: [N, y, x], NaN where unvisited.
+        box_m: side of the box, metres.
+        basis: [2, 2] sides of the cell, metres.
+        bins: of the cell, per side.
+
+    Returns:
+        Mean cells [N, v, u], and the share [N] of each map's variance that they explain, corrected
+        for the number of bins; NaN without variance or spare bins.
+    """
     v, u = _cell_bins(basis, box_m, maps.shape[-1], bins)
     index = v * bins + u
-    folded = np.full((len(maps), bins**2), np.nan)
-    explained, fields = np.full(len(maps), np.nan), np.zeros(len(maps), int)
+    folded, explained = np.full((len(maps), bins**2), np.nan), np.full(len(maps), np.nan)
     for n, rates in enumerate(maps.reshape(len(maps), -1)):
         seen = np.isfinite(rates)
         places, rates = index[seen], rates[seen]
@@ -116,9 +137,7 @@ def fold_ratemaps(
         if spare > 0 and np.ptp(rates) > 0:
             rest = rates - folded[n, places]
             explained[n] = 1 - rest @ rest / spare / rates.var(ddof=1)
-        if explained[n] >= LEAST_EXPLAINED:
-            fields[n] = _count_on_torus(folded[n].reshape(bins, bins))
-    return FoldedMaps(fields, explained, folded.reshape(-1, bins, bins), basis)
+    return folded.reshape(-1, bins, bins), explained
 
 
 def _cell_bins(
