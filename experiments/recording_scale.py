@@ -31,6 +31,7 @@ from sicjax.analysis import synthetic
 from sicjax.analysis.grid_score import score_ratemaps
 from sicjax.analysis.ratemaps import bin_index
 from sicjax.analysis.recordings import RecordingAnalysis, score_recording
+from sicjax.errors import ConfigError
 from sicjax.workers import available_cores
 
 BOX_M, STEP_S, SPEED = 1.2, 0.02, 0.2
@@ -120,6 +121,24 @@ def _processor_s() -> float:
     return sum(one.ru_utime + one.ru_stime for one in usage)
 
 
+def check_package(name: str, python: str) -> None:
+    """Load another package's scorer in its interpreter, before anything long begins.
+
+    Raises:
+        ConfigError: it can't be loaded.
+    """
+    program = f"from experiments.map_scorers import SCORERS; SCORERS[{name!r}]()"
+    try:
+        subprocess.run(
+            [python, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True
+        )
+    except OSError as error:
+        raise ConfigError(f"--{name}={python}: {error.strerror}") from None
+    except subprocess.CalledProcessError as error:
+        why = (error.stderr.strip().splitlines() or ["it ends without a message"])[-1]
+        raise ConfigError(f"--{name}={python}: can't load {name}: {why}") from None
+
+
 def compare(ratemaps: np.ndarray, others: Mapping[str, str]) -> list[dict[str, str]]:
     """Time one grid score per map, of sicjax and of other packages in turn; return the rows."""
     # Idle threads of BLAS count as processor time, too: they would double opexebo's.
@@ -159,9 +178,12 @@ def main(arguments: Sequence[str]) -> None:
     for name in ("opexebo", "ephysiopy"):
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"time {name}, too")
     options = parser.read(arguments)
-    others = {name: getattr(options, name) for name in ("opexebo", "ephysiopy")}
+    given = {name: getattr(options, name) for name in ("opexebo", "ephysiopy")}
+    others = {name: python for name, python in given.items() if python}
+    for name, python in others.items():
+        check_package(name, python)
     row, found = score(options.cells, options.minutes, options.shuffles)
-    rows = compare(found.ratemaps[:MAPS], {k: python for k, python in others.items() if python})
+    rows = compare(found.ratemaps[:MAPS], others)
     section = "\n".join([
         SCALE,
         "",

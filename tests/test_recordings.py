@@ -1,6 +1,7 @@
 """A small measurement on simulated recordings: its page counts the kinds of cells."""
 
 import re
+import sys
 
 import pytest
 
@@ -49,6 +50,13 @@ def test_a_long_session_is_measured_into_its_section(tmp_path, monkeypatch, caps
     assert (rows["cells"], rows["shifts of each"]) == ("4", "100")
     assert rows["called grid: of the grid cells, of the others"] == "2 of 2 and 0 of 2"
     assert "4 of 4" in written.partition("maps with a score")[2]
+
+
+@pytest.mark.parametrize("python", [sys.executable, "no/such/python"])
+def test_a_package_that_fails_is_named_before_the_session_is_scored(python, monkeypatch):
+    monkeypatch.setattr(recording_scale, "score", lambda *_: pytest.fail("began to score"))
+    with pytest.raises(ConfigError, match=f"--opexebo={re.escape(python)}"):
+        recording_scale.main([f"--opexebo={python}"])
 
 
 INPUTS = {given.name: given for given in recording_inputs.inputs()}
