@@ -12,10 +12,10 @@ a cell of its lattice, and the fields of each unit are counted (`sicjax.fold_rat
 stage of training may stretch the coarsest lattice beyond the box; --until leaves out the snapshots
 after an update.
 
-The command writes formation.json, formation.md, formation.png and, for the first run, maps of some
-units (formation_units.png) into the workdir. A change is counted where the number of fields of a
-unit differs between two snapshots. At the end of a cosine the learning rate is almost zero, so
-changes there tell how often a count is wrong.
+The command writes formation.json, formation.md and formation.png into the workdir. If units of the
+first run end with one field, formation_units.png has maps of some of them. A change is counted
+where the number of fields of a unit differs between two snapshots. At the end of a cosine the
+learning rate is almost zero, so changes there tell how often a count is wrong.
 
 Letters: K snapshots, N units.
 """
@@ -136,6 +136,7 @@ def measure(workdir: Path, until: int | None) -> dict[str, Any]:
     Raises:
         ConfigError: fewer than two snapshots, or no lattice.
     """
+    seed = read_config(workdir).seed
     found = [s for s in snapshots.load(workdir, 0) if until is None or s.step <= until]
     if len(found) < 2:
         raise ConfigError(
@@ -148,7 +149,7 @@ def measure(workdir: Path, until: int | None) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"--runs={workdir}: {error}") from None
     return {
-        "seed": read_config(workdir).seed,
+        "seed": seed,
         "updates": [snapshot.step for snapshot in found],
         "coarsest_period_m": period_m(axes).round(4).tolist(),
         "explained": shares.round(3).tolist(),
@@ -246,7 +247,8 @@ def run(sources: Sequence[Path], workdir: Path, until: int | None) -> str:
     (workdir / "formation.json").write_text(json.dumps(rows, allow_nan=False) + "\n")
     (workdir / "formation.md").write_text(text := as_markdown(rows))
     draw(rows).savefig(workdir / "formation.png", dpi=150, bbox_inches="tight")
-    film(rows[0], sources[0]).savefig(workdir / "formation_units.png", dpi=120)
+    if 1 in rows[0]["fields"][-1]:
+        film(rows[0], sources[0]).savefig(workdir / "formation_units.png", dpi=120)
     return text
 
 

@@ -72,6 +72,8 @@ def test_a_run_gives_tables_and_figures(maps, tmp_path):
     assert np.array(row["fields"]).shape == (3, UNITS)
     for name in ("formation.png", "formation_units.png"):
         assert (out / name).stat().st_size > 1000
+    formation.run([source], tmp_path / "early", until=2500)
+    assert not (tmp_path / "early" / "formation_units.png").exists()  # no unit has one field yet
     with pytest.raises(ConfigError, match="1 snapshots"):
         formation.measure(source, until=1500)
 
