@@ -134,9 +134,12 @@ def measure(workdir: Path, until: int | None) -> dict[str, Any]:
     """Return what the snapshots of the first network of a run show.
 
     Raises:
-        ConfigError: fewer than two snapshots, or no lattice.
+        ConfigError: no run, fewer than two snapshots, or no lattice.
     """
-    seed = read_config(workdir).seed
+    try:
+        seed = read_config(workdir).seed
+    except FileNotFoundError:
+        raise ConfigError(f"--runs={workdir}: holds no run") from None
     found = [s for s in snapshots.load(workdir, 0) if until is None or s.step <= until]
     if len(found) < 2:
         raise ConfigError(

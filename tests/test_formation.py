@@ -76,6 +76,8 @@ def test_a_run_gives_tables_and_figures(maps, tmp_path):
     assert not (tmp_path / "early" / "formation_units.png").exists()  # no unit has one field yet
     with pytest.raises(ConfigError, match="1 snapshots"):
         formation.measure(source, until=1500)
+    with pytest.raises(ConfigError, match="holds no run"):
+        formation.measure(tmp_path / "elsewhere", until=None)
 
 
 def test_maps_without_a_lattice_are_refused():
