@@ -19,6 +19,6 @@ def get_config():
     config.data.max_velocity = 0.1
     config.model.num_units = 112
     config.loss.min_step = 0.0067
-    config.stages.lattices.num_steps = 40_000
-    config.stages.settling.num_steps = 16_000
+    config.stages["lattices"]["num_steps"] = 40_000
+    config.stages["settling"]["num_steps"] = 16_000
     return config
