@@ -1,4 +1,4 @@
-"""Three modules in the paper's ratios, 1 : √3 : 3, in minutes: a smaller and shorter `full.py`.
+"""Three modules in the paper's ratios, 1 : √3 : 3: a smaller and shorter `full.py`.
 
 Trains one network of 112 units in two stages.
 
